@@ -1,0 +1,1 @@
+"""Prefect flows: order, retries, caching, schedules, artifacts in the UI; nothing else."""

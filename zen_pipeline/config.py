@@ -1,0 +1,398 @@
+"""Settings: one pydantic model per stage, presets and files in YAML, overrides as dotted keys.
+
+Order of precedence: preset, config file, `--data` and `--budget`, `--set a.b=c`. A key that does not exist is an
+error that names the nearest one. YAML is loaded safely and nothing in it can name code to run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from zen_pipeline.errors import ConfigError
+
+# A field marked with this does not change what a stage makes, so it is not part of the fingerprint.
+NOT_IDENTITY: dict[str, Any] = {"identity": False}
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Settings of one stage: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the stage's result, as plain JSON values."""
+        skip = {
+            name
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") is False
+        }
+        return self.model_dump(mode="json", exclude=skip)
+
+
+# --- collect ----------------------------------------------------------------------------------------------------------
+
+
+class PythonDocsSource(Section):
+    """The documentation of the Python installation in use: docstrings and the language reference."""
+
+    type: Literal["python_docs"] = "python_docs"
+    packages: list[str] = Field(default=[], description="installed distributions to read besides the standard library")
+
+
+class FilesSource(Section):
+    """Files, folders and globs of .txt .md .jsonl .csv .parquet."""
+
+    type: Literal["files"] = "files"
+    paths: list[str] = Field(description="files, folders or globs; relative ones start at the working folder")
+    text_column: str = Field("text", description="the field or column that holds the text of a record")
+    split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
+        "auto", description="how a plain text file becomes records"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Without `paths`: the content digests stand for them."""
+        return self.model_dump(mode="json", exclude={"paths"})
+
+
+Source = Annotated[PythonDocsSource | FilesSource, Field(discriminator="type")]
+
+
+class CollectConfig(Section):
+    """Where the text comes from."""
+
+    sources: list[Source] = Field(default=[PythonDocsSource()], min_length=1)
+
+
+# --- validate ---------------------------------------------------------------------------------------------------------
+
+
+class ValidateConfig(Section):
+    """What a record must be like, and when the whole corpus is refused."""
+
+    suites: str | None = Field(None, description="folder with records.json and corpus.json; default: the shipped ones")
+    min_characters: int = Field(32, ge=0, description="shorter records are set aside")
+    max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
+    deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")
+    max_replacement_share: Fraction = Field(0.01, description="share of U+FFFD above which it is set aside")
+    max_control_share: Fraction = Field(0.01, description="share of control characters above which it is set aside")
+    validation_fraction: Fraction = Field(0.05, description="share of the groups in the validation split")
+    test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
+    split_salt: str = Field("zen", description="changes which groups are in which split")
+
+
+# --- tokenize, embed --------------------------------------------------------------------------------------------------
+
+
+class TokenizeConfig(Section):
+    """Byte-level BPE and the token shards."""
+
+    vocab_size: int | None = Field(None, ge=300, le=262_144, description="default: chosen by the budget")
+
+
+class EmbedConfig(Section):
+    """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
+
+    enabled: bool = True
+    dimensions: int = Field(100, ge=2, le=2048)
+    window: int = Field(5, ge=1, le=50)
+    negatives: int = Field(5, ge=1, le=50)
+    epochs: int = Field(3, ge=1, le=1000)
+    min_count: int = Field(5, ge=1, description="rarer words have no vector")
+    subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
+    learning_rate: float = Field(0.025, gt=0.0)
+    max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+class ModelShape(Section):
+    """Sizes of a decoder of the qwen3 family; what is None is chosen by the budget."""
+
+    hidden_size: int | None = Field(None, ge=16)
+    layers: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    kv_heads: int | None = Field(None, ge=1)
+    intermediate_size: int | None = Field(None, ge=16)
+    context_length: int | None = Field(None, ge=16)
+    tie_embeddings: bool | None = None
+
+
+class PretrainConfig(Section):
+    """Next-token training of the base model."""
+
+    init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
+    token_vectors: bool = Field(False, description="start the token embeddings from the embedding stage's vectors")
+    model: ModelShape = ModelShape()
+    steps: int | None = Field(None, ge=1)
+    batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
+    micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
+    precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
+    learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")
+    embedding_learning_rate: float | None = Field(None, gt=0.0, description="peak rate of everything else (AdamW)")
+    weight_decay: float = Field(0.1, ge=0.0)
+    warmup: Fraction = Field(0.02, description="share of the steps with a rising rate")
+    cooldown: Fraction = Field(0.5, description="share of the steps with a falling rate")
+    gradient_clip: float = Field(1.0, gt=0.0)
+    checkpoint_every: int = Field(100, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
+    validate_every: int = Field(200, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
+
+
+class FinetuneConfig(Section):
+    """Answering questions; the loss is on the answer only."""
+
+    enabled: bool = True
+    init_from: str | None = Field(None, description="a Hugging Face chat or base folder; pretraining is then skipped")
+    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(32, ge=1, description="conversations per optimizer step")
+    learning_rate: float | None = Field(None, gt=0.0)
+    embedding_learning_rate: float | None = Field(None, gt=0.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    warmup: Fraction = 0.05
+    cooldown: Fraction = 0.5
+    gradient_clip: float = Field(1.0, gt=0.0)
+    test_fraction: Fraction = Field(0.1, description="share of the questions kept for the test")
+    checkpoint_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
+    validate_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
+
+
+# --- evaluate, optimize, release --------------------------------------------------------------------------------------
+
+
+class EvaluateConfig(Section):
+    """What is measured on the test split."""
+
+    ngram_order: int = Field(5, ge=2, le=8, description="highest order of the Kneser-Ney baseline")
+    max_test_tokens: int = Field(200_000, ge=1000, description="the first so many tokens of the test split")
+    max_questions: int = Field(100, ge=1)
+    samples: int = Field(5, ge=0)
+    sample_tokens: int = Field(80, ge=1)
+
+
+class OptimizeConfig(Section):
+    """Smaller and faster weights, kept only when they are as good."""
+
+    enabled: bool = True
+    max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
+
+
+class ReleaseConfig(Section):
+    """When a model becomes the champion."""
+
+    seed_noise_bits_per_byte: float = Field(
+        0.01, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
+    )
+    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1")
+    max_growth: float = Field(1.5, ge=1.0, description="largest allowed size, as a multiple of the champion's")
+
+
+# --- everything -------------------------------------------------------------------------------------------------------
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
+_BUDGET = re.compile(r"^(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|m|h|tokens|[kKMGB]?params)$")
+
+
+class Config(Section):
+    """The whole pipeline; `zen config show` prints it."""
+
+    name: str = Field("zen", description="releases are called NAME-base and NAME-chat")
+    seed: int = Field(0, ge=0, lt=2**31)
+    budget: str = Field("4m", description="what training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams")
+    collect: CollectConfig = CollectConfig()
+    validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
+    tokenize: TokenizeConfig = TokenizeConfig()
+    embed: EmbedConfig = EmbedConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    optimize: OptimizeConfig = OptimizeConfig()
+    release: ReleaseConfig = ReleaseConfig()
+
+    def of(self, stage: str) -> Section:
+        """The section of one stage.
+
+        Raises:
+            KeyError: the stage has no settings of its own.
+        """
+        section = getattr(self, "validate_" if stage == "validate" else stage, None)
+        if not isinstance(section, Section):
+            raise KeyError(stage)
+        return section
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_slug(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError("use lower-case letters, digits, '-' and '_', at most 41 characters")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_is_readable(cls, value: str) -> str:
+        parse_budget(value)
+        return value
+
+
+class Budget(BaseModel):
+    """A budget in one unit: seconds of training, training tokens, or parameters."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["seconds", "tokens", "params"]
+    amount: float
+
+
+def parse_budget(text: str) -> Budget:
+    """`90s`, `5m`, `2h`, `3e9tokens`, `30Mparams` as a `Budget`.
+
+    Raises:
+        ValueError: the text has another form, or the amount is zero.
+    """
+    match = _BUDGET.match(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a budget: write 90s, 5m, 2h, 3e9tokens or 30Mparams")
+    amount, unit = float(match[1]), match[2]
+    seconds = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    if unit in seconds:
+        return Budget(kind="seconds", amount=amount * seconds[unit])
+    if unit == "tokens":
+        return Budget(kind="tokens", amount=amount)
+    scale = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}[unit.removesuffix("params")]
+    return Budget(kind="params", amount=amount * scale)
+
+
+def preset_names() -> list[str]:
+    """The presets that are shipped."""
+    folder = resources.files("zen_pipeline.presets")
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(
+    *,
+    preset: str = "laptop",
+    file: Path | None = None,
+    data: Iterable[str] = (),
+    budget: str | None = None,
+    overrides: Iterable[str] = (),
+) -> Config:
+    """The resolved configuration.
+
+    Args:
+        preset: name of a shipped preset.
+        file: YAML file laid over the preset.
+        data: paths that replace the configured sources.
+        budget: replaces the configured budget.
+        overrides: `a.b=c`, the value in YAML.
+
+    Raises:
+        ConfigError: unknown preset, unreadable file, unknown key (with the nearest one), value out of range.
+    """
+    settings = _read_preset(preset)
+    if file is not None:
+        settings = merge(settings, _read_yaml(file.read_text, str(file)))
+    if paths := list(data):
+        settings = merge(settings, {"collect": {"sources": [{"type": "files", "paths": paths}]}})
+    if budget is not None:
+        settings = merge(settings, {"budget": budget})
+    for override in overrides:
+        settings = merge(settings, _parse_override(override))
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on it: mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        present = merged.get(key)
+        merged[key] = merge(present, value) if isinstance(present, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        near = difflib.get_close_matches(name, preset_names(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"there is no preset {name!r}: {hint}presets are {', '.join(preset_names())}")
+    resource = resources.files("zen_pipeline.presets") / f"{name}.yaml"
+    return _read_yaml(resource.read_text, f"preset {name}")
+
+
+def _read_yaml(read: Any, where: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(read(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config {where}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{where} must be a mapping of settings, found {type(loaded).__name__}")
+    return loaded
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: write it as key=value, for example pretrain.learning_rate=0.01")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    result: dict[str, Any] = nested
+    return result
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in words, with the nearest key for an unknown one, and how many more there are."""
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        names = _keys_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
+        return f"unknown setting {where!r}: {hint}{more}"
+    found = "" if isinstance(problem.get("input"), dict | list) else f", found {problem.get('input')!r}"
+    return f"setting {where!r}: {problem['msg'].removeprefix('Value error, ')}{found}{more}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    """The keys that are known below a location such as ['collect', 'sources', '0', 'files']."""
+    model: Any = Config
+    for part in location:
+        if part.isdigit():
+            continue
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+            if field is None:
+                return []
+            model = field.annotation
+            continue
+        tagged = [m for m in _models_in(model) if part == m.model_fields["type"].default]
+        model = tagged[0] if tagged else None
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [f.alias or n for n, f in model.model_fields.items()]
+    return []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [m for arg in get_args(annotation) for m in _models_in(arg)]

@@ -1,0 +1,1 @@
+"""Read, clean, validate, tokenize and shard text."""

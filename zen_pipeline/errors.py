@@ -1,0 +1,51 @@
+"""Exceptions that a user can meet, each with the exit code that `zen` ends with."""
+
+from __future__ import annotations
+
+
+class ZenError(Exception):
+    """A failure with one clear message: what went wrong, where, and what to do next."""
+
+    exit_code = 1
+
+
+class ConfigError(ZenError):
+    """The command or the configuration is wrong: unknown key, impossible value, missing path."""
+
+    exit_code = 2
+
+
+class DataError(ZenError):
+    """The data cannot be used as asked: empty corpus, missing column, nothing readable."""
+
+    exit_code = 2
+
+
+class ValidationFailed(ZenError):
+    """An expectation with the action `stop` failed; the data must not be trained on."""
+
+    exit_code = 3
+
+
+class NotReleased(ZenError):
+    """The run ended without a new champion although `--require-release` asked for one."""
+
+    exit_code = 4
+
+
+class StoreError(ZenError):
+    """The artifact store cannot be read or written, or an artifact in it is damaged."""
+
+
+class StageBusy(StoreError):
+    """Another run is building the same artifact and `--no-wait` was given."""
+
+
+class TrainingError(ZenError):
+    """The training process failed; the message carries its own error."""
+
+
+class Interrupted(ZenError):
+    """The run was stopped by Ctrl-C or SIGTERM after saving what it had."""
+
+    exit_code = 130

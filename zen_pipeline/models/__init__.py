@@ -1,0 +1,1 @@
+"""Model families, shared blocks, and folders in Hugging Face's format."""

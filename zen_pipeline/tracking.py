@@ -1,0 +1,191 @@
+"""MLflow: one run per pipeline run, one nested run per stage, lineage as datasets with digests.
+
+Everything goes through a client and run ids, never through MLflow's global active run, so that several threads
+and processes can log. Without a tracker the same calls do nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import override
+
+from zen_pipeline.artifacts import ArtifactRef, Identity
+from zen_pipeline.logs import get_logger
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = get_logger(__name__)
+
+# MLflow asks each environment variable when it is imported; none of these overrides what the user has set.
+MLFLOW_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_BATCH = 1000  # MLflow's limit of metrics in one request
+
+
+class StageTracker:
+    """The tracked run of one stage; this base class is what a stage gets when nothing is tracked.
+
+    Attributes:
+        tracking_uri: address for a child process that logs into the same run; None without tracking.
+        run_id: MLflow's id of the run; None without tracking.
+    """
+
+    tracking_uri: str | None = None
+    run_id: str | None = None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at one step."""
+
+    def log_file(self, path: Path) -> None:
+        """Keep a copy of a file that people look at: a report, a picture, a table."""
+
+    def finish(self, ref: ArtifactRef) -> None:
+        """Record the artifact that the stage ended with."""
+
+
+class Tracker:
+    """Starts tracked runs; this base class tracks nothing."""
+
+    run_id: str | None = None
+
+    @contextmanager
+    def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
+        """The tracked run of one stage; ends as failed when the body raises."""
+        yield StageTracker()
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
+        """End the pipeline's run."""
+
+
+NO_TRACKING = Tracker()
+
+
+def local_tracking_uri(mlflow_folder: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite database in the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlflow_folder / 'mlflow.db'}"
+
+
+def mlflow_client(mlflow_folder: Path) -> MlflowClient:
+    """A client of the tracking server and registry in use; makes the local folder when it is missing."""
+    for name, value in MLFLOW_QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    mlflow_folder.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=local_tracking_uri(mlflow_folder))
+
+
+class MlflowStage(StageTracker):
+    """One nested run."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+        self.tracking_uri = client.tracking_uri
+
+    @override
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        log_metrics(self._client, str(self.run_id), metrics, step)
+
+    @override
+    def log_file(self, path: Path) -> None:
+        self._client.log_artifact(str(self.run_id), str(path))
+
+    @override
+    def finish(self, ref: ArtifactRef) -> None:
+        status = "skipped" if ref.skipped else "cached" if ref.cached else "ran"
+        tags = {
+            "zen.status": status,
+            "zen.fingerprint": ref.fingerprint,
+            "zen.digest": ref.digest,
+            "zen.artifact": ref.folder,
+        }
+        for key, value in tags.items():
+            self._client.set_tag(str(self.run_id), key, value)
+        if ref.skipped:
+            self._client.set_tag(str(self.run_id), "zen.skipped", ref.skipped)
+        self.log_metrics(numbers(ref.summary))
+
+
+class MlflowTracker(Tracker):
+    """Tracks one pipeline run in MLflow."""
+
+    def __init__(self, client: MlflowClient, *, experiment: str, run_name: str, tags: Mapping[str, str]) -> None:
+        self._client = client
+        self._experiment = _experiment_id(client, experiment)
+        run = client.create_run(self._experiment, run_name=run_name, tags=dict(tags))
+        self.run_id = run.info.run_id
+
+    @override
+    @contextmanager
+    def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
+        tags = {"mlflow.parentRunId": str(self.run_id), "zen.stage": name}
+        run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
+        status = "FAILED"
+        try:
+            self._log_identity(run_id, identity, inputs)
+            yield MlflowStage(self._client, run_id)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self._client.set_terminated(run_id, status)
+
+    def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        params = [Param(k, str(v)[:500]) for k, v in identity.parts.items() if not k.startswith("inputs.")]
+        self._client.log_batch(run_id, params=params[:100])
+        datasets = [
+            DatasetInput(
+                Dataset(name=ref.stage, digest=ref.digest[:36], source_type="local", source=ref.folder, schema=None),
+                [InputTag("mlflow.data.context", name), InputTag("fingerprint", ref.fingerprint)],
+            )
+            for name, ref in inputs.items()
+        ]
+        if datasets:
+            self._client.log_inputs(run_id, datasets)
+
+    @override
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
+        log_metrics(self._client, str(self.run_id), metrics, 0)
+        self._client.set_terminated(str(self.run_id), status)
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    """Log several numbers in as few requests as MLflow allows."""
+    import time
+
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+    for start in range(0, len(entries), _BATCH):
+        client.log_batch(run_id, metrics=entries[start : start + _BATCH])
+
+
+def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of a nested summary, with dotted names that MLflow accepts."""
+    found: dict[str, float] = {}
+    for key, value in summary.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, bool | int | float):
+            found[name] = float(value)
+        elif isinstance(value, Mapping):
+            found.update(numbers(value, f"{name}."))
+    return found
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    return experiment.experiment_id if experiment is not None else str(client.create_experiment(name))

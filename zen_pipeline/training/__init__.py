@@ -1,0 +1,1 @@
+"""Lightning modules and data, optimizers, schedules, checkpoints, the launcher."""

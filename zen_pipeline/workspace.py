@@ -1,0 +1,137 @@
+"""The workspace: the `.zen` folder that holds the store, the runs, and the local servers' databases."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from zen_pipeline.artifacts import Store, explain_os_error, write_atomically
+from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.logs import get_logger
+
+log = get_logger(__name__)
+
+StageStatus = Literal["ran", "cached", "skipped", "failed"]
+
+
+class StageRecord(BaseModel):
+    """What one stage did in one pipeline run."""
+
+    name: str
+    status: StageStatus
+    seconds: float
+    fingerprint: str | None = None
+    artifact: str | None = None
+
+
+class RunRecord(BaseModel):
+    """One pipeline run, kept in `.zen/runs/<run_id>.json` for `zen plan` and `zen gc`."""
+
+    run_id: str
+    pipeline: str
+    started: str
+    status: Literal["running", "completed", "failed", "interrupted"] = "running"
+    seconds: float = 0.0
+    mlflow_run_id: str | None = None
+    stages: list[StageRecord] = []
+    released: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths below one `.zen` folder."""
+
+    home: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The workspace named by `ZEN_HOME`, or the nearest `.zen` in this folder or above it.
+
+        Raises:
+            ConfigError: there is none; the message says how to make or name one.
+        """
+        if named := os.environ.get("ZEN_HOME"):
+            home = Path(named).expanduser().resolve()
+            if home.is_dir():
+                return cls(home)
+            raise ConfigError(f"ZEN_HOME names {home}, which does not exist: run `zen run` to make it")
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / ".zen").is_dir():
+                return cls(folder / ".zen")
+        raise ConfigError(
+            f"no .zen folder in {here} or above it: change to your project's folder, "
+            "name the workspace in ZEN_HOME, or start one with `zen run`"
+        )
+
+    @classmethod
+    def find_or_create(cls, start: Path | None = None) -> Workspace:
+        """The workspace as `find` finds it, or a new `.zen` in the working folder.
+
+        Raises:
+            StoreError: the folder cannot be made.
+        """
+        named = os.environ.get("ZEN_HOME")
+        try:
+            return cls.find(start)
+        except ConfigError:
+            home = Path(named).expanduser().resolve() if named else (start or Path.cwd()).resolve() / ".zen"
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(explain_os_error(error, home) or f"cannot make {home}: {error}") from error
+        return cls(home)
+
+    @property
+    def store(self) -> Store:
+        """The artifact store of this workspace."""
+        return Store(self.home / "store")
+
+    @property
+    def runs_folder(self) -> Path:
+        """One JSON file per pipeline run."""
+        return self.home / "runs"
+
+    @property
+    def mlflow_folder(self) -> Path:
+        """The local MLflow database and its artifacts."""
+        return self.home / "mlflow"
+
+    @property
+    def prefect_folder(self) -> Path:
+        """The local Prefect server's home."""
+        return self.home / "prefect"
+
+    def work_folder(self, stage: str, fingerprint: str) -> Path:
+        """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
+        return self.home / "work" / f"{stage}-{fingerprint[:16]}"
+
+    def save_run(self, record: RunRecord) -> None:
+        """Write or replace the record of one run."""
+        self.runs_folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.runs_folder / f"{record.run_id}.json", record.model_dump_json(indent=1))
+
+    def runs(self, pipeline: str | None = None) -> list[RunRecord]:
+        """All readable run records, oldest first; of one pipeline when it is named."""
+        records = []
+        for path in self.runs_folder.glob("*.json"):
+            try:
+                record = RunRecord.model_validate_json(path.read_bytes())
+            except (OSError, ValueError) as error:
+                log.warning("%s is not a run record and is ignored: %s", path, str(error).splitlines()[0])
+                continue
+            if pipeline is None or record.pipeline == pipeline:
+                records.append(record)
+        return sorted(records, key=lambda r: (r.started, r.run_id))
+
+    def last_fingerprint(self, pipeline: str, stage: str) -> str | None:
+        """The fingerprint that the stage had when it last ended well in this pipeline."""
+        for record in reversed(self.runs(pipeline)):
+            for done in record.stages:
+                if done.name == stage and done.fingerprint and done.status != "failed":
+                    return done.fingerprint
+        return None
