@@ -115,7 +115,7 @@ def test_start_tokens_are_given_and_cost_nothing() -> None:
 
 @pytest.mark.parametrize(("tokens", "offsets"), [([], [0]), ([0, 7], [0, 2])])
 def test_impossible_streams_are_refused(tokens: list[int], offsets: list[int]) -> None:
-    with pytest.raises(ValueError, match="Kneser-Ney|token ids"):
+    with pytest.raises(ValueError, match=r"Kneser-Ney|token ids"):
         KneserNey.fit(np.array(tokens, dtype=np.int64), offsets, vocab_size=7, order=2)
 
 

@@ -105,14 +105,12 @@ class KneserNey:
         position = _positions(starts)
         context = np.zeros(len(stream), dtype=np.int64)  # id of the k-1 tokens before, or _UNSEEN
         lower = np.full(len(stream), 1.0 / self.vocab_size)
-        model = lower
         rows = []
         for k, level in enumerate(self._orders, start=1):
             reached = (position >= k - 1) & (context != _UNSEEN)
             found = _find(level.keys, np.where(reached, context * self.vocab_size + stream, _UNSEEN))
             # A context that the document is too short for, or that is new, leaves the next lower order's answer.
-            interpolated = _interpolate(level.plain, found, context, reached, lower)
-            model = np.where(position >= k - 1, interpolated, model)
+            model = _interpolate(level.plain, found, context, reached, lower)
             if level.lower is not None:
                 lower = _interpolate(level.lower, found, context, reached, lower)
             rows.append(np.where(position == 0, 0.0, -np.log(model)))
