@@ -24,6 +24,7 @@ GENERATION_CONFIG = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 INT8_WEIGHTS = "model.int8.safetensors"
+WEIGHT_FILES = "model*.safetensors"  # all of the above that hold tensors
 
 _HEAD = "lm_head.weight"
 _SHAPE = (
