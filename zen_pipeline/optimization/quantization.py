@@ -27,9 +27,15 @@ _RUNS = 5  # short ones, of which the median counts: another process may disturb
 _NEW_TOKENS = 64
 
 
+# What a model folder needs besides its weights, and what the pipeline's other records of training are not.
+_COMPANIONS = frozenset(
+    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
+)
+
+
 @dataclass(frozen=True)
-class TestText:
-    """Documents as token ids: `tokens` of all, int64 `offsets` (documents + 1,), int64 UTF-8 `bytes` of each."""
+class Documents:
+    """Test documents as token ids: `tokens` of all, int64 `offsets` (documents + 1,), int64 UTF-8 `bytes` of each."""
 
     tokens: NDArray[Any]
     offsets: NDArray[np.int64]
@@ -42,7 +48,7 @@ class Measurement:
 
     Attributes:
         bytes: of the weight files.
-        bits_per_byte: on the test text.
+        bits_per_byte: on the test documents.
         tokens_per_second: of generation at batch 1, with the better number of threads.
         threads: that number.
     """
@@ -67,7 +73,7 @@ class Comparison:
         return asdict(self)
 
 
-def compare(source: Path, target: Path, text: TestText, *, max_bits_per_byte_loss: float) -> Comparison:
+def compare(source: Path, target: Path, documents: Documents, *, max_bits_per_byte_loss: float) -> Comparison:
     """Write the int8 form of the model in `source` to `target`, with its tokenizer, and measure both.
 
     `target` is left only when the int8 form is chosen: when it is smaller, and no more than
@@ -76,22 +82,16 @@ def compare(source: Path, target: Path, text: TestText, *, max_bits_per_byte_los
     Raises:
         ConfigError: `source` is not a float model folder.
     """
-    before = _measure(source, text)
+    before = _measure(source, documents)
     save_model(quantize_(load_model(source)), target)
     for path in source.iterdir():
         if path.is_file() and not (target / path.name).exists() and path.name in _COMPANIONS:
             shutil.copy2(path, target / path.name)
-    after = _measure(target, text)
+    after = _measure(target, documents)
     chosen, reason = choose(before, after, max_bits_per_byte_loss)
     if chosen == "float":
         shutil.rmtree(target)
     return Comparison(before, after, chosen, reason)
-
-
-# What a model folder needs besides its weights, and what the pipeline's other records of training are not.
-_COMPANIONS = frozenset(
-    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
-)
 
 
 def choose(before: Measurement, after: Measurement, max_loss: float) -> tuple[Literal["float", "int8"], str]:
@@ -105,13 +105,13 @@ def choose(before: Measurement, after: Measurement, max_loss: float) -> tuple[Li
     return "int8", f"{after.bytes / before.bytes:.0%} of the size at {change}, within the {max_loss} allowed"
 
 
-def _measure(folder: Path, text: TestText) -> Measurement:
+def _measure(folder: Path, documents: Documents) -> Measurement:
     model = load_model(folder)
-    nats = score_documents(model, text.tokens, text.offsets, context=model.config.max_position_embeddings)
-    speed, threads = decoding_speed(model, text.tokens)
+    nats = score_documents(model, documents.tokens, documents.offsets, context=model.config.max_position_embeddings)
+    speed, threads = decoding_speed(model, documents.tokens)
     return Measurement(
         bytes=sum(path.stat().st_size for path in folder.iterdir() if path.match(WEIGHT_FILES)),
-        bits_per_byte=round(bits_per_byte(float(nats.sum()), int(text.bytes.sum())), 6),
+        bits_per_byte=round(bits_per_byte(float(nats.sum()), int(documents.bytes.sum())), 6),
         tokens_per_second=round(speed, 1),
         threads=threads,
     )

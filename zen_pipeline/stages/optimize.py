@@ -2,7 +2,7 @@
 
 Files: `base/` and `chat/` (model folders, each only when its int8 form was chosen) and `metrics.json`:
 `{"base": {"float": {bytes, bits_per_byte, tokens_per_second, threads}, "int8": {…}, "chosen", "reason"}, "chat": …}`.
-Bits per byte are those of the test documents, for the chat model too.
+Bits per byte are those of the first `evaluate.max_test_tokens` of the test split, for the chat model too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 
 if TYPE_CHECKING:
-    from zen_pipeline.optimization.quantization import TestText
+    from zen_pipeline.optimization.quantization import Documents
 
 STAGE_VERSION = 1
 
@@ -37,10 +37,14 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(kind="optimized", skipped="nothing was trained: turn on pretraining or fine-tuning")
     from zen_pipeline.optimization.quantization import compare
 
-    text = _test_text(inputs["tokenize"].path)
+    documents = _test_documents(inputs["tokenize"].path, config.evaluate.max_test_tokens)
+    if documents.bytes.sum() == 0:
+        return Built(kind="optimized", skipped="the test split is empty: add text, or raise validate.test_fraction")
     metrics = {}
     for kind, folder in models.items():
-        result = compare(folder, output / kind, text, max_bits_per_byte_loss=config.optimize.max_bits_per_byte_loss)
+        result = compare(
+            folder, output / kind, documents, max_bits_per_byte_loss=config.optimize.max_bits_per_byte_loss
+        )
         log.info("optimize: %s goes on with %s weights: %s", kind, result.chosen, result.reason)
         metrics[kind] = result.to_json()
     path = output / "metrics.json"
@@ -61,12 +65,14 @@ def _models(config: Config, inputs: Inputs) -> dict[str, Path]:
     return models
 
 
-def _test_text(tokens: Path) -> TestText:
+def _test_documents(tokens: Path, max_tokens: int) -> Documents:
+    """The first documents of the test split, as many as `max_tokens` hold, but at least one when there is one."""
     from zen_pipeline.corpus.shards import TokenSplit
-    from zen_pipeline.optimization.quantization import TestText
+    from zen_pipeline.optimization.quantization import Documents
 
     split = TokenSplit.open(tokens, "test")
-    return TestText(split.tokens, split.offsets, split.bytes)
+    count = max(1, int((split.offsets[1:] <= max_tokens).sum()))
+    return Documents(split.tokens, split.offsets[: count + 1], split.bytes[:count])
 
 
 STAGE = Stage(
