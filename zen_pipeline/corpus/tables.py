@@ -72,7 +72,7 @@ class Table:
         own_group = f"{self._name}/{group}" if isinstance(group, str | int) and str(group) else None
         return Record(
             id=f"{self._name}#{place.rsplit(' ', 1)[-1]}",
-            # The content, not the place: rows may be inserted, sorted or moved to another file, and stay in their split.
+            # The content, not the place: rows that are inserted, sorted or moved to another file keep their split.
             group=own_group or f"row {hashlib.sha256(encoded).hexdigest()[:16]}",
             text=text,
             source=self._name,
@@ -104,8 +104,10 @@ def read_jsonl(path: Path, name: str, split: str | None, text_column: str) -> It
             except (ValueError, RecursionError) as error:
                 yield table.aside(place, f"not JSON: {_json_problem(error)}", _shown(content))
                 continue
-            yield table.row(row, place) if isinstance(row, dict) else table.aside(
-                place, f"not a JSON object but {type(row).__name__}", _shown(content)
+            yield (
+                table.row(row, place)
+                if isinstance(row, dict)
+                else table.aside(place, f"not a JSON object but {type(row).__name__}", _shown(content))
             )
     table.check_found()
 
