@@ -137,7 +137,7 @@ def run(command: list[str], quiet: bool = False) -> None:
     if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, check=False).returncode != 0:
         raise Stop(
             f"the installation stopped at `{' '.join(command[2:5])}`: the lines above say why.\n"
-            "Without a network it cannot go on; behind a proxy set HTTPS_PROXY, with an index of your own PIP_INDEX_URL.\n"
+            "Without a network it cannot go on; behind a proxy set HTTPS_PROXY, for another index PIP_INDEX_URL.\n"
             "Start the same command again: what has been downloaded is kept, and a half-made installation is finished."
         )
 
