@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 GIB = 1 << 30
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # the last one is what 64-bit ARM calls it
 _QUERY_SECONDS = 30  # a driver that is being loaded answers late
 
 
@@ -69,6 +70,11 @@ def cpu_model() -> str:
 def cpu_flags() -> frozenset[str]:
     """The processor's feature flags in Linux's spelling, such as `avx512_bf16`; empty on other systems."""
     return frozenset(_cpuinfo("flags").split() or _cpuinfo("Features").split())
+
+
+def bf16_instructions() -> list[str]:
+    """Those of the CPU's instruction sets that multiply bfloat16 in hardware, sorted; Linux only."""
+    return sorted(cpu_flags() & _BF16_FLAGS)
 
 
 @lru_cache(maxsize=8)
