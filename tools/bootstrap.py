@@ -125,18 +125,17 @@ def pip(place: Place, *arguments: object, quiet: bool = False) -> None:
     Raises:
         Stop: pip failed; it has said why.
     """
-    command = [str(place.python), "-m", "pip", *(str(a) for a in arguments), "-c", str(place.lock)]
-    run(command, quiet=quiet)
+    run([place.python, "-m", "pip", *arguments, "-c", place.lock], quiet=quiet)
 
 
-def run(command: list[str], quiet: bool = False) -> None:
+def run(command: list, quiet: bool = False) -> None:
     """Run one step of the installation; nothing of the caller's Python settings reaches it."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     environment.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
     output = subprocess.DEVNULL if quiet else None
     if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, check=False).returncode != 0:
         raise Stop(
-            f"the installation stopped at `{' '.join(command[2:5])}`: the lines above say why.\n"
+            f"the installation stopped at `{' '.join(map(str, command))}`: the lines above say why.\n"
             "Without a network it cannot go on; behind a proxy set HTTPS_PROXY, for another index PIP_INDEX_URL.\n"
             "Start the same command again: what has been downloaded is kept, and a half-made installation is finished."
         )
@@ -174,13 +173,14 @@ def install_torch(place: Place, kind: str) -> None:
     present, packages = torch_in_venv(place)
     if present and present != kind:
         say(f"replacing the {present} build of torch by the {kind} build")
-        run([str(place.python), "-m", "pip", "uninstall", "--yes", "--quiet", *packages])
+        run([place.python, "-m", "pip", "uninstall", "--yes", "--quiet", *packages])
     if kind == "cuda" or torch_from_pip(place) == "cpu":
         pip(place, "install", "--progress-bar", "off", TORCH)
         return
     say(f"pip would take the CUDA build of torch, so uv ({place.downloads().get('uv', 'small')}) fetches the CPU build")
     pip(place, "install", "--progress-bar", "off", "uv")
-    run([str(place.venv / "bin" / "uv"), "pip", "install", "--python", str(place.python), "--torch-backend=cpu", TORCH])
+    uv = [place.venv / "bin" / "uv", "pip", "install", "--python", place.python, "--constraint", place.lock]
+    run([*uv, "--torch-backend=cpu", TORCH])
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
@@ -199,17 +199,20 @@ def install(place: Place, kind: str, dev: bool) -> None:
     os.replace(temporary, place.stamp)
 
 
-def announce(place: Place, kind: str, dev: bool) -> None:
-    """Say beforehand how much is downloaded."""
+def announce(place: Place, kind: str, dev: bool, present: dict) -> None:
+    """Say beforehand how much is downloaded beyond what the stamp says is `present`."""
     sizes = place.downloads()
-    parts = [f"packages {sizes.get('core', 'unknown')}"]
-    if kind == "cpu":
-        parts.append(f"torch for CPU {sizes.get('torch-cpu', 'unknown')}")
-    else:
-        parts.append(f"torch with CUDA {sizes.get('torch-cuda', '(several GB, with its NVIDIA libraries)')}")
-    if dev:
+    parts = []
+    if not present:
+        parts.append(f"packages {sizes.get('core', 'unknown')}")
+    if present.get("torch") != kind:
+        several = "several GB, with its NVIDIA libraries"
+        size = sizes.get("torch-cpu", "unknown") if kind == "cpu" else sizes.get("torch-cuda", several)
+        parts.append(f"torch for {kind.upper()} {size}")
+    if dev and not present.get("dev"):
         parts.append(f"tools for the tests {sizes.get('dev', 'unknown')}")
-    say("to download, unless pip has it in its cache: " + ", ".join(parts))
+    if parts:
+        say("to download, unless pip has it in its cache: " + ", ".join(parts))
 
 
 def ensure(place: Place, *, switch: str, dev: bool, python_named: bool) -> bool:
@@ -230,7 +233,8 @@ def ensure(place: Place, *, switch: str, dev: bool, python_named: bool) -> bool:
     present = venv_version(place)
     if present not in {f"{major}.{minor}" for major, minor in SUPPORTED} or (python_named and present != VERSION):
         make_venv(place)
-    announce(place, kind, dev)
+        stamp = {}
+    announce(place, kind, dev, stamp)
     install(place, kind, dev)
     return True
 
