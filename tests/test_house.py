@@ -23,7 +23,7 @@ INDEX_HOST = re.compile(
     "|".join(re.escape(f"{a}.{b}") for a, b in [("pypi", "org"), ("pythonhosted", "org"), ("download.pytorch", "org")])
 )
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".html", ".txt", ".lock", ".sh", ""}
-LONGEST = 450  # lines of one module
+LONGEST = 500  # lines of one module
 
 
 def _tracked() -> list[Path]:
@@ -72,7 +72,8 @@ def test_the_lock_names_versions_and_nothing_else() -> None:
     lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("#")]
     odd = [line for line in lines if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*", line)]
     assert not odd, "canonical names and public versions only: no addresses, no local versions such as +cpu"
-    assert lines == sorted(lines)
+    names = [line.partition("==")[0] for line in lines]
+    assert names == sorted(set(names))
     assert not [line for line in lines if line.startswith(("nvidia-", "cuda-", "triton"))]
 
 

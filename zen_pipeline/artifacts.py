@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -91,19 +92,30 @@ class Identity:
     def changed_from(self, earlier: Mapping[str, Any]) -> list[str]:
         """The names of the parts that differ from those of an earlier artifact, sorted."""
         names = set(self.parts) | set(earlier)
-        absent = object()
-        return sorted(n for n in names if self.parts.get(n, absent) != earlier.get(n, absent))
+        return sorted(n for n in names if _one_part(self.parts, n) != _one_part(earlier, n))
+
+
+def _one_part(parts: Mapping[str, Any], name: str) -> str | None:
+    """A part in its canonical form, in which a tuple and the list that was read back from JSON are equal."""
+    return canonical_json(parts[name]) if name in parts else None
 
 
 def flatten(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Nested mappings as one level of dotted keys below `prefix`; lists stay values."""
+    """Nested mappings as one level of dotted keys below `prefix`; lists stay values.
+
+    Raises:
+        TypeError: a key is not a string.
+        ValueError: two keys have the same dotted name, so that one would hide the other.
+    """
     flat: dict[str, Any] = {}
     for key, item in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{prefix}: the key {key!r} is not a string")
         name = f"{prefix}.{key}"
-        if isinstance(item, Mapping) and item:
-            flat.update(flatten(item, name))
-        else:
-            flat[name] = item
+        below = flatten(item, name) if isinstance(item, Mapping) and item else {name: item}
+        if twice := flat.keys() & below.keys():
+            raise ValueError(f"{prefix}: two keys are called {min(twice)!r}")
+        flat.update(below)
     return flat
 
 
@@ -356,7 +368,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            if (message := explain_os_error(error, self.root)) is None:
+            if _is_elsewhere(error, self.root) or (message := explain_os_error(error, self.root)) is None:
                 raise
             raise StoreError(message) from error
 
@@ -374,6 +386,7 @@ class Store:
         """Delete one artifact; the rename first makes sure that nobody finds half of it."""
         doomed = folder.with_name(f".removing-{folder.name}")
         with self._explained():
+            shutil.rmtree(doomed, ignore_errors=True)  # left by a removal that was killed
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
 
@@ -387,6 +400,13 @@ def explain_os_error(error: OSError, root: Path) -> str | None:
         reason = os.strerror(error.errno)
         return f"cannot write to {where} ({reason}): make it writable, or name another folder in ZEN_HOME"
     return None
+
+
+def _is_elsewhere(error: OSError, root: Path) -> bool:
+    """Whether access was refused outside the workspace, such as to a source that a stage may not read."""
+    if error.filename is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return False
+    return not Path(os.fsdecode(error.filename)).is_relative_to(root.parent)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -404,7 +424,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace `path` by `content` so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:
