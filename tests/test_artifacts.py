@@ -26,11 +26,10 @@ from zen_pipeline.artifacts import (
     Store,
     canonical_json,
     flatten,
-    folder_digest,
     read_manifest,
-    write_atomically,
 )
 from zen_pipeline.errors import StageBusy, StoreError
+from zen_pipeline.files import folder_digest, write_atomically
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------
 
@@ -301,7 +300,7 @@ def test_the_second_process_waits_says_for_whom_and_takes_what_the_first_built(
     store: Store, rival: subprocess.Popen[str]
 ) -> None:
     handler = _LetItGoOn(rival)
-    logger = logging.getLogger("zen_pipeline.artifacts")
+    logger = logging.getLogger("zen_pipeline.locks")
     logger.addHandler(handler)
     try:
         build = Builder()

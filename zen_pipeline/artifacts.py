@@ -16,11 +16,9 @@ import json
 import math
 import os
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,7 +27,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from zen_pipeline.errors import StageBusy, StoreError
+from zen_pipeline.errors import StoreError
+from zen_pipeline.files import explain_os_error as explain_os_error
+from zen_pipeline.files import file_digest as file_digest
+from zen_pipeline.files import folder_digest as folder_digest
+from zen_pipeline.files import sync_folder
+from zen_pipeline.files import write_atomically as write_atomically
+from zen_pipeline.locks import hold_lock as hold_lock
 from zen_pipeline.logs import get_logger
 
 MANIFEST = "manifest.json"
@@ -117,20 +121,6 @@ def flatten(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
             raise ValueError(f"{prefix}: two keys are called {min(twice)!r}")
         flat.update(below)
     return flat
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the sorted (relative path, SHA-256) of every file below `folder`, in hex."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
-    return digest.hexdigest()
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------
@@ -343,7 +333,7 @@ class Store:
             )
             write_atomically(scratch / MANIFEST, manifest.model_dump_json(indent=1))
             os.rename(scratch, final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -391,17 +381,6 @@ class Store:
             shutil.rmtree(doomed)
 
 
-def explain_os_error(error: OSError, root: Path) -> str | None:
-    """One sentence for the failures of a disk that a user can mend; None for any other error."""
-    where = error.filename or root
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({where}): free some space, or run `zen gc`, and start again; nothing was lost"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        reason = os.strerror(error.errno)
-        return f"cannot write to {where} ({reason}): make it writable, or name another folder in ZEN_HOME"
-    return None
-
-
 def _is_elsewhere(error: OSError, root: Path) -> bool:
     """Whether access was refused outside the workspace, such as to a source that a stage may not read."""
     if error.filename is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -422,22 +401,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreError(f"{path} is not a readable manifest: {str(error).splitlines()[0]}") from error
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content` so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
 def _sync_and_list(folder: Path) -> dict[str, FileEntry]:
     files: dict[str, FileEntry] = {}
     folders = [folder]
@@ -451,55 +414,5 @@ def _sync_and_list(folder: Path) -> dict[str, FileEntry]:
         name = path.relative_to(folder).as_posix()
         files[name] = FileEntry(size=found.st_size, sha256=file_digest(path), mtime_ns=found.st_mtime_ns)
     for each in folders:
-        _sync_folder(each)
+        sync_folder(each)
     return files
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# --- locks ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def hold_lock(path: Path, *, what: str, run_id: str, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive file lock that dies with its process, and leave a note of who holds it.
-
-    Raises:
-        StageBusy: somebody else holds it and `wait` is False.
-    """
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    note = path.with_suffix(".holder.json")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = _describe_holder(note)
-        if not wait:
-            raise StageBusy(f"{what} is being built by {holder}: wait for it, or leave out --no-wait") from None
-        log.warning("%s is being built by %s; waiting for it", what, holder)
-        lock.acquire(poll_interval=0.2)
-    try:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        me = {"run_id": run_id, "pid": os.getpid(), "host": socket.gethostname(), "since": started}
-        write_atomically(note, json.dumps(me))
-        yield
-    finally:
-        with suppress(OSError):
-            note.unlink(missing_ok=True)
-        lock.release()
-
-
-def _describe_holder(note: Path) -> str:
-    try:
-        holder = json.loads(note.read_text())
-        return f"run {holder['run_id']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
-    except (OSError, ValueError, KeyError):
-        return "another run"
