@@ -397,8 +397,11 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem in words, with the nearest key for an unknown one, and how many more there are."""
-    problem = error.errors()[0]
+    """One problem in words, with the nearest key for an unknown one, and how many more there are.
+
+    An unknown key comes first: it is often why another one is missing.
+    """
+    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
