@@ -149,8 +149,13 @@ def torch_from_pip(place: Place) -> str:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         pip(place, "install", "--dry-run", "--ignore-installed", "--report", report, TORCH, quiet=True)
-        names = [item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]]
-    return "cuda" if any(name.startswith(CUDA_PACKAGES) for name in names) else "cpu"
+        names = [item["metadata"]["name"] for item in json.loads(report.read_text())["install"]]
+    return "cuda" if any(comes_with_cuda(name) for name in names) else "cpu"
+
+
+def comes_with_cuda(name: str) -> bool:
+    """Whether a package or a requirement is one that only a CUDA build of torch brings."""
+    return name.lower().replace("_", "-").startswith(CUDA_PACKAGES)
 
 
 def torch_in_venv(place: Place) -> tuple[str, list[str]]:
@@ -164,8 +169,8 @@ def torch_in_venv(place: Place) -> tuple[str, list[str]]:
     requires = json.loads(done.stdout)
     if "torch" not in requires:
         return "", []
-    cuda = sys.platform == "linux" and any(r.lower().startswith(CUDA_PACKAGES) for r in requires["torch"])
-    return "cuda" if cuda else "cpu", ["torch", *(n for n in requires if n.startswith(CUDA_PACKAGES))]
+    cuda = sys.platform == "linux" and any(comes_with_cuda(r) for r in requires["torch"])
+    return "cuda" if cuda else "cpu", ["torch", *(n for n in requires if comes_with_cuda(n))]
 
 
 def install_torch(place: Place, kind: str) -> None:
