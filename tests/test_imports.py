@@ -18,6 +18,7 @@ LEVELS = [
     {"stages"},
     {"flows"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {area: number for number, areas in enumerate(LEVELS) for area in areas}
 
