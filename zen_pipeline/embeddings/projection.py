@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.font_manager import FontProperties
 
-# A word more frequent than this is taken for a function word, in any language: in English it holds for about fifty words.
+# A word more frequent than this is taken for a function word, in any language; English has about fifty of them.
 _FUNCTION_WORD_SHARE = 2.5e-3
 # Families that hold Han, kana and Hangul, in the order of preference; matplotlib's own font holds none of them.
 _CJK_FONTS = (
@@ -45,7 +45,7 @@ class WordMap:
         ]
 
 
-def content_words(vectors: WordVectors, n: int, *, language_stop_words: bool = True) -> list[str]:
+def content_words(vectors: WordVectors, n: int) -> list[str]:
     """The `n` most frequent words that mean something by themselves, as far as that can be told.
 
     Left out: words more frequent than one in 400, English stop words, words of one or two letters (one character in
@@ -53,11 +53,12 @@ def content_words(vectors: WordVectors, n: int, *, language_stop_words: bool = T
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    stop = ENGLISH_STOP_WORDS if language_stop_words else frozenset()
     limit = vectors.counts.sum() * _FUNCTION_WORD_SHARE
-    found = [w for w, c in zip(vectors.words, vectors.counts, strict=True) if c <= limit and _may_mean(w, stop)]
+    found = [
+        w for w, c in zip(vectors.words, vectors.counts, strict=True) if c <= limit and _may_mean(w, ENGLISH_STOP_WORDS)
+    ]
     if len(found) < min(n, 10):  # a vocabulary so small that every word is frequent
-        found = [w for w in vectors.words if _may_mean(w, stop)] or vectors.words
+        found = [w for w in vectors.words if _may_mean(w, ENGLISH_STOP_WORDS)] or vectors.words
     return found[:n]
 
 
@@ -74,14 +75,15 @@ def project(vectors: WordVectors, words: list[str], *, seed: int = 0) -> WordMap
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     rows = vectors.unit[[vectors.index[w] for w in words]].astype(np.float64)
     with threadpool_limits(1):
         if len(words) < 10:
-            size = min(2, *rows.shape)
+            size = min(2, len(words) - 1, rows.shape[1])
             points = np.zeros((len(words), 2))
-            points[:, :size] = PCA(size, svd_solver="full").fit_transform(rows)
+            if size:
+                points[:, :size] = PCA(size, svd_solver="full").fit_transform(rows)
         else:
             near = min(20.0, (len(words) - 1) / 3)
             tsne = TSNE(perplexity=near, init="pca", learning_rate="auto", max_iter=750, random_state=seed)
@@ -107,7 +109,7 @@ def draw(word_map: WordMap, path: Path, *, title: str) -> int:
     axes.set(xlim=(-0.03, 1.06), ylim=(-0.03, 1.04), xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_color("#cccccc")
-    canvas.draw()  # fixes the layout, so that labels can be measured
+    canvas.draw()  # type: ignore[no-untyped-call]  # fixes the layout, so that labels can be measured
     labels = _label(axes, word_map)
     left_out = len(word_map.words) - labels
     note = f" ({left_out} without a label)" if left_out else ""

@@ -43,6 +43,11 @@ _ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
 
 
+def compiled(function: Any) -> Any:
+    """Compile as part of the function that calls it."""
+    return numba.njit(**_OPTIONS)(function)
+
+
 def cached(function: Any) -> Any:
     """Compile at the first call and keep the machine code on disk (it is keyed by this file and the kind of CPU).
 
@@ -52,10 +57,10 @@ def cached(function: Any) -> Any:
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
+        return compiled(function)
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def mix(value: Any) -> Any:
     """SplitMix64's output function (Steele et al. 2014): a bijection of uint64 with good avalanche."""
     value = (value ^ (value >> _S30)) * _MIX1
@@ -63,11 +68,11 @@ def mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def logistic(x: Any) -> Any:
-    """1 / (1 + e^-x) in float32, by arithmetic alone so that it vectorizes; largest error 2e-6.
+    """1 / (1 + e^-x) in float32, by arithmetic alone so that it vectorizes; largest error 1e-5.
 
-    The continued fraction of tanh (Lambert), cut after its ninth term. The clamp passes NaN on.
+    The continued fraction of tanh (Lambert), cut after its ninth term. The clamps pass NaN on.
     """
     h = _HALF * x
     if h > np.float32(7.0):
@@ -79,10 +84,15 @@ def logistic(x: Any) -> Any:
     bottom = np.float32(34459425) + q * (
         np.float32(16216200) + q * (np.float32(945945) + q * (np.float32(13860) + q * np.float32(45)))
     )
-    return _HALF + _HALF * (top / bottom)
+    t = top / bottom
+    if t > _ONE:
+        t = _ONE
+    if t < -_ONE:
+        t = -_ONE
+    return _HALF + _HALF * t
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def gather(matrix: Any, words: Any, first: int, count: int, rows: Any) -> None:
     """rows (count, width) = the vectors of words[first : first + count]."""
     for i in range(count):
@@ -91,7 +101,7 @@ def gather(matrix: Any, words: Any, first: int, count: int, rows: Any) -> None:
             rows[i, t] = matrix[w, t]
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def scatter_add(matrix: Any, words: Any, first: int, count: int, rows: Any) -> None:
     """Add rows (count, width) to the vectors of words[first : first + count]; a word may occur twice."""
     for i in range(count):
@@ -100,7 +110,7 @@ def scatter_add(matrix: Any, words: Any, first: int, count: int, rows: Any) -> N
             matrix[w, t] += rows[i, t]
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def noise_products(x: Any, noise: Any, scores: Any) -> None:
     """Scores (CENTRES, NOISE) = x (CENTRES, width) @ noise.T, four noise words for each pass over x."""
     for i in range(CENTRES):
@@ -118,7 +128,7 @@ def noise_products(x: Any, noise: Any, scores: Any) -> None:
             scores[i, j + 3] = d
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def product(g: Any, rows: Any, result: Any) -> None:
     """Result (n, width) = g (n, m) @ rows (m, width), m a multiple of 4."""
     for i in range(g.shape[0]):
@@ -130,7 +140,7 @@ def product(g: Any, rows: Any, result: Any) -> None:
                 result[i, t] += a * rows[j, t] + b * rows[j + 1, t] + c * rows[j + 2, t] + d * rows[j + 3, t]
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def context_steps(x: Any, y: Any, dx: Any, dy: Any, lows: Any, highs: Any, n: int, rate: Any, want_loss: bool) -> Any:
     """Add the steps of the pairs (centre, context) to dx and dy; returns their loss (0 unless wanted).
 
@@ -155,7 +165,7 @@ def context_steps(x: Any, y: Any, dx: Any, dy: Any, lows: Any, highs: Any, n: in
     return loss
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def make_buffers(width: int, window: int) -> Any:
     """Scratch for `block_step`: centres, contexts, noise vectors and their steps, scores, context ranges."""
     span = CENTRES + 2 * window
@@ -173,7 +183,7 @@ def make_buffers(width: int, window: int) -> Any:
     )
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def block_step(
     inputs: Any, outputs: Any, words: Any, reach: Any, first: int, noise_words: Any, k: Any, rate: Any,
     want_loss: bool, buffers: Any,
@@ -238,7 +248,7 @@ def block_step(
     return loss, pairs
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def sample_document(
     ids: Any, start: int, end: int, keep: Any, key: Any, window: int, words: Any, reach: Any
 ) -> int:  # fmt: skip
@@ -253,7 +263,7 @@ def sample_document(
     return kept
 
 
-@numba.njit(**_OPTIONS)
+@compiled
 def sample_noise(threshold: Any, alias: Any, key: Any, block: int, noise_words: Any) -> None:
     """Draw the noise words of one block by the alias method (Walker 1977), two 32-bit halves of one hash each."""
     vocabulary = np.uint64(len(alias))

@@ -133,7 +133,7 @@ class _Run:
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self.outputs = np.zeros(shape, np.float32)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
-        shares, self._alias = alias_table(corpus.counts**_NOISE_POWER)
+        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** _NOISE_POWER)
         self._threshold = _in_32_bits(shares)
 
     def call(self, key: np.uint64, documents: NDArray[np.int64], done: int) -> tuple[float, int]:
