@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from zen_pipeline.errors import ConfigError
 
+DEFAULT_PRESET = "laptop"
+_PATH_SETTINGS = (("pretrain", "init_from"), ("finetune", "init_from"), ("validate", "suites"))
+
 # A field marked with this does not change what a stage makes, so it is not part of the fingerprint.
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
 
@@ -279,7 +282,7 @@ def preset_names() -> list[str]:
 
 def load_config(
     *,
-    preset: str = "laptop",
+    preset: str | None = None,
     file: Path | None = None,
     data: Iterable[str] = (),
     budget: str | None = None,
@@ -288,19 +291,21 @@ def load_config(
     """The resolved configuration.
 
     Args:
-        preset: name of a shipped preset.
-        file: YAML file laid over the preset.
-        data: paths that replace the configured sources.
+        preset: name of a shipped preset; default: the one that the file names under `preset`, or `laptop`.
+        file: YAML file laid over the preset; relative paths in it start at its folder.
+        data: paths that replace the configured sources; relative ones start at the working folder.
         budget: replaces the configured budget.
         overrides: `a.b=c`, the value in YAML.
 
     Raises:
         ConfigError: unknown preset, unreadable file, unknown key (with the nearest one), value out of range.
     """
-    settings = _read_preset(preset)
+    own = _read_yaml(file.read_text, str(file)) if file is not None else {}
+    named = own.pop("preset", None)
+    settings = _read_preset(preset or str(named or DEFAULT_PRESET))
     if file is not None:
-        settings = merge(settings, _read_yaml(file.read_text, str(file)))
-    if paths := list(data):
+        settings = merge(settings, _anchored(own, file.resolve().parent))
+    if paths := [str(Path(p).absolute()) for p in data]:
         settings = merge(settings, {"collect": {"sources": [{"type": "files", "paths": paths}]}})
     if budget is not None:
         settings = merge(settings, {"budget": budget})
@@ -310,6 +315,30 @@ def load_config(
         return Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
+
+
+def _anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Relative paths of a config file as absolute ones, so that it means the same from every working folder."""
+
+    def absolute(value: Any) -> Any:
+        return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
+
+    anchored = dict(settings)
+    for section, key in _PATH_SETTINGS:
+        if isinstance(part := anchored.get(section), dict) and key in part:
+            anchored[section] = {**part, key: absolute(part[key])}
+    collect = anchored.get("collect")
+    if isinstance(collect, dict) and isinstance(sources := collect.get("sources"), list):
+        anchored["collect"] = {
+            **collect,
+            "sources": [
+                {**s, "paths": [absolute(p) for p in s["paths"]]}
+                if isinstance(s, dict) and isinstance(s.get("paths"), list)
+                else s
+                for s in sources
+            ],
+        }
+    return anchored
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What several commands share: options, the config and workspace they name, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zen_pipeline.logs import show_on_stderr
+
+if TYPE_CHECKING:
+    from zen_pipeline.config import Config
+
+PROJECT_FILE = "zen.yaml"
+
+Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A shipped preset.", show_default="laptop")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A YAML file laid over the preset; default: ./zen.yaml."),
+]
+Data = Annotated[list[str] | None, typer.Option("--data", "-d", help="A file, folder or glob to use as the corpus.")]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", "-b", help="What training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams.")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=c.", metavar="KEY=VALUE")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def settings(
+    preset: str | None,
+    file: Path | None,
+    data: Sequence[str] | None,
+    budget: str | None,
+    overrides: Sequence[str] | None,
+) -> Config:
+    """The configuration that the options name; `zen.yaml` in the working folder is used when no file is named."""
+    from zen_pipeline.config import load_config
+
+    if file is None and Path(PROJECT_FILE).is_file():
+        file = Path(PROJECT_FILE)
+    return load_config(preset=preset, file=file, data=data or (), budget=budget, overrides=overrides or ())
+
+
+def show_logs(*, verbose: bool = False) -> None:
+    """Library logs as plain lines on stderr."""
+    show_on_stderr(logging.DEBUG if verbose else logging.INFO)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()
+) -> None:
+    """A table on stdout; the columns numbered in `right` are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    numeric = set(right)
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """`1.5 s`, `2 m 05 s`, `3 h 20 m`; empty when unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} m"
+
+
+def byte_size(size: float | None) -> str:
+    """`512 B`, `1.5 kB`, `20 MB`; empty when unknown."""
+    if size is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process was started, imports included."""
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,209 @@
+"""Commands that run the pipeline or say what a run would do: run, plan, one per stage, init, config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zen_pipeline.cli import common
+from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, Json, Overrides, Preset
+from zen_pipeline.errors import ConfigError, NotReleased
+from zen_pipeline.stages import STAGE_NAMES
+
+if TYPE_CHECKING:
+    from zen_pipeline.stages.plan import StagePlan
+    from zen_pipeline.workspace import RunRecord
+
+RequireRelease = Annotated[
+    bool, typer.Option("--require-release", help="Exit with 4 unless this run's model is the champion at its end.")
+]
+Recalibrate = Annotated[
+    bool, typer.Option("--recalibrate", help="Measure this machine again and choose the sizes anew.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail when another run is building the same artifact.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check the digest of every stored artifact that is used.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")]
+
+_STAGE_HELP = {
+    "collect": "Read the sources into records.",
+    "validate": "Clean, judge and split the records.",
+    "resolve": "Turn the budget into sizes, steps and precision.",
+    "tokenize": "Train the tokenizer and write the token shards.",
+    "embed": "Train word vectors.",
+    "pretrain": "Train the base model.",
+    "finetune": "Teach the base model to answer.",
+    "evaluate": "Measure both models on the test split.",
+    "optimize": "Make them smaller, if they stay as good.",
+    "release": "Register them, and promote what is better.",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command("run", help="Run the whole pipeline; what has not changed is taken from the store.")(
+        _command("pipeline")
+    )
+    app.command()(plan)
+    app.command()(init)
+    config_app = typer.Typer(help="Settings.", no_args_is_help=True)
+    config_app.command("show")(config_show)
+    app.add_typer(config_app, name="config")
+    for name in STAGE_NAMES:
+        text = f"{_STAGE_HELP[name]} Runs the stages before it as far as needed."
+        app.command(name, help=text, rich_help_panel="Stages")(_command(name))
+
+
+def _command(target: str) -> Callable[..., None]:
+    def run(
+        preset: Preset = None,
+        config: ConfigFile = None,
+        data: Data = None,
+        budget: BudgetOption = None,
+        overrides: Overrides = None,
+        require_release: RequireRelease = False,
+        recalibrate: Recalibrate = False,
+        no_wait: NoWait = False,
+        verify: Verify = False,
+        verbose: Verbose = False,
+        json: Json = False,
+    ) -> None:
+        resolved = common.settings(preset, config, data, budget, overrides)
+        common.show_logs(verbose=verbose)
+        from flows.entry import run_flow
+
+        from zen_pipeline.workspace import Workspace
+
+        record = run_flow(
+            target,
+            resolved,
+            Workspace.find_or_create(),
+            require_release=False,
+            recalibrate=recalibrate,
+            wait=not no_wait,
+            verify=verify,
+            progress=not json,
+        )
+        if json:
+            common.print_json(run_result(record))
+        else:
+            _print_run(record)
+        if require_release and not _released_champion(record):
+            raise NotReleased(f"no new champion: {_release_reason(record)}")
+
+    return run
+
+
+def run_result(record: RunRecord) -> dict[str, Any]:
+    """What `zen run --json` prints."""
+    stages = [s.model_dump(include={"name", "status", "seconds", "artifact"}) for s in record.stages]
+    primary = record.released[-1] if record.released else None
+    released = {k: primary[k] for k in ("model", "version", "alias")} if primary else None
+    return {
+        "run_id": record.run_id,
+        "seconds": round(common.seconds_since_start(), 2),
+        "stages": stages,
+        "released": released,
+    }
+
+
+def _released_champion(record: RunRecord) -> bool:
+    return bool(record.released) and record.released[-1]["alias"] == "champion"
+
+
+def _release_reason(record: RunRecord) -> str:
+    return str(record.released[-1]["reason"]) if record.released else "the run did not reach the release stage"
+
+
+def _print_run(record: RunRecord) -> None:
+    rows = [(s.name, s.status, common.duration(s.seconds), s.artifact) for s in record.stages]
+    common.print_table(f"run {record.run_id}", ["stage", "status", "time", "artifact"], rows, right=[2])
+    for release in record.released:
+        print(f"{release['model']}/{release['version']} is {release['alias']}: {release['reason']}")
+    print(f"done in {common.duration(common.seconds_since_start())}; `zen ui` shows the run")
+
+
+def plan(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: Data = None,
+    budget: BudgetOption = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Say for each stage whether it would run, what changed, and what it is expected to take."""
+    resolved = common.settings(preset, config, data, budget, overrides)
+    from zen_pipeline.stages.plan import make_plan
+    from zen_pipeline.workspace import Workspace
+
+    stages = make_plan(resolved, Workspace.find_or_create())
+    if json:
+        common.print_json({"stages": [s.model_dump() for s in stages]})
+        return
+    common.print_table(
+        f"plan of the pipeline {resolved.name!r}",
+        ["stage", "status", "why", "time", "memory", "disk"],
+        [_plan_row(s) for s in stages],
+        right=[3, 4, 5],
+    )
+    expected = [s.seconds for s in stages if s.status == "would_run" and s.seconds is not None]
+    unknown = [s.name for s in stages if s.status == "would_run" and s.seconds is None]
+    if expected or unknown:
+        more = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
+        print(f"expected: {common.duration(sum(expected))}{more}")
+
+
+def _plan_row(stage: StagePlan) -> tuple[object, ...]:
+    why = stage.reason + (f": {', '.join(stage.changed[:6])}" if stage.changed else "")
+    if len(stage.changed) > 6:
+        why += f" and {len(stage.changed) - 6} more"
+    return (
+        stage.name,
+        "cached" if stage.status == "cached" else "would run",
+        why,
+        common.duration(stage.seconds),
+        common.byte_size(stage.memory_bytes),
+        common.byte_size(stage.disk_bytes),
+    )
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write zen.yaml.")] = Path(),
+    data: Data = None,
+    name: Annotated[str, typer.Option(help="The pipeline's name.")] = "zen",
+    force: Annotated[bool, typer.Option("--force", help="Replace a zen.yaml that exists.")] = False,
+) -> None:
+    """Write a commented zen.yaml for your own project."""
+    from zen_pipeline.artifacts import write_atomically
+    from zen_pipeline.cli.template import commented_config
+    from zen_pipeline.config import load_config
+
+    target = folder / common.PROJECT_FILE
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists: edit it, or replace it with --force")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: make it first")
+    text = commented_config(name=name, paths=list(data or ["texts"]))
+    write_atomically(target, text)
+    load_config(file=target)
+    print(f"wrote {target}: put your text where `paths` says, then `zen plan` and `zen run`")
+
+
+def config_show(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: Data = None,
+    budget: BudgetOption = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Print every setting as a run would use it."""
+    resolved = common.settings(preset, config, data, budget, overrides).model_dump(mode="json", by_alias=True)
+    if json:
+        common.print_json(resolved)
+        return
+    import yaml
+
+    print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), end="")

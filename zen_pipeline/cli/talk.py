@@ -1,0 +1,199 @@
+"""Commands that use a model: generate and chat."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zen_pipeline.cli import common
+from zen_pipeline.cli.common import Json
+from zen_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.serving.registry import ResolvedModel
+
+Model = Annotated[str, typer.Option("--model", "-m", help="champion, zen-chat@champion, zen-base/3, or a folder.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Stop after so many tokens.")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0.0, help="0 takes the likeliest token.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this total mass.")]
+
+# One thread decodes a model that fits in the cache faster than two: two spin for each other (docs/experiments.md).
+_ONE_THREAD_BELOW_PARAMETERS = 50_000_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command(rich_help_panel="Models")(generate)
+    app.command(rich_help_panel="Models")(chat)
+
+
+@dataclass
+class Speaker:
+    """A model with its tokenizer, ready to continue token ids."""
+
+    source: ResolvedModel
+    model: Qwen3
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, name: str) -> Speaker:
+        """The model of this name; relative to the nearest workspace when it is a registered one."""
+        from zen_pipeline.serving.registry import resolve_model
+
+        source = resolve_model(name)
+        import torch
+
+        from zen_pipeline.corpus.tokenizer import Tokenizer
+        from zen_pipeline.models.folder import load_model
+
+        model = load_model(source.folder)
+        if sum(p.numel() for p in model.parameters()) < _ONE_THREAD_BELOW_PARAMETERS:
+            torch.set_num_threads(1)
+        return cls(source, model, Tokenizer.load(source.folder))
+
+    def speak(
+        self, ids: list[int], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+    ) -> Iterator[int]:
+        """New token ids, until the model ends or `max_new_tokens` are made."""
+        from zen_pipeline.inference.generate import generate as generate_tokens
+
+        return generate_tokens(
+            self.model,
+            ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=0,
+            top_p=top_p,
+            seed=seed,
+            stop_ids=self.tokenizer.stop_ids,
+        )
+
+
+class _Printer:
+    """Decodes a growing list of ids and prints what is certain, so that no half character is shown."""
+
+    def __init__(self, tokenizer: Tokenizer, *, show: bool) -> None:
+        self._tokenizer, self._show = tokenizer, show
+        self.ids: list[int] = []
+        self.text = ""
+
+    def add(self, token: int) -> None:
+        """Take one more token."""
+        self.ids.append(token)
+        text = self._tokenizer.decode(self.ids)
+        if not text.endswith("�"):
+            self._print(text[len(self.text) :])
+            self.text = text
+
+    def end(self) -> str:
+        """Print what is left; return the whole text."""
+        text = self._tokenizer.decode(self.ids)
+        self._print(text[len(self.text) :])
+        self.text = text
+        return text
+
+    def _print(self, text: str) -> None:
+        if self._show:
+            print(text, end="", flush=True)
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
+    model: Model = "champion",
+    max_new_tokens: MaxNewTokens = 100,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Continue a text with a released model."""
+    speaker = Speaker.load(model)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    ids = [speaker.tokenizer.start_id, *speaker.tokenizer.encode(text)]
+    printer = _Printer(speaker.tokenizer, show=not json)
+    if not json:
+        print(text, end="", flush=True)
+    started = time.monotonic()
+    for token in speaker.speak(ids, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed):
+        printer.add(token)
+    completion = printer.end()
+    seconds = time.monotonic() - started
+    if not json:
+        print()
+        return
+    common.print_json(
+        {
+            "model": speaker.source.name,
+            "version": speaker.source.version,
+            "prompt": text,
+            "text": completion,
+            "tokens": len(printer.ids),
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(len(printer.ids) / seconds, 1) if seconds > 0 else None,
+        }
+    )
+
+
+def chat(
+    message: Annotated[str | None, typer.Argument(help="One question; without it a conversation starts.")] = None,
+    model: Model = "champion",
+    max_new_tokens: MaxNewTokens = 200,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 0.95,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Talk with a released chat model; an empty line, /exit or Ctrl-D ends it."""
+    speaker = Speaker.load(model)
+    if speaker.source.kind != "chat":
+        raise ConfigError(f"{speaker.source.name} is not a chat model: name one with --model, or use `zen generate`")
+    options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "seed": seed}
+    messages: list[dict[str, str]] = []
+    if message is not None:
+        answer = _answer(speaker, messages, message, max_new_tokens, options, show=not json)
+        if json:
+            common.print_json({"model": speaker.source.name, "version": speaker.source.version, "answer": answer})
+        return
+    if json:
+        raise ConfigError("--json answers one question: zen chat --json 'What does pathlib.Path.exists do?'")
+    common.say(f"{speaker.source.name}/{speaker.source.version}; an empty line ends the conversation")
+    while (question := _read_line()) not in ("", "/exit"):
+        _answer(speaker, messages, question, max_new_tokens, options, show=True)
+
+
+def _read_line() -> str:
+    try:
+        return input("you> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(
+    speaker: Speaker, messages: list[dict[str, str]], question: str, limit: int, options: dict[str, Any], *, show: bool
+) -> str:
+    """Answer, and keep the turn; the oldest turns are forgotten when the context is full."""
+    from zen_pipeline.tasks.chat import prompt
+
+    messages.append({"role": "user", "content": question})
+    room = speaker.model.config.max_position_embeddings
+    while len(ids := prompt(speaker.tokenizer, messages)) > room // 2 and len(messages) > 2:
+        del messages[:2]
+    if len(ids) >= room:
+        messages.pop()
+        raise ConfigError(f"the question has {len(ids)} tokens, the model's context {room}: ask a shorter one")
+    printer = _Printer(speaker.tokenizer, show=show)
+    for token in speaker.speak(ids, max_new_tokens=limit, **options):
+        printer.add(token)
+    answer = printer.end().strip()
+    if show:
+        print()
+    messages.append({"role": "assistant", "content": answer})
+    return answer

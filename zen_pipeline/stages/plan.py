@@ -1,0 +1,134 @@
+"""What a run would do, known before anything runs: every fingerprint follows from settings and sources alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from zen_pipeline.artifacts import ArtifactRef, Manifest, read_manifest
+from zen_pipeline.config import Config, parse_budget
+from zen_pipeline.errors import StoreError
+from zen_pipeline.stages import STAGE_NAMES, load_stage
+from zen_pipeline.stages.base import Stage
+from zen_pipeline.workspace import Workspace
+
+
+class StagePlan(BaseModel):
+    """One stage of a plan.
+
+    Attributes:
+        status: `cached` when its artifact is stored and whole, else `would_run`.
+        reason: why, in words.
+        changed: the parts of the fingerprint that differ from the last run of this pipeline.
+        seconds: expected time when it would run; None when it has never been measured.
+        memory_bytes: expected peak memory, where it is predicted.
+        disk_bytes: size of its artifact, stored or expected.
+    """
+
+    name: str
+    status: Literal["cached", "would_run"]
+    reason: str
+    changed: list[str] = []
+    fingerprint: str
+    seconds: float | None = None
+    memory_bytes: float | None = None
+    disk_bytes: int | None = None
+    artifact: str | None = None
+
+
+def make_plan(config: Config, workspace: Workspace) -> list[StagePlan]:
+    """The plan of the whole chain; nothing is built and nothing is changed."""
+    fingerprints: dict[str, str] = {}
+    plans: list[StagePlan] = []
+    for name in STAGE_NAMES:
+        stage = load_stage(name)
+        plan = _plan_stage(stage, config, fingerprints, workspace)
+        if name == "release":
+            plan = _plan_release(plan, plans, config, workspace)
+        fingerprints[name] = plan.fingerprint
+        plans.append(plan)
+    return _with_training_estimates(plans, config, workspace)
+
+
+def _plan_stage(stage: Stage, config: Config, upstream: dict[str, str], workspace: Workspace) -> StagePlan:
+    identity = stage.identity(config, upstream, workspace)
+    store = workspace.store
+    status, problem = store.inspect(stage.name, identity.fingerprint)
+    earlier = _last_manifest(workspace, config.name, stage.name)
+    plan = StagePlan(name=stage.name, status="would_run", reason="", fingerprint=identity.fingerprint)
+    if earlier is not None:
+        plan.seconds, plan.disk_bytes = earlier.seconds, earlier.size
+    if status == "present":
+        folder = store.folder(stage.name, identity.fingerprint)
+        manifest = read_manifest(folder)
+        plan.status, plan.artifact, plan.seconds, plan.disk_bytes = "cached", str(folder), 0.0, manifest.size
+        plan.reason = f"skipped: {manifest.skipped}" if manifest.skipped else "nothing changed"
+    elif status == "damaged":
+        plan.reason = f"damaged: {problem}"
+    elif earlier is None:
+        plan.reason = "never run"
+    elif changed := identity.changed_from(earlier.parts):
+        plan.reason, plan.changed = "changed", changed
+    else:
+        plan.reason = "its artifact is gone"
+    return plan
+
+
+def _last_manifest(workspace: Workspace, pipeline: str, stage: str) -> Manifest | None:
+    fingerprint = workspace.last_fingerprint(pipeline, stage)
+    if fingerprint is None:
+        return None
+    try:
+        return read_manifest(workspace.store.folder(stage, fingerprint))
+    except StoreError:
+        return None
+
+
+def _plan_release(plan: StagePlan, upstream: list[StagePlan], config: Config, workspace: Workspace) -> StagePlan:
+    """Release stores nothing: it would run unless everything before it is stored and its versions are registered."""
+    from zen_pipeline.stages.release import find_released
+
+    plan.disk_bytes = plan.memory_bytes = None
+    waiting = [p.name for p in upstream if p.status == "would_run"]
+    if waiting:
+        plan.status, plan.reason, plan.changed = "would_run", "changed", [f"inputs.{n}" for n in waiting]
+        return plan
+    store = workspace.store
+    inputs = {p.name: _stored(store.find(p.name, p.fingerprint)) for p in upstream}
+    registered = find_released(config, inputs, workspace)
+    plan.status = "cached" if registered else "would_run"
+    plan.reason, plan.changed = ("already registered", []) if registered else ("not registered yet", [])
+    return plan
+
+
+def _stored(ref: ArtifactRef | None) -> ArtifactRef:
+    if ref is None:
+        raise StoreError("an artifact disappeared while the plan was made: try again")
+    return ref
+
+
+def _with_training_estimates(plans: list[StagePlan], config: Config, workspace: Workspace) -> list[StagePlan]:
+    """Expected time and memory of training: from the resolved sizes when they are stored, else from the budget."""
+    by_name = {p.name: p for p in plans}
+    estimates = _resolved_estimates(by_name["resolve"], workspace)
+    budget = parse_budget(config.budget)
+    for name, share in (("pretrain", 0.85), ("finetune", 0.15)):
+        plan = by_name[name]
+        if plan.status == "cached":
+            continue
+        if f"{name}_seconds" in estimates:
+            plan.seconds = estimates[f"{name}_seconds"]
+        elif budget.kind == "seconds":
+            plan.seconds = share * budget.amount
+        plan.memory_bytes = estimates.get("memory_bytes")
+    return plans
+
+
+def _resolved_estimates(resolve: StagePlan, workspace: Workspace) -> dict[str, Any]:
+    if resolve.status != "cached":
+        return {}
+    path = workspace.store.folder("resolve", resolve.fingerprint) / "resolved.json"
+    estimates: dict[str, Any] = json.loads(path.read_text())["estimates"]
+    return estimates
