@@ -6,6 +6,7 @@ end of the lifeline pipe is closed: by the parent when it is done, by the kernel
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -43,9 +44,9 @@ def _migrate(home: Path, version: str) -> None:
     with FileLock(home / "migrate.lock"):
         if done.is_file() and done.read_text() == version and (home / "prefect.db").is_file():
             return
-        from prefect.server.database.alembic_commands import alembic_upgrade
+        from prefect.server.database import provide_database_interface
 
-        alembic_upgrade()
+        asyncio.run(provide_database_interface().create_db())
         done.write_text(version)
 
 
