@@ -102,7 +102,11 @@ def _release(config: Config, inputs: Inputs, context: StageContext) -> ArtifactR
     known = registry.read_text().split() if registry.is_file() else []
     if fingerprint not in known:
         registry.write_text("\n".join([*known, fingerprint]))
-    item = {"model": f"{config.name}-chat", "version": len(known) + 1, "alias": "champion" if not known else "challenger"}
+    item = {
+        "model": f"{config.name}-chat",
+        "version": len(known) + 1,
+        "alias": "champion" if not known else "challenger",
+    }
     released = [{**item, "reason": "the first" if not known else "not better", "new": fingerprint not in known}]
     return ArtifactRef(
         stage="release",

@@ -6,6 +6,7 @@ for whoever wants to call the stages one by one (the Prefect flows do).
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -237,11 +238,10 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or str(error)) from error
     except Exception as error:
-        where = _without_password(local_tracking_uri(workspace.mlflow_folder))
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ZenError(
-            f"MLflow at {where} cannot be used ({reason}): see that it runs, or correct MLFLOW_TRACKING_URI"
-        ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = local_tracking_uri(workspace.mlflow_folder)
+        message = f"MLflow at {where} cannot be used ({reason[:200]}): see that it runs, or correct MLFLOW_TRACKING_URI"
+        raise ZenError(_without_passwords(message)) from error
 
 
 def _close(workspace: Workspace, record: RunRecord, tracker: Tracker | None, status: RunStatus) -> None:
@@ -264,9 +264,8 @@ def _save(workspace: Workspace, record: RunRecord) -> None:
         raise StoreError(explain_os_error(error, workspace.home) or f"cannot write {error.filename}") from error
 
 
-def _without_password(address: str) -> str:
-    scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_passwords(text: str) -> str:
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _since(started: float) -> float:
