@@ -28,6 +28,7 @@ MLFLOW_QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _MOST_PARAMS = 100  # MLflow's limit of parameters in one request
