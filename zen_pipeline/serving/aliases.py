@@ -105,7 +105,7 @@ def make_challenger(client: MlflowClient, model: Registered, version: str) -> No
 def promote_by_hand(client: MlflowClient, model: Registered, version: str) -> None:
     """Make this version the champion on somebody's word, and never again replace it by the one that it displaces.
 
-    A later run that finds the displaced version again, unchanged, leaves the decision as it was made. Needs `hold_name`.
+    A later run that finds the displaced version again leaves the decision as it was made. Needs `hold_name`.
     """
     if (displaced := model.champion) == version:
         return

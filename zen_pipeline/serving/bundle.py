@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
+import zen_pipeline
 from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
 
@@ -131,68 +134,66 @@ def log_bundle(
         experiment: id of the experiment that the run belongs to.
         run_id: the run that releases it.
         tags: of the logged model.
-        scratch: an empty folder, best on the file system of the store.
+        scratch: a folder for temporary files, best on the file system of the store.
     """
     from mlflow.entities import LoggedModelOutput
 
-    model = client.create_logged_model(
-        experiment, name=name, source_run_id=run_id, tags=tags, model_type=bundle.release.kind
-    )
+    kind = bundle.release.kind
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=tags, model_type=kind)
     location = str(model.artifact_location)
     try:
-        _write_pyfunc(bundle, scratch, model_id=model.model_id, run_id=run_id, location=location)
-        folder = local_folder(location)
-        if folder is None:
-            client.log_model_artifacts(model.model_id, str(scratch))
-        else:
-            shutil.copytree(scratch, folder, copy_function=_link_function(), dirs_exist_ok=True)
+        with TemporaryDirectory(dir=scratch) as temporary:
+            whole = _write_pyfunc(bundle, Path(temporary), model_id=model.model_id, run_id=run_id, location=location)
+            if (folder := local_folder(location)) is None:
+                client.log_model_artifacts(model.model_id, str(whole))
+            else:
+                shutil.copytree(whole, folder, copy_function=_link_or_copy, dirs_exist_ok=True)
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     except BaseException:
         client.finalize_logged_model(model.model_id, "FAILED")
         raise
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return model.model_id, location
 
 
-def _link_function() -> Callable[[str, str], None]:
-    return lambda source, target: link_or_copy(Path(source), Path(target))
+def _link_or_copy(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))
 
 
-def _write_pyfunc(bundle: Bundle, folder: Path, *, model_id: str, run_id: str, location: str) -> None:
-    """Fill `folder` with a complete pyfunc model: MLflow writes the small files, the large ones are linked.
+def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, location: str) -> Path:
+    """A folder with a complete pyfunc model: MLflow writes the small files, the large ones are linked.
 
     MLflow is given a folder without the weights, since it copies what it is given, twice.
     """
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    from zen_pipeline.serving import pyfunc
+    whole, small = scratch / "whole", scratch / "small" / "model"
+    small.mkdir(parents=True)
+    for name, text in {RELEASE_FILE: bundle.release.model_dump_json(indent=1), **bundle.written}.items():
+        (small / name).write_text(text, encoding="utf-8")
+    package = Path(zen_pipeline.__file__).resolve().parent
+    model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it would like type hints and an example beside our signature
+        from zen_pipeline.serving.pyfunc import signature
 
-    stub = folder.with_name(f"{folder.name}-small") / "model"
-    stub.mkdir(parents=True)
-    try:
-        (stub / RELEASE_FILE).write_text(bundle.release.model_dump_json(indent=1))
-        for name, text in bundle.written.items():
-            (stub / name).write_text(text, encoding="utf-8")
-        package = Path(pyfunc.__file__).resolve().parents[1]
-        model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
         mlflow.pyfunc.save_model(
-            folder,
+            whole,
             python_model=str(package / "serving" / "model_code.py"),
-            artifacts={"model": str(stub)},
+            artifacts={"model": str(small)},
             code_paths=[str(package)],
-            signature=pyfunc.signature(bundle.release.kind),
+            signature=signature(bundle.release.kind),
             pip_requirements=[_pinned(name) for name in _REQUIREMENTS],
             mlflow_model=model,
         )
-    finally:
-        shutil.rmtree(stub.parent)
-    for cache in folder.rglob("__pycache__"):
+    for cache in whole.rglob("__pycache__"):
         shutil.rmtree(cache)
     for name, source in bundle.files.items():
-        link_or_copy(source, folder / BUNDLE / name)
-    model.model_size_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    model.save(folder / "MLmodel")
+        link_or_copy(source, whole / BUNDLE / name)
+    model.model_size_bytes = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file())
+    model.save(whole / "MLmodel")
+    return whole
 
 
 def _pinned(distribution: str) -> str:

@@ -174,7 +174,7 @@ def _register(candidate: Candidate, dossier: Dossier, desk: Desk, decided: Mappi
         experiment=desk.experiment,
         run_id=desk.run_id,
         tags={DIGEST: candidate.digest},
-        scratch=desk.scratch / candidate.name,
+        scratch=desk.scratch,
     )
     # A server looks the model's id up; in this process MLflow would look for it at its global address, not at ours.
     source = location if local_folder(location) is not None else f"models:/{model_id}"

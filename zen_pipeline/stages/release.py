@@ -189,7 +189,9 @@ def _description(kind: Kind, config: Config, metrics: Mapping[str, float], held:
     what = "Continues texts." if kind == "base" else "Answers messages."
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     size = f"{held.default} weights are deployed; {held.float_bytes / 1e6:.2f} MB as float."
-    return f"Model `{config.name}-{kind}`, made by Zen Pipeline. {what} {size}\n\n| measure | value |\n|---|---|\n{rows}"
+    return (
+        f"Model `{config.name}-{kind}`, made by Zen Pipeline. {what} {size}\n\n| measure | value |\n|---|---|\n{rows}"
+    )
 
 
 @contextmanager
