@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zen_pipeline.artifacts import hold_lock
 from zen_pipeline.errors import ConfigError
@@ -20,7 +20,8 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 HISTORY = "zen.champions"
 REASON = "zen.reason"
 HELD_BACK = "zen.held_back"

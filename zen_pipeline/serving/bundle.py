@@ -165,19 +165,19 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
 
     MLflow is given a folder without the weights, since it copies what it is given, twice.
     """
-    import mlflow.pyfunc
-    from mlflow.models import Model
-
     whole, small = scratch / "whole", scratch / "small" / "model"
     small.mkdir(parents=True)
     for name, text in {RELEASE_FILE: bundle.release.model_dump_json(indent=1), **bundle.written}.items():
         (small / name).write_text(text, encoding="utf-8")
     package = Path(zen_pipeline.__file__).resolve().parent
-    model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it would like type hints and an example beside our signature
+    # It would like type hints and an example beside our signature, and turns its own warnings on.
+    with warnings.catch_warnings(record=True):
+        import mlflow.pyfunc
+        from mlflow.models import Model
+
         from zen_pipeline.serving.pyfunc import signature
 
+        model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
         mlflow.pyfunc.save_model(
             whole,
             python_model=str(package / "serving" / "model_code.py"),
@@ -191,6 +191,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
         shutil.rmtree(cache)
     for name, source in bundle.files.items():
         link_or_copy(source, whole / BUNDLE / name)
+    model.flavors["python_function"]["artifacts"]["model"]["uri"] = f"{location}/{BUNDLE}"  # not the temporary folder
     model.model_size_bytes = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file())
     model.save(whole / "MLmodel")
     return whole

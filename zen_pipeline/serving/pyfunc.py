@@ -38,7 +38,7 @@ def signature(kind: Kind) -> ModelSignature:
     return ModelSignature(Schema(columns), Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
 
 
-class ZenModel(PythonModel):
+class ZenModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     """Loads the deployed form of a release and continues prompts with it, one after the other."""
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KIND, METRICS = "zen.kind", "zen.metrics"
+FINGERPRINT = "zen.fingerprint."  # and the name of a stage
 _DEFAULT_PIPELINE = "zen"
 _VERSION = re.compile(r"^(?P<name>[^/@\s]+)/(?P<version>\d+)$")
 _ALIAS = re.compile(r"^(?P<name>[^/@\s]+)@(?P<alias>[^/@\s]+)$")
@@ -227,6 +228,15 @@ def show_model(text: str, workspace: Workspace, *, pipeline: str | None = None) 
     }
 
 
+def registered_fingerprints(workspace: Workspace) -> set[str]:
+    """The fingerprints of all artifacts that a registered version was made from; cleaning up must keep them."""
+    if _no_registry(workspace):
+        return set()
+    client = _client(workspace)
+    versions = [v for name in aliases.registered_models(client) for v in client.search_model_versions(f"name='{name}'")]
+    return {value for v in versions for key, value in v.tags.items() if key.startswith(FINGERPRINT)}
+
+
 def promote(text: str, workspace: Workspace, *, pipeline: str | None = None) -> ModelVersion:
     """Make a version the champion, whatever its figures.
 
@@ -290,8 +300,12 @@ def export(text: str, target: Path, *, format: str = "hf", workspace: Workspace,
 
 
 def _client(workspace: Workspace) -> MlflowClient:
-    """A client of the registry; a database that does not exist is not made only to be found empty."""
-    database = local_database(local_tracking_uri(workspace.mlflow_folder))
-    if database is not None and not database.is_file():
+    if _no_registry(workspace):
         raise ConfigError(f"nothing is registered in {workspace.home} yet; `zen run` makes a model")
     return mlflow_client(workspace.mlflow_folder)
+
+
+def _no_registry(workspace: Workspace) -> bool:
+    """Whether the local database does not exist: it is not made only to be found empty."""
+    database = local_database(local_tracking_uri(workspace.mlflow_folder))
+    return database is not None and not database.is_file()

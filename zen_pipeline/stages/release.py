@@ -20,7 +20,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files
 from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, find_version, release
-from zen_pipeline.serving.registry import KIND, METRICS
+from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client
@@ -177,11 +177,10 @@ def _tags(kind: Kind, config: Config, inputs: Inputs, metrics: Mapping[str, floa
         KIND: kind,
         METRICS: canonical_json(dict(metrics)),
         "zen.pipeline": config.name,
-        "zen.fingerprint": inputs[_MAKERS[kind]].fingerprint,
         "zen.validation": str(inputs["validate"].path / "validation.html"),
         "zen.report": str(inputs["evaluate"].path / "report.html"),
     }
-    tags.update({f"zen.fingerprint.{stage}": ref.fingerprint for stage, ref in inputs.items()})
+    tags.update({f"{FINGERPRINT}{stage}": ref.fingerprint for stage, ref in inputs.items()})
     return tags
 
 
