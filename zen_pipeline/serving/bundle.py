@@ -46,12 +46,12 @@ LINEAGE_FILE = "lineage.json"
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
-    "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
 # What answering needs; MLflow itself is added by MLflow. Named, since MLflow's own way imports everything to find out.
 _REQUIREMENTS = (
     "mlflow",
@@ -100,10 +100,17 @@ def model_files(folder: Path) -> dict[str, Path]:
         StoreError: the folder holds no model.
     """
     files = {name: folder / name for name in MODEL_FILES if (folder / name).is_file()}
-    for needed in ("config.json", "model.safetensors", "tokenizer.json"):
-        if needed not in files:
-            raise StoreError(f"{folder / needed} is missing: the model cannot be released; run the stage again")
-    return files
+    weights = {path.name: path for path in sorted(folder.glob(WEIGHTS))}
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
+    if missing or not weights:
+        what = missing[0] if missing else "model.safetensors"
+        raise StoreError(f"{folder / what} is missing: the model cannot be released; run the stage again")
+    return {**files, **weights}
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the weights in a model folder."""
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
 
 
 def link_or_copy(source: Path, target: Path) -> None:

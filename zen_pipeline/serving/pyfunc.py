@@ -70,40 +70,41 @@ class ZenModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     def _answer(self, row: Mapping[str, Any], number: int, settings: Mapping[str, Any]) -> str:
         from zen_pipeline.inference.generate import generate
 
+        prompt, context = self._prompt_ids(row, number), self.model.config.max_position_embeddings
+        if len(prompt) >= context:
+            raise DataError(f"row {number}: the prompt has {len(prompt)} tokens, the model's context is {context}")
         ids = generate(
             self.model,
-            self._prompt_ids(row, number),
+            prompt,
             max_new_tokens=int(settings["max_new_tokens"]),
             temperature=float(settings["temperature"]),
-            top_k=0,
-            top_p=1.0,
             seed=int(settings["seed"]),
             stop_ids=self.tokenizer.stop_ids,
         )
-        return self.tokenizer.decode([i for i in ids if i not in self.tokenizer.stop_ids])
+        text: str = self.tokenizer.decode(list(ids))
+        return text
 
     def _prompt_ids(self, row: Mapping[str, Any], number: int) -> list[int]:
-        prompt, messages = row.get("prompt"), row.get("messages")
-        if not isinstance(prompt, str) and (self.kind == "base" or not _is_list(messages)):
-            wanted = "a text in `prompt`" if self.kind == "base" else "a text in `prompt` or turns in `messages`"
-            raise DataError(f"row {number}: expected {wanted}, found {sorted(str(k) for k in row)}")
-        if self.kind == "base":
-            return [self.tokenizer.end_of_text, *self.tokenizer.encode(str(prompt))]
-        from zen_pipeline.tasks import chat
+        prompt, messages = row.get("prompt"), _turns(row.get("messages"))
+        if self.kind == "base" and isinstance(prompt, str):
+            return [self.tokenizer.start_id, *self.tokenizer.encode(prompt)]
+        if self.kind == "chat" and (messages or isinstance(prompt, str)):
+            from zen_pipeline.tasks import chat
 
-        if not _is_list(messages):
-            messages = [{"role": "user", "content": prompt}]
-        return chat.prompt(self.tokenizer, [dict(turn) for turn in messages])
+            ids: list[int] = chat.prompt(self.tokenizer, messages or [{"role": "user", "content": prompt}])
+            return ids
+        wanted = "a text in `prompt`" if self.kind == "base" else "a text in `prompt` or turns in `messages`"
+        raise DataError(f"row {number}: expected {wanted}, found {', '.join(sorted(map(str, row))) or 'nothing'}")
 
 
-def _is_list(value: object) -> bool:
+def _turns(value: Any) -> list[dict[str, str]]:
     # a frame holds a list of turns as a list or as an array; an absent one is None or NaN
-    return isinstance(value, Sequence) or hasattr(value, "tolist")
+    turns = value.tolist() if hasattr(value, "tolist") else value
+    return [dict(turn) for turn in turns] if isinstance(turns, list) else []
 
 
 def _rows(model_input: pd.DataFrame | Sequence[Any]) -> list[Mapping[str, Any]]:
     """The rows of a frame, or of a list of mappings or texts."""
     if hasattr(model_input, "to_dict"):
-        rows: list[Mapping[str, Any]] = model_input.to_dict(orient="records")
-        return rows
+        return list(model_input.to_dict(orient="records"))
     return [{"prompt": row} if isinstance(row, str) else row for row in model_input]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zen_pipeline.artifacts import ArtifactRef, Built, canonical_json, file_digest, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.serving import aliases
-from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files
+from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
 from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, find_version, release
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
@@ -152,7 +152,7 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs) -> Dossier:
     held = Release(
         kind=kind,
         default=list(forms)[-1],
-        float_bytes=(forms["float"] / "model.safetensors").stat().st_size,
+        float_bytes=weight_bytes(forms["float"]),
         test_set=evidence.test_set,
     )
     files = {f"{form}/{name}": path for form, folder in forms.items() for name, path in model_files(folder).items()}

@@ -101,7 +101,7 @@ def _score(folder: Path, texts: list[str]) -> NDArray[np.float64]:
     from zen_pipeline.models.folder import load_model
 
     tokenizer, model = Tokenizer.load(folder), load_model(folder)
-    documents = [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in texts]
+    documents = [[tokenizer.start_id, *tokenizer.encode(text)] for text in texts]
     offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
     tokens = np.concatenate([np.asarray(d, dtype=np.int64) for d in documents])
     context = model.config.max_position_embeddings
