@@ -14,6 +14,7 @@ artifact store: they cost nothing, and stay when the store is cleaned.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import warnings
@@ -244,7 +245,8 @@ def fetch(client: MlflowClient, name: str, version: str, cache: Path, part: str 
         if not found.exists():
             raise StoreError(f"{name}/{version} is registered, but its files are gone: {found} is missing")
         return found
-    found = cache / f"{name}-{version}" / (part or "all")
+    where = hashlib.sha256(location.encode()).hexdigest()[:8]  # another server may use the same names
+    found = cache / f"{name}-{version}-{where}" / (part or "all")
     if not found.exists():
         _download(f"{location.rstrip('/')}/{BUNDLE}/{part}".rstrip("/"), found)
     return found
@@ -257,7 +259,8 @@ def _download(location: str, target: Path) -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     try:
         fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(scratch))
-        os.rename(fetched, target)
+        if not target.exists():  # another process may have been faster
+            os.rename(fetched, target)
     except Exception as error:
         raise StoreError(f"cannot download {location}: {str(error).splitlines()[0]}") from error
     finally:
