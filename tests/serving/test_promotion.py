@@ -26,14 +26,6 @@ from zen_pipeline.workspace import Workspace
 QUESTIONS = 50
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables; making them takes seconds, copying them does not."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow_client(folder).search_registered_models()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def desk(workspace: Workspace, empty_database: Path, tmp_path: Path) -> Iterator[Desk]:
     workspace.mlflow_folder.mkdir()

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from safetensors.numpy import save_file
 
@@ -28,53 +21,19 @@ from zen_pipeline.workspace import Workspace
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(command: list[str], address: str, log: Path) -> Iterator[None]:
-    """A server in a session of its own, until the block ends; then nothing of it is left."""
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    family = [psutil.Process(server.pid)]
-    try:
-        wait_for(address, server, log)
-        family += family[0].children(recursive=True)
-        yield
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=15)
-        for process in alive:
-            process.kill()
-        server.wait()
-    assert not alive
-
-
-def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=1)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(log.read_text())
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    running_server: Callable[..., AbstractContextManager[None]],
+    free_port: Callable[[], int],
+) -> Iterator[str]:
     monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     address = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
     command += ["--artifacts-destination", str(tmp_path / "served")]
-    with running(command, f"{address}/health", tmp_path / "server.log"):
+    with running_server(command, f"{address}/health", tmp_path):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         yield address
 

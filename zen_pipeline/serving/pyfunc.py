@@ -103,8 +103,10 @@ def _turns(value: Any) -> list[dict[str, str]]:
     return [dict(turn) for turn in turns] if isinstance(turns, list) else []
 
 
-def _rows(model_input: pd.DataFrame | Sequence[Any]) -> list[Mapping[str, Any]]:
-    """The rows of a frame, or of a list of mappings or texts."""
-    if hasattr(model_input, "to_dict"):
-        return list(model_input.to_dict(orient="records"))
-    return [{"prompt": row} if isinstance(row, str) else row for row in model_input]
+def _rows(model_input: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a frame, or of a list of mappings."""
+    if not hasattr(model_input, "to_dict"):
+        return list(model_input)
+    if not {"prompt", "messages"} & set(model_input.columns):
+        raise DataError("expected a column `prompt` or `messages`, found neither")
+    return list(model_input.to_dict(orient="records"))

@@ -8,21 +8,25 @@ bits per byte and the F1 of answers do not depend on how a text is cut into toke
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.serving.bundle import read_release
-from zen_pipeline.serving.decision import Comparison, compare_bits_per_byte
+from zen_pipeline.serving.decision import Comparison, compare_bits_per_byte, compare_f1
 from zen_pipeline.stages.base import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_ANSWER_TOKENS = 128
 
 log = get_logger(__name__)
 
@@ -113,3 +117,57 @@ def _digest(parts: Iterable[str]) -> str:
     for part in parts:
         digest.update(hashlib.sha256(part.encode()).digest())
     return digest.hexdigest()
+
+
+def answers_evidence(inputs: Inputs) -> Evidence:
+    """The chat model's F1 over the test questions that the evaluation asked.
+
+    Raises:
+        StoreError: the evaluation's answers are not to the questions of the fine-tuning stage.
+    """
+    import numpy as np
+
+    file = inputs["evaluate"].path / "answers.jsonl"
+    answers = _read_lines(file)
+    asked = {question["id"]: question for question in _read_lines(inputs["finetune"].path / "questions_test.jsonl")}
+    if not answers or any(answer["id"] not in asked for answer in answers):
+        raise StoreError(f"{file} does not answer the questions of {inputs['finetune'].path}: evaluate again")
+    conversations = [asked[answer["id"]]["messages"] for answer in answers]
+    scores = np.array([answer["f1"] for answer in answers], dtype=np.float64)
+    test_set = _digest(canonical_json(messages) for messages in conversations)
+
+    def compare(champion: Path) -> Comparison:
+        if read_release(champion).test_set == test_set:
+            theirs = np.array([a["f1"] for a in _read_lines(champion / "evaluation" / file.name)], dtype=np.float64)
+        else:
+            log.info("the champion answered other questions: asking it the present ones")
+            theirs = _answer(champion / "float", conversations)
+        return compare_f1(scores, theirs)
+
+    return Evidence("answer_f1", float(scores.mean()), file, test_set, compare)
+
+
+def _answer(folder: Path, conversations: list[list[dict[str, str]]]) -> NDArray[np.float64]:
+    """F1 of the answers of the chat model in this folder to the last turn of each conversation."""
+    import numpy as np
+
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.evaluation.answers import token_f1
+    from zen_pipeline.inference.generate import generate
+    from zen_pipeline.models.folder import load_model
+    from zen_pipeline.tasks import chat
+
+    tokenizer, model = Tokenizer.load(folder), load_model(folder)
+    scores = []
+    for messages in conversations:
+        prompt = chat.prompt(tokenizer, messages[:-1])
+        ids = generate(model, prompt, max_new_tokens=_ANSWER_TOKENS, temperature=0.0, stop_ids=tokenizer.stop_ids)
+        scores.append(token_f1(tokenizer.decode(list(ids)), messages[-1]["content"]))
+    return np.array(scores, dtype=np.float64)
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read: {error}; run its stage again") from error
