@@ -107,6 +107,11 @@ class Workspace:
         """The local Prefect server's home."""
         return self.home / "prefect"
 
+    @property
+    def models_folder(self) -> Path:
+        """Released models that were downloaded from a server."""
+        return self.home / "models"
+
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
         return self.home / "work" / f"{stage}-{fingerprint[:16]}"
