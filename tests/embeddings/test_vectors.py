@@ -67,3 +67,17 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text('[["file", 3]]')
     with pytest.raises(DataError, match="do not belong together"):
         WordVectors.load(tmp_path)
+
+
+def test_more_neighbours_than_words_are_all_words() -> None:
+    assert len(small().similar("file", 100)) == 3
+    alone = WordVectors(["a"], np.array([1]), np.ones((1, 2), np.float32))
+    assert alone.similar("a") == []
+
+
+def test_the_nearest_are_those_of_a_full_sort() -> None:
+    matrix = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    vectors = WordVectors([f"w{i}" for i in range(500)], np.ones(500, np.int64), matrix)
+    cosines = vectors.unit @ vectors.unit[7]
+    expected = [f"w{i}" for i in np.argsort(-cosines) if i != 7][:20]
+    assert [w for w, _ in vectors.similar("w7", 20)] == expected

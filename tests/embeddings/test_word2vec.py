@@ -111,9 +111,13 @@ def test_buffers_carry_nothing_from_one_block_to_the_next() -> None:
     for buffers in (kernel.make_buffers(16, 4), used):
         if buffers is used:
             other = random.normal(size=(2, 9, 16)).astype(np.float32)
-            kernel.block_step(other[0], other[1], words, np.full(11, 4), 0, noise, 5.0, 0.1, False, buffers)
+            kernel.block_step(
+                other[0], other[1], words, np.full(11, 4), 0, noise, np.float32(5), np.float32(0.1), False, buffers
+            )
         inputs, outputs = start.copy()
-        kernel.block_step(inputs, outputs, words, np.full(11, 2), 8, noise, 5.0, 0.1, False, buffers)
+        kernel.block_step(
+            inputs, outputs, words, np.full(11, 2), 8, noise, np.float32(5), np.float32(0.1), False, buffers
+        )
         results.append((inputs, outputs))
     np.testing.assert_array_equal(results[0], results[1])
 

@@ -101,15 +101,14 @@ def draw(word_map: WordMap, path: Path, *, title: str) -> int:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 9), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(12, 9), dpi=120)
+    FigureCanvasAgg(figure)  # what labels are measured on
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.94))
     x, y = word_map.points.T
     axes.scatter(x, y, s=7, color="#4477aa", linewidths=0)
     axes.set(xlim=(-0.03, 1.06), ylim=(-0.03, 1.04), xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_color("#cccccc")
-    canvas.draw()  # type: ignore[no-untyped-call]  # fixes the layout, so that labels can be measured
     labels = _label(axes, word_map)
     left_out = len(word_map.words) - labels
     note = f" ({left_out} without a label)" if left_out else ""
