@@ -7,14 +7,15 @@ error that names the nearest one. YAML is loaded safely and nothing in it can na
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zen_pipeline.errors import ConfigError
 
@@ -91,6 +92,14 @@ class ValidateConfig(Section):
     validation_fraction: Fraction = Field(0.05, description="share of the groups in the validation split")
     test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
     split_salt: str = Field("zen", description="changes which groups are in which split")
+
+    @model_validator(mode="after")
+    def _limits_leave_something(self) -> Self:
+        if self.min_characters > self.max_characters:
+            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction together leave nothing to train on")
+        return self
 
 
 # --- tokenize, embed --------------------------------------------------------------------------------------------------
@@ -262,7 +271,7 @@ def parse_budget(text: str) -> Budget:
         ValueError: the text has another form, or the amount is zero.
     """
     match = _BUDGET.match(text.strip())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise ValueError(f"{text!r} is not a budget: write 90s, 5m, 2h, 3e9tokens or 30Mparams")
     amount, unit = float(match[1]), match[2]
     seconds = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -364,7 +373,7 @@ def _read_yaml(read: Any, where: str) -> dict[str, Any]:
         loaded = yaml.safe_load(read(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config {where}: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}
@@ -379,7 +388,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text!r}: write it as key=value, for example pretrain.learning_rate=0.01")
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -388,8 +397,11 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem in words, with the nearest key for an unknown one, and how many more there are."""
-    problem = error.errors()[0]
+    """One problem in words, with the nearest key for an unknown one, and how many more there are.
+
+    An unknown key comes first: it is often why another one is missing.
+    """
+    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
+from zen_pipeline.errors import Interrupted
 from zen_pipeline.logs import get_logger
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class MlflowTracker(Tracker):
             self._log_identity(run_id, identity, inputs)
             yield MlflowStage(self._client, run_id)
             status = "FINISHED"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             status = "KILLED"
             raise
         finally:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from zen_pipeline.artifacts import Store, explain_os_error, write_atomically
+from zen_pipeline.artifacts import Store
 from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)

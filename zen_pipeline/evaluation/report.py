@@ -20,7 +20,6 @@ class ReportData:
     """Everything that the page shows; what is empty is left out.
 
     Attributes:
-        name: of the pipeline.
         metrics: the content of metrics.json.
         histories: logged steps of `pretrain` and `finetune`.
         samples: continuations of test documents.
@@ -30,11 +29,10 @@ class ReportData:
         neighbours: nearest words of some words, with their cosines.
         words_png: picture of the word vectors.
         skipped: reason for each stage that had nothing to do.
-        settings: the whole configuration.
+        settings: the settings of each stage.
         lineage: (stage, fingerprint, digest of the content) of each input.
     """
 
-    name: str
     metrics: Metrics
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
@@ -62,12 +60,11 @@ def render(data: ReportData) -> str:
     ]
     shown = [s for s in sections if s]
     style = (resources.files("zen_pipeline.evaluation") / "report_style.html").read_text(encoding="utf-8")
-    title = parts.text(f"{data.name}: evaluation")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{title}</title>{style}</head><body><main>'
-        f'<header><p class="eyebrow">{parts.text(data.name)} · evaluation</p>'
+        f'<meta name="color-scheme" content="light dark"><title>Evaluation · Zen Pipeline</title>{style}</head><body><main>'
+        f'<header><p class="eyebrow">Zen Pipeline · evaluation</p>'
         f"<h1>{parts.text(verdict(data.metrics))}</h1>{parts.navigation(shown)}</header>"
         f"{_cards(data.metrics)}{''.join(shown)}</main></body></html>\n"
     )
@@ -146,8 +143,8 @@ def _scoreboard(metrics: Metrics) -> str:
         "scores",
         "Bits per byte of unseen text",
         paragraph(
-            "How many bits the model needs to write down one byte of the test documents; less is better. The others are "
-            "interpolated Kneser-Ney models of the same tokens, counted on the same training text.",
+            "How many bits the model needs to write down one byte of the test documents; less is better. The others "
+            "are interpolated Kneser-Ney models of the same tokens, counted on the same training text.",
             "note",
         ),
         bar_chart(bars, title="Bits per byte of the test documents"),

@@ -24,11 +24,9 @@ History = Sequence[Mapping[str, float]]
 
 def navigation(sections: Sequence[str]) -> str:
     """Links to the sections."""
-    links = []
-    for html in sections:
-        if found := re.match(r'<section id="([^"]+)"><h2>([^<]+)</h2>', html):
-            links.append(f'<a href="#{found[1]}">{found[2]}</a>')
-    return f"<nav>{''.join(links)}</nav>" if links else ""
+    heads = [re.match(r'<section id="([^"]+)"><h2>([^<]+)</h2>', html) for html in sections]
+    links = "".join(f'<a href="#{head[1]}">{head[2]}</a>' for head in heads if head)
+    return f"<nav>{links}</nav>" if links else ""
 
 
 def training(histories: Mapping[str, History]) -> str:
@@ -147,9 +145,7 @@ def skipped(reasons: Mapping[str, str]) -> str:
 
 def lineage(entries: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]) -> str:
     """What the result was made from, and with which settings."""
-    rows = [
-        (stage, Html(f"<code>{text(f[:16])}</code>"), Html(f"<code>{text(d[:16])}</code>")) for stage, f, d in entries
-    ]
+    rows = [(stage, *(Html(f"<code>{text(digest[:16])}</code>") for digest in digests)) for stage, *digests in entries]
     pairs = flattened(settings)
     return section(
         "lineage",

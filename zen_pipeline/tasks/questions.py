@@ -97,11 +97,12 @@ def documented(text: str, meta: Mapping[str, Any]) -> Documented | None:
         text: a heading, a blank line, the docstring.
         meta: with `qualname`, `module`, `object` and `signature`.
     """
-    names = [meta.get(key) for key in ("qualname", "module", "object", "signature")]
-    if not all(isinstance(name, str) for name in names) or meta["object"] not in ("function", "class"):
+    qualname, module, kind, signature = (meta.get(key) for key in ("qualname", "module", "object", "signature"))
+    if not (isinstance(qualname, str) and isinstance(module, str) and isinstance(signature, str)):
         return None
-    _, _, doc = text.partition("\n\n")
-    return Documented(*(str(name) for name in names), doc=doc)
+    if kind not in ("function", "class"):
+        return None
+    return Documented(qualname, module, str(kind), signature, text.partition("\n\n")[2])
 
 
 def make_questions(objects: Iterable[Documented]) -> list[Question]:
