@@ -18,7 +18,34 @@ from zen_pipeline.stages import collect, tokenize, validate
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
-WORDS = ["the", "of", "and", "to", "in", "that", "it", "is", "was", "he", "for", "on", "are", "with", "as", "his", "they", "be", "at", "one", "have", "this", "from", "or", "had", "by"]
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "that",
+    "it",
+    "is",
+    "was",
+    "he",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "his",
+    "they",
+    "be",
+    "at",
+    "one",
+    "have",
+    "this",
+    "from",
+    "or",
+    "had",
+    "by",
+]
 
 
 def prose(seed: int, words: int = 120) -> str:
