@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from zen_pipeline.serving.decision import check_growth, compare_bits_per_byte, compare_f1, decide
+from zen_pipeline.serving.decision import Comparison, check_growth, compare_bits_per_byte, compare_f1, decide
 
 
 def test_bits_per_byte_is_the_ratio_of_the_sums() -> None:
@@ -78,3 +78,14 @@ def test_a_model_that_grew_too_much_is_refused() -> None:
     assert refusal is not None
     assert refusal.alias == "challenger"
     assert "1.51 times" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [compare_f1(np.array([]), np.array([])), compare_bits_per_byte(np.array([]), np.array([]), np.array([], np.int64))],
+)
+def test_without_a_test_set_the_champion_stays(comparison: Comparison) -> None:
+    decision = decide(comparison, champion="3", seed_noise=0.0)
+
+    assert decision.alias == "challenger"
+    assert decision.reason.startswith("nothing was measured: there are no test")

@@ -7,21 +7,19 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
+from zen_pipeline.evaluation.asking import ask, greedy
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
+from zen_pipeline.corpus.records import Kind, Record, write_records
 from zen_pipeline.corpus.tokenizer import Tokenizer
-from zen_pipeline.evaluation.answers import token_f1
-from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
@@ -30,13 +28,18 @@ from zen_pipeline.serving.bundle import model_files
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.release import STAGE, find_released
 from zen_pipeline.tasks import chat
+from zen_pipeline.tasks.questions import Question
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import Workspace
 
 TEXTS = [f"The method {verb} of the {noun} returns its size." for noun in ("file", "path") for verb in ("a", "b", "cd")]
 OTHER_TEXTS = ["A path names a file.", "A file has a size, which the method returns."]
-QUESTIONS = [{"id": f"q{n}", "messages": chat.question_and_answer(f"What returns {n}?", "its size")} for n in range(4)]
-OTHER_QUESTIONS = [{"id": f"r{n}", "messages": chat.question_and_answer(f"What is {n}?", "its size")} for n in range(3)]
+QUESTIONS: list[dict[str, Any]] = [
+    {"id": f"q{n}", "messages": chat.question_and_answer(f"What returns {n}?", "its size")} for n in range(4)
+]
+OTHER_QUESTIONS: list[dict[str, Any]] = [
+    {"id": f"r{n}", "messages": chat.question_and_answer(f"What is {n}?", "its size")} for n in range(3)
+]
 CONTEXT = 64
 Inputs = dict[str, ArtifactRef]
 
@@ -120,7 +123,7 @@ class World:
         int8: bool = False,
     ) -> Inputs:
         refs: Inputs = {}
-        refs["validate"] = self.store("validate", {"texts": texts}, lambda out: write_records(out, texts))
+        refs["validate"] = self.store("validate", {"texts": texts}, lambda out: keep_records(out, texts))
         refs["tokenize"] = self.store("tokenize", {"texts": texts}, empty("tokens"), validate=refs["validate"])
         folders = {"pretrain": self.trained("base", **base)}
         if chat is not None:
@@ -149,11 +152,14 @@ class World:
         return STAGE.run(self.config, inputs, context)
 
 
-def write_records(out: Path, texts: list[str]) -> Built:
-    rows = [("a training text", "train", "document"), ("a dialogue", "test", "chat")]
+def keep_records(out: Path, texts: list[str]) -> Built:
+    rows: list[tuple[str, str, Kind]] = [("a training text", "train", "document"), ("a dialogue", "test", "chat")]
     rows += [(text, "test", "document") for text in texts]
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(("text", "split", "kind"))}
-    pq.write_table(pa.table(columns), out / "records.parquet")
+    records = [
+        Record(id=str(i), group="g", text=text, source="s", language="en", split=split, kind=kind)
+        for i, (text, split, kind) in enumerate(rows)
+    ]
+    write_records(out / "records.parquet", records)
     (out / "validation.html").write_text("<p>")
     return Built("records")
 
@@ -176,16 +182,10 @@ def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], ou
     nats = score_documents(model, np.concatenate(documents), offsets, context=CONTEXT)
     np.savez(out / "documents.npz", nats=nats, bytes=[len(t.encode()) for t in texts], tokens=np.diff(offsets) - 1)
     if not refs["finetune"].skipped:
-        model = load_model(refs["finetune"].path)
-        lines = [json.dumps({"id": q["id"], "f1": answer(model, tokenizer, q["messages"])}) for q in questions]
-        (out / "answers.jsonl").write_text("\n".join(lines))
+        folder = refs["finetune"].path
+        said = ask([Question(**q) for q in questions], greedy(load_model(folder), chat.chat_format(folder)))
+        (out / "answers.jsonl").write_text("".join(json.dumps(asdict(a)) + "\n" for a in said))
     return Built("evaluation", {"base": {"token_accuracy": 0.5}})
-
-
-def answer(model: Qwen3, tokenizer: Tokenizer, messages: list[dict[str, str]]) -> float:
-    ids = chat.prompt(tokenizer, messages[:-1])
-    out = generate(model, ids, max_new_tokens=16, temperature=0.0, stop_ids=tokenizer.stop_ids)
-    return token_f1(tokenizer.decode(list(out)), messages[-1]["content"])
 
 
 def optimize(folders: Mapping[str, Path], summary: dict[str, Any], out: Path) -> Built:
@@ -307,7 +307,8 @@ def test_models_outlive_the_store_that_they_came_from(world: World) -> None:
     shutil.rmtree(world.workspace.store.root)
 
     found = registry.resolve_model("champion", world.workspace)
-    assert answer(load_model(found.folder), Tokenizer.load(found.folder), QUESTIONS[0]["messages"]) == 1.0
+    say = greedy(load_model(found.folder), chat.chat_format(found.folder))
+    assert say(QUESTIONS[0]["messages"][:-1]) == "its size"
     target = registry.export("zen-base", world.workspace.home / "exported", workspace=world.workspace)
     assert sorted(model_files(target)) == sorted(model_files(world.trained("base", **TRAINED)))
 

@@ -1,7 +1,7 @@
 """Plain text and Markdown: how one file becomes records of a few thousand characters, and those become groups.
 
-Cutting looks only at what came before, so text appended at the end of a file changes no earlier record and moves no
-record to another group.
+Cutting looks only at what came before, so paragraphs appended at the end of a file change no earlier record and move
+no record to another group (unless they bring the first heading into a file without any).
 """
 
 from __future__ import annotations
@@ -139,10 +139,23 @@ class _Block(NamedTuple):
 
 
 def _sections(lines: list[str]) -> Iterator[_Block]:
-    """Markdown: the paragraphs, with those that begin with a first-level heading marked; code blocks stay whole."""
+    """Markdown: paragraphs, each with the headings above it; code blocks stay whole; a first-level heading opens."""
+    above: _Block | None = None
     for block in _paragraphs(lines, keep_fences=True):
         match = _MARKDOWN.match(block.text)
-        yield block._replace(opens=match is not None and len(match[1]) == 1)
+        opens = match is not None and len(match[1]) == 1
+        if above is not None and opens:
+            yield above
+            above = None
+        joined = block if above is None else above._replace(text=f"{above.text}\n\n{block.text}")
+        joined = joined._replace(opens=joined.opens or opens)
+        if match is not None and "\n" not in block.text:
+            above = joined
+        else:
+            yield joined
+            above = None
+    if above is not None:
+        yield above
 
 
 def _paragraphs(lines: list[str], *, keep_fences: bool = False) -> Iterator[_Block]:

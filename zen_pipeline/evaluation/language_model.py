@@ -37,7 +37,8 @@ class Documents:
     @property
     def text_tokens(self) -> npt.NDArray[np.int64]:
         """(documents,) tokens without the start token."""
-        return np.maximum(np.diff(self.offsets) - 1, 0).astype(np.int64)
+        lengths: npt.NDArray[np.int64] = np.maximum(np.diff(self.offsets) - 1, 0)
+        return lengths
 
 
 def first_documents(

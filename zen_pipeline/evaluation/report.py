@@ -63,7 +63,8 @@ def render(data: ReportData) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>Evaluation · Zen Pipeline</title>{style}</head><body><main>'
+        '<meta name="color-scheme" content="light dark"><title>Evaluation · Zen Pipeline</title>'
+        f"{style}</head><body><main>"
         f'<header><p class="eyebrow">Zen Pipeline · evaluation</p>'
         f"<h1>{parts.text(verdict(data.metrics))}</h1>{parts.navigation(shown)}</header>"
         f"{_cards(data.metrics)}{''.join(shown)}</main></body></html>\n"

@@ -145,7 +145,7 @@ def skipped(reasons: Mapping[str, str]) -> str:
 
 def lineage(entries: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]) -> str:
     """What the result was made from, and with which settings."""
-    rows = [(stage, *(Html(f"<code>{text(digest[:16])}</code>") for digest in digests)) for stage, *digests in entries]
+    rows = [(stage, _code(fingerprint[:16]), _code(digest[:16])) for stage, fingerprint, digest in entries]
     pairs = flattened(settings)
     return section(
         "lineage",
@@ -156,3 +156,7 @@ def lineage(entries: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]
         table(("stage", "fingerprint", "content"), rows),
         f"<details><summary>all settings</summary>{table(('setting', 'value'), pairs)}</details>" if pairs else "",
     )
+
+
+def _code(content: str) -> Html:
+    return Html(f"<code>{text(content)}</code>")

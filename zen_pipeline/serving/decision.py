@@ -65,11 +65,13 @@ def compare_bits_per_byte(
         champion_nats: (documents,) float64, the champion's.
         text_bytes: (documents,) int64, UTF-8 bytes of each document.
     """
+    count = len(text_bytes)
+    if count == 0:
+        return _nothing("bits per byte", "documents")
     scale = math.log(2) * float(text_bytes.sum())
     candidate, champion = float(candidate_nats.sum()) / scale, float(champion_nats.sum()) / scale
     improvement = champion - candidate
     residual = (champion_nats - candidate_nats) / math.log(2) - improvement * text_bytes
-    count = len(text_bytes)
     error = math.inf
     if count > 1:
         error = math.sqrt(count / (count - 1) * float((residual**2).sum())) / float(text_bytes.sum())
@@ -85,6 +87,8 @@ def compare_f1(candidate: NDArray[np.float64], champion: NDArray[np.float64]) ->
     """
     difference = candidate - champion
     count = len(difference)
+    if count == 0:
+        return _nothing("answer F1", "questions")
     error = float(difference.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
     return Comparison(
         "answer F1",
@@ -97,6 +101,10 @@ def compare_f1(candidate: NDArray[np.float64], champion: NDArray[np.float64]) ->
     )
 
 
+def _nothing(measure: str, unit: str) -> Comparison:
+    return Comparison(measure, unit, 0, math.nan, math.nan, 0.0, math.inf)
+
+
 def decide(comparison: Comparison, *, champion: str, seed_noise: float) -> Decision:
     """Champion when the improvement exceeds the seed's noise and two standard errors, else challenger.
 
@@ -106,6 +114,8 @@ def decide(comparison: Comparison, *, champion: str, seed_noise: float) -> Decis
         seed_noise: how much two runs differ that differ in the seed alone, in the measure's own unit.
     """
     c = comparison
+    if c.count == 0:
+        return Decision("challenger", f"nothing was measured: there are no test {c.unit}; version {champion} stays")
     error = "unknown" if math.isinf(c.standard_error) else f"{c.standard_error:.4f}"
     figures = (
         f"{c.measure} {c.candidate:.4f} against {c.champion:.4f} of version {champion} on the same {c.count} {c.unit} "

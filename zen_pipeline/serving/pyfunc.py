@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.tasks.chat import ChatFormat
+
 DEFAULTS = {"max_new_tokens": 128, "temperature": 0.0, "seed": 0}
 
 
@@ -45,12 +48,14 @@ class ZenModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
         """Read the weights and the tokenizer."""
         from zen_pipeline.corpus.tokenizer import Tokenizer
         from zen_pipeline.models.folder import load_model
+        from zen_pipeline.tasks.chat import chat_format
 
         bundle = Path(context.artifacts["model"])
         release = read_release(bundle)
-        self.kind = release.kind
-        self.tokenizer = Tokenizer.load(bundle / release.default)
-        self.model = load_model(bundle / release.default)
+        folder = bundle / release.default
+        self.tokenizer = Tokenizer.load(folder)
+        self.chat = chat_format(folder) if release.kind == "chat" else None
+        self.model = load_model(folder)
 
     # MLflow finds these argument names by inspection and reads type hints as a request's schema: the signature is ours.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
@@ -73,27 +78,26 @@ class ZenModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
         prompt, context = self._prompt_ids(row, number), self.model.config.max_position_embeddings
         if len(prompt) >= context:
             raise DataError(f"row {number}: the prompt has {len(prompt)} tokens, the model's context is {context}")
+        writes: Tokenizer | ChatFormat = self.chat or self.tokenizer
         ids = generate(
             self.model,
             prompt,
             max_new_tokens=int(settings["max_new_tokens"]),
             temperature=float(settings["temperature"]),
             seed=int(settings["seed"]),
-            stop_ids=self.tokenizer.stop_ids,
+            stop_ids=writes.stop_ids,
         )
-        text: str = self.tokenizer.decode(list(ids))
-        return text
+        return writes.decode(list(ids))
 
     def _prompt_ids(self, row: Mapping[str, Any], number: int) -> list[int]:
         prompt, messages = row.get("prompt"), _turns(row.get("messages"))
-        if self.kind == "base" and isinstance(prompt, str):
+        if self.chat is None and isinstance(prompt, str):
             return [self.tokenizer.start_id, *self.tokenizer.encode(prompt)]
-        if self.kind == "chat" and (messages or isinstance(prompt, str)):
-            from zen_pipeline.tasks import chat
-
-            ids: list[int] = chat.prompt(self.tokenizer, messages or [{"role": "user", "content": prompt}])
-            return ids
-        wanted = "a text in `prompt`" if self.kind == "base" else "a text in `prompt` or turns in `messages`"
+        if self.chat is not None and isinstance(prompt, str):
+            messages = messages or [{"role": "user", "content": prompt}]
+        if self.chat is not None and messages:
+            return self.chat.prompt(messages)
+        wanted = "a text in `prompt`" if self.chat is None else "a text in `prompt` or turns in `messages`"
         raise DataError(f"row {number}: expected {wanted}, found {', '.join(sorted(map(str, row))) or 'nothing'}")
 
 
@@ -105,7 +109,7 @@ def _turns(value: Any) -> list[dict[str, str]]:
 
 def _rows(model_input: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of a frame, or of a list of mappings."""
-    if not hasattr(model_input, "to_dict"):
+    if isinstance(model_input, Sequence):
         return list(model_input)
     if not {"prompt", "messages"} & set(model_input.columns):
         raise DataError("expected a column `prompt` or `messages`, found neither")

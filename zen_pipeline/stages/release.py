@@ -23,7 +23,7 @@ from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, f
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
-from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client
+from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -157,19 +157,14 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs) -> Dossier:
     )
     files = {f"{form}/{name}": path for form, folder in forms.items() for name, path in model_files(folder).items()}
     files[f"evaluation/{evidence.file.name}"] = evidence.file
-    metrics = {evidence.measure: evidence.figure, **_numbers(inputs["evaluate"].summary.get(kind))}
+    figure = {} if evidence.figure is None else {evidence.measure: evidence.figure}
+    metrics = {**figure, **numbers(inputs["evaluate"].summary.get(kind, {}))}
     return Dossier(
         bundle=Bundle(held, files, written={LINEAGE_FILE: json.dumps(lineage_of(inputs), indent=1)}),
         tags=_tags(kind, config, inputs, metrics),
         description=_description(kind, config, metrics, held),
         compare=evidence.compare,
     )
-
-
-def _numbers(measured: Any) -> dict[str, float]:
-    from zen_pipeline.tracking import numbers
-
-    return numbers(measured) if isinstance(measured, Mapping) else {}
 
 
 def _tags(kind: Kind, config: Config, inputs: Inputs, metrics: Mapping[str, float]) -> dict[str, str]:

@@ -12,8 +12,9 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.errors import StoreError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ANSWER_TOKENS = 128
+    from zen_pipeline.tasks.questions import Question
 
 log = get_logger(__name__)
 
@@ -36,15 +37,15 @@ class Evidence:
     """What was measured of a new model.
 
     Attributes:
-        measure: `bits_per_byte` or `answer_f1`.
-        figure: its value over the whole test set.
+        measure: `bits_per_byte` or `f1`.
+        figure: its value over the whole test set; None when that is empty.
         file: where the results per document or question lie.
         test_set: SHA-256 of the documents or questions, whatever the tokenizer.
         compare: the comparison with a champion, whose bundle it is given.
     """
 
     measure: str
-    figure: float
+    figure: float | None
     file: Path
     test_set: str
     compare: Callable[[Path], Comparison]
@@ -58,7 +59,7 @@ def documents_evidence(inputs: Inputs) -> Evidence:
     """
     file = inputs["evaluate"].path / "documents.npz"
     nats, sizes = _read_documents(file)
-    texts = _test_texts(inputs["validate"].path / "records.parquet", len(sizes))
+    texts = _test_texts(inputs, len(sizes))
     if [len(text.encode()) for text in texts] != sizes.tolist():
         raise StoreError(
             f"{file} does not describe the first test documents of {inputs['validate'].path}: evaluate again"
@@ -73,7 +74,8 @@ def documents_evidence(inputs: Inputs) -> Evidence:
             theirs = _score(champion / "float", texts)
         return compare_bits_per_byte(nats, theirs, sizes)
 
-    return Evidence("bits_per_byte", float(nats.sum()) / math.log(2) / float(sizes.sum()), file, test_set, compare)
+    figure = float(nats.sum()) / math.log(2) / float(sizes.sum()) if len(sizes) else None
+    return Evidence("bits_per_byte", figure, file, test_set, compare)
 
 
 def _read_documents(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -87,13 +89,13 @@ def _read_documents(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]
         raise StoreError(f"{file} cannot be read: {error}; evaluate again") from error
 
 
-def _test_texts(records: Path, count: int) -> list[str]:
-    """The texts of the first test documents, in the order of the records."""
-    import pyarrow.parquet as pq
+def _test_texts(inputs: Inputs, count: int) -> list[str]:
+    """The texts of the first test documents, in the order in which they were made into tokens."""
+    from zen_pipeline.corpus.records import read_records
 
-    wanted = [("split", "=", "test"), ("kind", "=", "document")]
-    texts: list[str] = pq.read_table(records, columns=["text"], filters=wanted).column("text").to_pylist()
-    return texts[:count]
+    kind = inputs["tokenize"].summary.get("text", "document")
+    records = read_records(inputs["validate"].path / "records.parquet", kind=kind, split="test")
+    return [record.text for record in islice(records, count)]
 
 
 def _score(folder: Path, texts: list[str]) -> NDArray[np.float64]:
@@ -112,62 +114,58 @@ def _score(folder: Path, texts: list[str]) -> NDArray[np.float64]:
     return np.asarray(score_documents(model, tokens, offsets, context=context, batch=8), dtype=np.float64)
 
 
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part.encode()).digest())
-    return digest.hexdigest()
-
-
 def answers_evidence(inputs: Inputs) -> Evidence:
     """The chat model's F1 over the test questions that the evaluation asked.
 
     Raises:
         StoreError: the evaluation's answers are not to the questions of the fine-tuning stage.
     """
-    import numpy as np
+    from zen_pipeline.tasks.questions import read_questions
 
     file = inputs["evaluate"].path / "answers.jsonl"
-    answers = _read_lines(file)
-    asked = {question["id"]: question for question in _read_lines(inputs["finetune"].path / "questions_test.jsonl")}
-    if not answers or any(answer["id"] not in asked for answer in answers):
+    ids, scores = _read_answers(file)
+    known = {question.id: question for question in read_questions(inputs["finetune"].path / "questions_test.jsonl")}
+    if any(each not in known for each in ids):
         raise StoreError(f"{file} does not answer the questions of {inputs['finetune'].path}: evaluate again")
-    conversations = [asked[answer["id"]]["messages"] for answer in answers]
-    scores = np.array([answer["f1"] for answer in answers], dtype=np.float64)
-    test_set = _digest(canonical_json(messages) for messages in conversations)
+    questions = [known[each] for each in ids]
+    test_set = _digest(canonical_json(question.messages) for question in questions)
 
     def compare(champion: Path) -> Comparison:
         if read_release(champion).test_set == test_set:
-            theirs = np.array([a["f1"] for a in _read_lines(champion / "evaluation" / file.name)], dtype=np.float64)
+            _, theirs = _read_answers(champion / "evaluation" / file.name)
         else:
             log.info("the champion answered other questions: asking it the present ones")
-            theirs = _answer(champion / "float", conversations)
+            theirs = _ask(champion / "float", questions)
         return compare_f1(scores, theirs)
 
-    return Evidence("answer_f1", float(scores.mean()), file, test_set, compare)
+    return Evidence("f1", float(scores.mean()) if ids else None, file, test_set, compare)
 
 
-def _answer(folder: Path, conversations: list[list[dict[str, str]]]) -> NDArray[np.float64]:
-    """F1 of the answers of the chat model in this folder to the last turn of each conversation."""
+def _ask(folder: Path, questions: list[Question]) -> NDArray[np.float64]:
+    """F1 of the answers of the chat model in this folder, asked as the evaluation asks."""
     import numpy as np
 
-    from zen_pipeline.corpus.tokenizer import Tokenizer
-    from zen_pipeline.evaluation.answers import token_f1
-    from zen_pipeline.inference.generate import generate
+    from zen_pipeline.evaluation.asking import ask, greedy
     from zen_pipeline.models.folder import load_model
-    from zen_pipeline.tasks import chat
+    from zen_pipeline.tasks.chat import chat_format
 
-    tokenizer, model = Tokenizer.load(folder), load_model(folder)
-    scores = []
-    for messages in conversations:
-        prompt = chat.prompt(tokenizer, messages[:-1])
-        ids = generate(model, prompt, max_new_tokens=_ANSWER_TOKENS, temperature=0.0, stop_ids=tokenizer.stop_ids)
-        scores.append(token_f1(tokenizer.decode(list(ids)), messages[-1]["content"]))
-    return np.array(scores, dtype=np.float64)
+    answers = ask(questions, greedy(load_model(folder), chat_format(folder)))
+    return np.array([answer.f1 for answer in answers], dtype=np.float64)
 
 
-def _read_lines(file: Path) -> list[dict[str, Any]]:
+def _read_answers(file: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Question ids and F1 of the answers."""
+    import numpy as np
+
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{file} cannot be read: {error}; run its stage again") from error
+        answers = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [str(a["id"]) for a in answers], np.array([a["f1"] for a in answers], dtype=np.float64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file} cannot be read: {error}; evaluate again") from error
+
+
+def _digest(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()

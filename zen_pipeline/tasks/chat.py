@@ -6,14 +6,20 @@ answer and the `<|im_end|>` that closes it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from zen_pipeline.errors import DataError
+from zen_pipeline.corpus.tokenizer import END_OF_TEXT as START
+from zen_pipeline.corpus.tokenizer import MESSAGE_END as END
+from zen_pipeline.corpus.tokenizer import MESSAGE_START as ROLE
+from zen_pipeline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from zen_pipeline.corpus.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
-
-START, ROLE, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 # The same ids as `render` and `prompt`, for `apply_chat_template` of transformers and for every engine that reads
 # tokenizer_config.json. Content is stripped on both sides, or a leading line break would merge with the role's.
@@ -28,17 +34,7 @@ CHAT_TEMPLATE = (
 ROLES = ("system", "user", "assistant")
 
 
-class ChatTokenizer(Protocol):
-    """What ChatML needs of a tokenizer; `encode` takes plain text and never makes special tokens of it."""
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text."""
-
-    def token_id(self, token: str) -> int:
-        """Id of a special token."""
-
-
-def render(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
     """A conversation and which of its ids are learnt.
 
     Args:
@@ -62,7 +58,7 @@ def render(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[list[
     return ids, supervised
 
 
-def prompt(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> list[int]:
+def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """The ids after which the assistant's next answer begins; it ends at `<|im_end|>` or `<|endoftext|>`.
 
     Raises:
@@ -87,7 +83,7 @@ def _checked(message: Message) -> tuple[str, str]:
     return role, content.strip()
 
 
-# --- templates of other folders ---------------------------------------------------------------------------------------
+# --- formats of folders ---------------------------------------------------------------------------------------
 
 
 class ChatFormat(Protocol):
@@ -106,11 +102,16 @@ class ChatFormat(Protocol):
 
 
 class ChatML:
-    """The project's own format."""
+    """The project's own format.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Raises:
+        ConfigError: the tokenizer lacks one of ChatML's special tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self.stop_ids = frozenset({tokenizer.token_id(START), tokenizer.token_id(END)})
+        tokenizer.token_id(ROLE)
 
     def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
         """As the function `render`."""
@@ -122,8 +123,7 @@ class ChatML:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer's ids, special tokens left out."""
-        text: str = self._tokenizer.decode([i for i in ids if i not in self.stop_ids])
-        return text
+        return self._tokenizer.decode(ids)
 
 
 class FolderTemplate:
@@ -164,3 +164,39 @@ class FolderTemplate:
             messages, tokenize=True, add_generation_prompt=ask, return_dict=True
         )
         return [int(i) for i in encoded["input_ids"]]
+
+
+def folder_template(folder: Path) -> str | None:
+    """The chat template that a tokenizer's folder brings along, if any."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    try:
+        template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{folder / 'tokenizer_config.json'} cannot be read: {error}") from None
+    return template if isinstance(template, str) else None
+
+
+def chat_format(folder: Path) -> ChatFormat:
+    """How the model in a folder writes conversations: with the template that it brings, else ChatML.
+
+    Raises:
+        ConfigError: it brings no template, and its tokenizer lacks ChatML's special tokens.
+    """
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+
+    template = folder_template(folder)
+    if template not in (None, CHAT_TEMPLATE):
+        from transformers import AutoTokenizer
+
+        return FolderTemplate(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+    try:
+        return ChatML(Tokenizer.load(folder))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder} brings no chat template, and ChatML cannot be used: {error}; "
+            "name a folder with a chat template, or one whose tokenizer has <|im_start|> and <|im_end|>"
+        ) from None

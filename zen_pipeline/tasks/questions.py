@@ -10,12 +10,15 @@ form in which it was never asked.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from zen_pipeline.errors import StoreError
 from zen_pipeline.tasks.chat import question_and_answer
 
 MAX_ANSWER = 300  # characters; longer first sentences are lists or formulas more often than sentences
@@ -251,3 +254,26 @@ def _is_sentence(sentence: str, paragraph: str) -> bool:
 
 def _squeezed(text: str) -> str:
     return " ".join(text.lower().split())
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """One JSON object per line: `id`, `subject`, `form`, `messages`."""
+    with path.open("w", encoding="utf-8") as file:
+        for question in questions:
+            file.write(json.dumps(asdict(question), ensure_ascii=False) + "\n")
+
+
+def read_questions(path: Path) -> list[Question]:
+    """What `write_questions` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Question(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}; run `zen finetune` again") from None
