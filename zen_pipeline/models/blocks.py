@@ -57,7 +57,9 @@ class RMSNorm(nn.Module):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(
+            x, self.weight.shape, self.weight.to(x.dtype), self.eps
+        )  # autocast leaves the gain in float32
 
 
 class RotaryEmbedding(nn.Module):

@@ -158,6 +158,7 @@ def fill_weights(model: Qwen3, folder: Path) -> None:
     """
     wanted = model.state_dict()
     missing = set(wanted)
+    tied, head = model.config.tie_word_embeddings, None
     files = [folder / INT8_WEIGHTS] if is_quantized(model) else _weight_files(folder)
     for name, path, tensor in _tensors(files):
         target = wanted.get(name)
@@ -167,10 +168,15 @@ def fill_weights(model: Qwen3, folder: Path) -> None:
             raise ConfigError(
                 f"{path}: the tensor {name} is {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(target.shape)}"
             )
+        if tied and name == _HEAD:  # the same memory as the embeddings, which come later in the file
+            head = tensor.to(target)
+            continue
         target.copy_(tensor)
         missing.discard(name)
-    if model.config.tie_word_embeddings:
+    if tied:
         missing.discard(_HEAD)
+        if head is not None and not torch.equal(head, wanted[_HEAD]):
+            raise ConfigError(f"{folder}: lm_head.weight differs from the embeddings, but tie_word_embeddings is true")
     if missing:
         raise ConfigError(f"{folder}: the weights lack {len(missing)} tensors, among them {min(missing)}")
 
