@@ -31,7 +31,7 @@ def pipeline(
         validated = run.stage("validate", records)
         sizes = run.stage("resolve", validated)
         tokens = run.stage("tokenize", validated, sizes)
-        vectors = run.stage("embed", validated, tokens)
+        vectors = run.stage("embed", validated, sizes, tokens)
         base = run.stage("pretrain", sizes, tokens, vectors)
         chat = run.stage("finetune", validated, sizes, tokens, base)
         scores = run.stage("evaluate", validated, sizes, tokens, vectors, base, chat)

@@ -114,7 +114,7 @@ class TokenizeConfig(Section):
 class EmbedConfig(Section):
     """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="train word vectors")
     dimensions: int = Field(100, ge=2, le=2048)
     window: int = Field(5, ge=1, le=50)
     negatives: int = Field(5, ge=1, le=50)
@@ -123,6 +123,8 @@ class EmbedConfig(Section):
     subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
     learning_rate: float = Field(0.025, gt=0.0)
     max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
+    next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
+    next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -144,7 +146,9 @@ class PretrainConfig(Section):
     """Next-token training of the base model."""
 
     init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
-    token_vectors: bool = Field(False, description="start the token embeddings from the embedding stage's vectors")
+    start_vectors: Literal["next_token", "words", "none"] = Field(
+        "next_token", description="what of the embedding stage the token tables start from"
+    )
     model: ModelShape = ModelShape()
     steps: int | None = Field(None, ge=1)
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")

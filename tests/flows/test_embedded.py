@@ -45,7 +45,7 @@ tiny_chain.install({stage: fail} if stage else {}, skipped=("optimize",))
 show_on_stderr()
 from flows.entry import run_flow
 workspace = Workspace.find_or_create()
-config = load_config(data=[home])
+config = load_config(data=[home + "/corpus"])
 if how.endswith("Once"):
     import flows.run
     flows.run.RETRY_DELAYS[:] = [0]
@@ -137,7 +137,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Zen:
 
 
 def make_project(folder: Path) -> Zen:
-    (folder / "text.txt").write_text("one two three")
+    (folder / "corpus").mkdir()
+    (folder / "corpus" / "text.txt").write_text("one two three")
     return Zen(folder)
 
 

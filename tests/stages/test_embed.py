@@ -8,17 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
+from zen_pipeline.corpus.shards import write_index, write_split
+from zen_pipeline.corpus.tokenizer import train_tokenizer
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.stages import embed
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tracking import StageTracker
 from zen_pipeline.workspace import Workspace
 
-SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3}
+SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3, "next_token_steps": 2}
+WORDS_ALONE = {**SMALL, "next_token": False}
 
 
 def reference(stage: str, folder: Path) -> ArtifactRef:
@@ -31,19 +33,20 @@ def write_records(path: Path, rows: list[tuple[str, str, str]]) -> None:
 
 
 def inputs(tmp_path: Path, rows: list[tuple[str, str, str]]) -> dict[str, ArtifactRef]:
-    records, tokens = tmp_path / "records", tmp_path / "tokens"
+    records, tokens, sizes = tmp_path / "records", tmp_path / "tokens", tmp_path / "sizes"
     records.mkdir()
     write_records(records / "records.parquet", rows)
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator([text for text, _, _ in rows], trainer)
-    (tokens / "tokenizer").mkdir(parents=True)
-    made.save(str(tokens / "tokenizer" / "tokenizer.json"))
-    return {"validate": reference("validate", records), "tokenize": reference("tokenize", tokens)}
+    sizes.mkdir()
+    (sizes / "resolved.json").write_text(json.dumps({"model": {"hidden_size": 24}}))
+    texts = [text for text, _, _ in rows]
+    tokenizer = train_tokenizer(texts, 500)
+    tokenizer.save(tokens / "tokenizer")
+    write_index(tokens, tokenizer, {"train": write_split(tokens, "train", texts, tokenizer)})
+    return {
+        "validate": reference("validate", records),
+        "resolve": reference("resolve", sizes),
+        "tokenize": reference("tokenize", tokens),
+    }
 
 
 def play(shared_data) -> list[tuple[str, str, str]]:
@@ -58,14 +61,17 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
     ref = embed.run(config, given, StageContext(workspace, "run"))
     assert ref.skipped is None
     assert sorted(p.name for p in ref.path.iterdir()) == [
-        "embeddings.png", "manifest.json", "map.json", "neighbours.json", "token_vectors.safetensors",
-        "vectors.safetensors", "words.json",
+        "embeddings.png", "manifest.json", "map.json", "neighbours.json", "next_token.safetensors",
+        "token_vectors.safetensors", "vectors.safetensors", "words.json",
     ]  # fmt: skip
     vectors = WordVectors.load(ref.path)
     assert vectors.matrix.shape == (ref.summary["vocabulary"], 16)
     assert (np.diff(vectors.counts) <= 0).all()
     tokens = load_file(ref.path / "token_vectors.safetensors")["vectors"]
     assert tokens.shape == (500, 16)
+    start = load_file(ref.path / "next_token.safetensors")
+    assert start["input"].shape == start["output"].shape == (500, 24)
+    assert ref.summary["next_token"]["bigram_loss"] < ref.summary["next_token"]["loss"] < np.log(500)
     assert tokens.dtype == np.float32
     assert np.abs(tokens).sum(axis=1).astype(bool).mean() == pytest.approx(ref.summary["tokens_with_vector"], abs=1e-4)
 
@@ -113,9 +119,10 @@ def test_max_words_takes_a_share_from_everywhere(tmp_path: Path, workspace: Work
 
 
 def test_turned_off_is_skipped(tmp_path: Path, workspace: Workspace) -> None:
-    config = Config.model_validate({"embed": {"enabled": False}})
+    config = Config.model_validate({"embed": {"enabled": False, "next_token": False}})
     ref = embed.run(config, inputs(tmp_path, [("a b", "train", "document")]), StageContext(workspace, "run"))
-    assert ref.skipped == "word vectors are turned off (embed.enabled: false)"
+    assert ref.skipped is not None
+    assert ref.skipped.startswith("word vectors are turned off (embed.enabled: false)")
     assert [p.name for p in ref.path.iterdir()] == ["manifest.json"]
 
 
@@ -131,10 +138,27 @@ def test_turned_off_is_skipped(tmp_path: Path, workspace: Workspace) -> None:
 def test_too_few_words_skip_the_stage_with_the_reason(
     tmp_path: Path, workspace: Workspace, text: str, reason: str
 ) -> None:
-    ref = embed.run(Config(), inputs(tmp_path, [(text, "train", "document")]), StageContext(workspace, "run"))
+    config = Config.model_validate({"embed": {"next_token": False}})
+    ref = embed.run(config, inputs(tmp_path, [(text, "train", "document")]), StageContext(workspace, "run"))
     assert ref.skipped is not None
     assert reason in ref.skipped
     assert "add" in ref.skipped
+
+
+def test_too_few_words_still_give_next_token_vectors(tmp_path: Path, workspace: Workspace) -> None:
+    ref = embed.run(
+        Config(), inputs(tmp_path, [("12 345 67 " * 200, "train", "document")]), StageContext(workspace, "r")
+    )
+    assert ref.skipped is None
+    assert "holds no words" in ref.summary["no_word_vectors"]
+    assert (ref.path / "next_token.safetensors").is_file()
+
+
+def test_a_model_that_brings_its_vectors_gets_none(tmp_path: Path, workspace: Workspace, shared_data) -> None:
+    config = Config.model_validate({"embed": SMALL, "pretrain": {"init_from": str(tmp_path)}})
+    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    assert not (ref.path / "next_token.safetensors").exists()
+    assert "brings its own" in ref.summary["next_token"]["none"]
 
 
 def test_a_rate_that_diverges_is_an_error_and_leaves_no_artifact(
@@ -171,7 +195,7 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
 
 
 def test_settings_and_seed_decide_the_fingerprint(workspace: Workspace) -> None:
-    upstream = {"validate": "a", "tokenize": "b"}
+    upstream = {"validate": "a", "resolve": "b", "tokenize": "c"}
 
     def fingerprint(**settings: object) -> str:
         return embed.STAGE.identity(Config.model_validate(settings), upstream, workspace).fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 Message = dict[str, str]
@@ -39,7 +40,7 @@ def to_messages(row: Mapping[str, Any]) -> list[Message] | None:
     if messages is None or not all(m["content"].strip() for m in messages):
         return None
     roles = [m["role"] for m in messages]
-    answered = any(pair == ("user", "assistant") for pair in zip(roles, roles[1:], strict=False))
+    answered = any(pair == ("user", "assistant") for pair in pairwise(roles))
     return messages if answered else None
 
 

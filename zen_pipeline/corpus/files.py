@@ -97,11 +97,11 @@ def _expand(given: str) -> Iterator[tuple[str, Path]]:
 
 def _why_left_out(path: Path) -> str:
     if path.name.startswith("."):
-        return "hidden file"
+        return "hidden files"
     if _ABOUT.match(path.name):
-        return "speaks about the data (README, LICENSE, SOURCE)"
+        return "README LICENSE SOURCE"
     if path.suffix.lower() not in FORMATS:
-        return f"format {path.suffix.lower() or 'without suffix'}"
+        return "other formats"
     return ""
 
 

@@ -6,7 +6,6 @@ found through their metadata and parsed as text.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from zen_pipeline.corpus import docstrings
+from zen_pipeline.corpus.digests import cores, digest_files
 from zen_pipeline.corpus.docstrings import Docstring
 from zen_pipeline.corpus.language import guess_language
 from zen_pipeline.corpus.records import Aside, Record
@@ -32,8 +32,29 @@ log = get_logger(__name__)
 # the standard library's folder on many installations and belongs to somebody else. Folders with a leading underscore
 # hold what a package does not document.
 EXCLUDED = frozenset(
-    "test tests idle_test idlelib lib2to3 site-packages dist-packages turtledemo __pycache__ _vendor vendor vendored "
-    "_vendored _vendored_packages externals extern thirdparty third_party node_modules benchmarks examples".split()
+    [
+        "test",
+        "tests",
+        "idle_test",
+        "idlelib",
+        "lib2to3",
+        "site-packages",
+        "dist-packages",
+        "turtledemo",
+        "__pycache__",
+        "_vendor",
+        "vendor",
+        "vendored",
+        "_vendored",
+        "_vendored_packages",
+        "externals",
+        "extern",
+        "thirdparty",
+        "third_party",
+        "node_modules",
+        "benchmarks",
+        "examples",
+    ]
 )
 _DOCUMENTED = frozenset({"_core"})  # numpy keeps its documented functions there
 _BATCH = 4 << 20  # bytes of source that one parsing process is given: large beside its start, small beside the whole
@@ -97,29 +118,6 @@ def _python_file(owner: str, relative: str, path: Path) -> Iterator[PythonFile]:
     yield PythonFile(f"{owner}/{relative}", module, str(path), size)
 
 
-def digest_files(files: Sequence[tuple[str, str]]) -> str:
-    """SHA-256 over the sorted (name, SHA-256 of the content) of the files, in hex.
-
-    Args:
-        files: (name, path) pairs.
-    """
-    with ThreadPoolExecutor(_cores() * 2) as pool:  # hashing and reading release the lock
-        digests = list(pool.map(_file_digest, [path for _, path in files]))
-    whole = hashlib.sha256()
-    for (name, _), digest in sorted(zip(files, digests, strict=True)):
-        whole.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
-
-
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def digest(packages: Sequence[str]) -> str:
     """What the source would read, as one digest."""
     return digest_files([(f.name, f.path) for f in python_files(packages)])
@@ -175,11 +173,14 @@ def heading(doc: Docstring) -> str:
 def _parse(files: Sequence[PythonFile]) -> Iterator[tuple[PythonFile, dict[str, Any]]]:
     """Each file with what the parser says about it, in order; the parsing is done by one process per core."""
     batches: list[list[PythonFile]] = [[]]
+    size = 0
     for file in files:
-        if sum(f.size for f in batches[-1]) > _BATCH:
+        if size > _BATCH:
             batches.append([])
+            size = 0
         batches[-1].append(file)
-    pool = ThreadPoolExecutor(min(_cores(), 8))
+        size += file.size
+    pool = ThreadPoolExecutor(min(cores(), 8))
     try:
         for batch, answers in zip(batches, pool.map(_parse_batch, batches), strict=True):
             yield from zip(batch, answers, strict=True)

@@ -77,7 +77,9 @@ def render(report: Report) -> str:
 def _head(report: Report) -> str:
     stopped = sum(f.stops for f in report.findings)
     warned = sum(not f.success for f in report.findings) - stopped
-    kind, word = ("bad", "Refused") if stopped else ("warn", "Accepted, with warnings") if warned else ("good", "Accepted")
+    kind, word = (
+        ("bad", "Refused") if stopped else ("warn", "Accepted, with warnings") if warned else ("good", "Accepted")
+    )
     met = sum(f.success for f in report.findings)
     return (
         f"<h1>Validation of {escape(report.pipeline)}</h1><p><span class='verdict {kind}'>{word}</span>"
@@ -93,9 +95,11 @@ def _cards(summary: Mapping[str, Any]) -> str:
         ("text kept", f"{summary['bytes'] / 1e6:,.2f} MB"),
         ("duplicates", f"{summary['share_duplicates']:.1%}"),
     ]
-    return "<div class='cards'>" + "".join(
-        f"<div class='card'><b>{value}</b><span>{escape(name)}</span></div>" for name, value in shown
-    ) + "</div>"
+    return (
+        "<div class='cards'>"
+        + "".join(f"<div class='card'><b>{value}</b><span>{escape(name)}</span></div>" for name, value in shown)
+        + "</div>"
+    )
 
 
 def _findings(report: Report) -> str:
@@ -163,4 +167,6 @@ def histogram(lengths: Sequence[int]) -> str:
         )
         bars.append(f"<text x='{x + 2:.1f}' y='{height + 32}'>{low:,}</text>")
     label = "number of records by length in characters"
-    return f"<svg viewBox='0 0 {width} {height + 40}' width='100%' role='img' aria-label='{label}'>{''.join(bars)}</svg>"
+    return (
+        f"<svg viewBox='0 0 {width} {height + 40}' width='100%' role='img' aria-label='{label}'>{''.join(bars)}</svg>"
+    )

@@ -104,8 +104,10 @@ def read_jsonl(path: Path, name: str, split: str | None, text_column: str) -> It
             except (ValueError, RecursionError) as error:
                 yield table.aside(place, f"not JSON: {_json_problem(error)}", _shown(content))
                 continue
-            yield table.row(row, place) if isinstance(row, dict) else table.aside(
-                place, f"not a JSON object but {type(row).__name__}", _shown(content)
+            yield (
+                table.row(row, place)
+                if isinstance(row, dict)
+                else table.aside(place, f"not a JSON object but {type(row).__name__}", _shown(content))
             )
     table.check_found()
 

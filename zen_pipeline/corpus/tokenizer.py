@@ -78,10 +78,10 @@ class Tokenizer:
                 return int(found)
         raise ConfigError(f"the tokenizer has none of {END_OF_TEXT}, bos_token, eos_token to start a document with")
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return int(self._raw.get_vocab_size())
+        """One more than the highest id, special tokens included; a given vocabulary may have gaps."""
+        return max(self._raw.get_vocab().values()) + 1
 
     @cached_property
     def token_bytes(self) -> npt.NDArray[np.int32]:

@@ -9,6 +9,7 @@ from typing import Any
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config, FilesSource, PythonDocsSource
 from zen_pipeline.corpus import files, python_docs
+from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
@@ -97,7 +98,7 @@ def _digests(config: Config, workspace: Workspace) -> dict[str, Any]:
     for index, source in enumerate(config.collect.sources):
         if isinstance(source, FilesSource):
             found = files.find_files(source.paths, taken=taken)
-            digests[str(index)] = python_docs.digest_files([(f.name, str(f.path)) for f in found.files])
+            digests[str(index)] = digest_files([(f.name, str(f.path)) for f in found.files])
         else:
             digests[str(index)] = python_docs.digest(source.packages)
     return digests

@@ -1,7 +1,8 @@
-"""Word vectors of the training documents, their neighbours, their picture, and vectors for the tokenizer's tokens.
+"""Word vectors with their neighbours and picture, and next-token vectors that the language model starts from.
 
-A corpus with too few words for vectors to mean anything is no failure of the pipeline: the stage is then skipped, and
-says what would help. An interrupted training starts again; it takes seconds.
+A corpus with too few words for vectors to mean anything is no failure of the pipeline: the summary says so and what
+would help, and when there is nothing else to make, the stage is skipped. An interrupted training starts again; it
+takes seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 
 STAGE_VERSION = 1
 KIND = "embeddings"
+NEXT_TOKEN_FILE = "next_token.safetensors"
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
 FEWEST_WORDS = 5_000
@@ -42,19 +44,29 @@ log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Fill `output` with word vectors, token vectors, neighbours and the map."""
+    """Fill `output` with word vectors, token vectors, neighbours and the map, and with next-token vectors."""
+    words = _word_vectors(config, inputs, output, context)
+    start = _next_token_vectors(config, inputs, output)
+    if isinstance(words, str) and isinstance(start, str):
+        return Built(KIND, skipped=f"{words}; {start}")
+    summary = {"no_word_vectors": words} if isinstance(words, str) else words
+    summary["next_token"] = {"none": start} if isinstance(start, str) else start
+    return Built(KIND, summary=summary)
+
+
+def _word_vectors(config: Config, inputs: Inputs, output: Path, context: StageContext) -> dict[str, Any] | str:
+    """Write everything about words; returns the summary, or why there is nothing to write."""
     settings = config.embed
     if not settings.enabled:
-        return Built(KIND, skipped="word vectors are turned off (embed.enabled: false)")
+        return "word vectors are turned off (embed.enabled: false)"
     try:
         corpus = _corpus(inputs["validate"].path / "records.parquet", settings, config.seed)
     except DataError as error:
-        return Built(KIND, skipped=str(error))
+        return str(error)
     if corpus.total < FEWEST_WORDS or len(corpus.words) < FEWEST_DISTINCT:
-        return Built(
-            KIND,
-            skipped=f"the training documents hold {corpus.total} words, {len(corpus.words)} different ones at least "
-            f"{settings.min_count} times; word vectors need {FEWEST_WORDS} and {FEWEST_DISTINCT}: add text",
+        return (
+            f"the training documents hold {corpus.total} words, {len(corpus.words)} different ones at least "
+            f"{settings.min_count} times; word vectors need {FEWEST_WORDS} and {FEWEST_DISTINCT}: add text"
         )
     result = train_skipgram(corpus, _skipgram_settings(settings, config.seed), progress=_Progress())
     log.info("word vectors: %d words, %.2f M words/s", len(corpus.words), result.words_per_second / 1e6)
@@ -63,7 +75,36 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     shown = _save_neighbours(result.vectors, output)
     _save_map(config, result.vectors, output, context)
     context.tracked.log_metrics({f"loss.epoch_{n}": loss for n, loss in enumerate(result.losses, 1)})
-    return Built(KIND, summary=_summary(corpus, result, covered, shown))
+    return _summary(corpus, result, covered, shown)
+
+
+def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[str, Any] | str:
+    """Write `next_token.safetensors` (`input`, `output`); returns the summary, or why there is none."""
+    if not config.embed.next_token:
+        return "next-token vectors are turned off (embed.next_token: false)"
+    if config.pretrain.init_from or config.finetune.init_from:
+        return "the model starts from a folder that brings its own token vectors"
+    from safetensors.torch import save_file
+
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.embeddings.next_token import MAX_VOCABULARY, next_token_vectors
+
+    vocab_size = int(json.loads((inputs["tokenize"].path / "shards.json").read_text())["vocab_size"])
+    if vocab_size > MAX_VOCABULARY:
+        return f"next-token vectors are made for vocabularies up to {MAX_VOCABULARY}, this one has {vocab_size}"
+    model = json.loads((inputs["resolve"].path / "resolved.json").read_text())["model"]
+    began = time.monotonic()
+    stream = TokenSplit.open(inputs["tokenize"].path, "train").tokens
+    made = next_token_vectors(
+        stream, vocab_size, int(model["hidden_size"]), steps=config.embed.next_token_steps, seed=config.seed
+    )
+    log.info("next-token vectors: %.3f nats per token, the bigram's own %.3f", made.loss, made.bigram_loss)
+    save_file({"input": made.input.contiguous(), "output": made.output.contiguous()}, output / NEXT_TOKEN_FILE)
+    return {
+        "loss": round(made.loss, 4),
+        "bigram_loss": round(made.bigram_loss, 4),
+        "seconds": round(time.monotonic() - began, 2),
+    }
 
 
 def _corpus(records: Path, settings: EmbedConfig, seed: int) -> WordCorpus:
@@ -163,12 +204,17 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
+def _settings(config: Config) -> dict[str, Any]:
+    brings_vectors = bool(config.pretrain.init_from or config.finetune.init_from)
+    return {**config.embed.identity(), "seed": config.seed, "model_brings_vectors": brings_vectors}
+
+
 STAGE = Stage(
     name="embed",
     version=STAGE_VERSION,
-    needs=always("validate", "tokenize"),
+    needs=always("validate", "resolve", "tokenize"),
     build=build,
-    settings=lambda config: {**config.embed.identity(), "seed": config.seed},
-    libraries=("numba", "numpy", "jieba", "scikit-learn", "matplotlib"),
+    settings=_settings,
+    libraries=("numba", "numpy", "jieba", "scikit-learn", "matplotlib", "torch"),
 )
 run = STAGE.run
