@@ -10,35 +10,10 @@ _KANA_HANGUL = re.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
 _LETTERS = re.compile(r"[^\W\d_]")
 _WORDS = re.compile(r"[a-z]+")
 # The function words that no English text of a few sentences does without.
-_ENGLISH = frozenset(
-    [
-        "the",
-        "of",
-        "and",
-        "a",
-        "to",
-        "in",
-        "is",
-        "it",
-        "that",
-        "for",
-        "be",
-        "are",
-        "or",
-        "with",
-        "as",
-        "by",
-        "if",
-        "on",
-        "this",
-        "not",
-        "an",
-        "from",
-        "at",
-        "was",
-        "you",
-    ]
-)
+_ENGLISH_WORDS = """
+    the of and a to in is it that for be are or with as by if on this not an from at was you
+"""
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
 
 
 def guess_language(text: str) -> str:

@@ -31,31 +31,12 @@ log = get_logger(__name__)
 # Tests and examples document nothing; copies of other projects would be counted twice; `site-packages` lies inside
 # the standard library's folder on many installations and belongs to somebody else. Folders with a leading underscore
 # hold what a package does not document.
-EXCLUDED = frozenset(
-    [
-        "test",
-        "tests",
-        "idle_test",
-        "idlelib",
-        "lib2to3",
-        "site-packages",
-        "dist-packages",
-        "turtledemo",
-        "__pycache__",
-        "_vendor",
-        "vendor",
-        "vendored",
-        "_vendored",
-        "_vendored_packages",
-        "externals",
-        "extern",
-        "thirdparty",
-        "third_party",
-        "node_modules",
-        "benchmarks",
-        "examples",
-    ]
-)
+_EXCLUDED_WORDS = """
+    test tests idle_test idlelib lib2to3 site-packages dist-packages turtledemo __pycache__ _vendor
+    vendor vendored _vendored _vendored_packages externals extern thirdparty third_party
+    node_modules benchmarks examples
+"""
+EXCLUDED = frozenset(_EXCLUDED_WORDS.split())
 _DOCUMENTED = frozenset({"_core"})  # numpy keeps its documented functions there
 _BATCH = 4 << 20  # bytes of source that one parsing process is given: large beside its start, small beside the whole
 

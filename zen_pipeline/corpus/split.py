@@ -39,7 +39,7 @@ def assign(
 
     A record with a role of its own (its file is called train, valid or test) keeps it. The others follow their
     group's position: below `test_fraction` it tests, in the next `validation_fraction` it validates, else it trains.
-    A split that stays empty is filled from the training groups with the lowest positions. When there are too few
+    A split that stays empty is filled with the lowest groups of another, training first. When there are too few
     groups for that, every record is a group of its own. Both are said in the notes.
 
     Args:
@@ -78,20 +78,25 @@ def _fill_empty(
     units: dict[Unit, str], fractions: dict[str, float], where: Callable[[Unit], float], notes: list[str]
 ) -> bool:
     """Fill the empty splits in place; whether none is empty now."""
-    if "train" not in units.values():
-        free = [unit for unit in units if not unit[1]]
-        if len(free) < 2:
-            return False
-        units[max(free, key=where)] = "train"
-        notes.append("no group fell into train: it got the one with the highest hash")
-    for split in SPLITS[1:]:
+    for split in SPLITS:
         if split in units.values():
             continue
-        training = sorted((unit for unit, s in units.items() if s == "train"), key=where)
-        wanted = max(1, round(fractions[split] * len(units)))
-        taken = training[: min(wanted, len(training) - 1)]
+        taken = _donors(units, split, where)[: max(1, round(fractions.get(split, 0.0) * len(units)))]
         if not taken:
             return False
         units.update(dict.fromkeys(taken, split))
-        notes.append(f"no group fell into {split}: it got the {len(taken)} training groups with the lowest hashes")
+        notes.append(f"no group fell into {split}: it got {len(taken)} of the others, those with the lowest hashes")
     return True
+
+
+def _donors(units: dict[Unit, str], split: str, where: Callable[[Unit], float]) -> list[Unit]:
+    """The units that may move into an empty split, lowest position first, leaving one in the split they come from.
+
+    Training gives first. What a file's name calls valid or test stays.
+    """
+    sizes = Counter(units.values())
+    for giver in SPLITS:
+        free = [u for u, s in units.items() if s == giver and (not u[1] or (u[1] == giver == "train"))]
+        if sizes[giver] > 1 and free:
+            return sorted(free, key=where)[: sizes[giver] - 1]
+    return []

@@ -72,7 +72,7 @@ class Table:
         own_group = f"{self._name}/{group}" if isinstance(group, str | int) and str(group) else None
         return Record(
             id=f"{self._name}#{place.rsplit(' ', 1)[-1]}",
-            # The content, not the place: rows may be inserted, sorted or moved to another file, and stay in their split.
+            # The content, not the place: rows that are inserted, sorted or moved to another file keep their split.
             group=own_group or f"row {hashlib.sha256(encoded).hexdigest()[:16]}",
             text=text,
             source=self._name,

@@ -21,7 +21,7 @@ STAGE_VERSION = 1
 log = get_logger(__name__)
 
 
-def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+def build(config: Config, _inputs: Inputs, output: Path, _context: StageContext) -> Built:
     """Write records.parquet and aside.parquet.
 
     Raises:
@@ -92,7 +92,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return {"sources": [source.identity() for source in config.collect.sources]}
 
 
-def _digests(config: Config, workspace: Workspace) -> dict[str, Any]:
+def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
     digests: dict[str, Any] = {}
     taken: set[str] = set()
     for index, source in enumerate(config.collect.sources):

@@ -10,7 +10,7 @@ from typing import Any
 
 from zen_pipeline.artifacts import Built, file_digest
 from zen_pipeline.config import Config
-from zen_pipeline.errors import DataError
+from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
@@ -84,6 +84,8 @@ def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
     folder = _given_folder(config)
     if folder is None:
         return {}
+    if not (folder / TOKENIZER_FILES[0]).is_file():
+        raise ConfigError(f"init_from: {folder} has no {TOKENIZER_FILES[0]}: name a folder with a saved fast tokenizer")
     return {name: file_digest(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
 
 

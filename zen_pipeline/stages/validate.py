@@ -268,7 +268,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return settings
 
 
-def _digests(config: Config, workspace: Workspace) -> dict[str, Any]:
+def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
     return {"suites": suite_digests(config.validate_.suites)}
 
 
