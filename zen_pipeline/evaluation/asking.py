@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zen_pipeline.corpus.split import position
 from zen_pipeline.evaluation.answers import exact_match, mean, most_frequent, token_f1
 from zen_pipeline.evaluation.results import Answer
-from zen_pipeline.tasks.questions import Question, share
+from zen_pipeline.tasks.questions import Question
 
 if TYPE_CHECKING:
     from zen_pipeline.models.qwen3 import Qwen3
@@ -20,7 +21,7 @@ Say = Callable[[Sequence[dict[str, str]]], str]
 
 def choose(questions: Sequence[Question], most: int) -> list[Question]:
     """At most `most` questions, the same ones whatever their order, from all over the set."""
-    return sorted(questions, key=lambda q: share(f"ask\0{q.id}"))[:most]
+    return sorted(questions, key=lambda q: position(q.id, "ask"))[:most]
 
 
 def ask(questions: Iterable[Question], say: Say) -> list[Answer]:

@@ -200,3 +200,18 @@ def chat_format(folder: Path) -> ChatFormat:
             f"{folder} brings no chat template, and ChatML cannot be used: {error}; "
             "name a folder with a chat template, or one whose tokenizer has <|im_start|> and <|im_end|>"
         ) from None
+
+
+def write_template(folder: Path) -> None:
+    """Put ChatML into a folder's tokenizer_config.json, with `<|im_end|>` as the end of what a model says.
+
+    Raises:
+        ConfigError: tokenizer_config.json cannot be read.
+    """
+    path = folder / "tokenizer_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    config |= {"chat_template": CHAT_TEMPLATE, "eos_token": END}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ form in which it was never asked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -18,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from zen_pipeline.corpus.records import Record
+from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError
 from zen_pipeline.tasks.chat import question_and_answer
 
@@ -108,6 +109,38 @@ def documented(text: str, meta: Mapping[str, Any]) -> Documented | None:
     return Documented(qualname, module, str(kind), signature, text.partition("\n\n")[2])
 
 
+def dialogue(record: Record) -> Question | None:
+    """A conversation of the corpus up to its last answer to a user, or None where it has none."""
+    messages = json.loads(record.meta).get("messages")
+    if not isinstance(messages, list):
+        return None
+    for end in range(len(messages), 1, -1):
+        if (messages[end - 2]["role"], messages[end - 1]["role"]) == ("user", "assistant"):
+            return Question(record.id, record.group, "chat", messages[:end])
+    return None
+
+
+def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: str) -> Split:
+    """The questions of a corpus: dialogues in their own splits, and questions about what its training split documents.
+
+    Documents of the other splits are left out, as the model has not read them.
+    """
+    dialogues: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
+    objects: list[Documented] = []
+    for record in records:
+        if record.kind == "chat":
+            found = dialogue(record)
+            if found is not None:
+                dialogues[str(record.split)].append(found)
+        elif record.split == "train":
+            item = documented(record.text, json.loads(record.meta))
+            if item is not None:
+                objects.append(item)
+    api = split_questions(make_questions(objects), test_fraction=test_fraction, salt=salt)
+    train, valid, test = (a + dialogues[n] for a, n in ((api.train, "train"), (api.valid, "valid"), (api.test, "test")))
+    return Split(train, valid, test, api.dropped)
+
+
 def make_questions(objects: Iterable[Documented]) -> list[Question]:
     """One question for each object whose documentation begins with a real sentence, in the order of their names."""
     first: dict[str, Documented] = {}
@@ -127,18 +160,13 @@ def split_questions(questions: Sequence[Question], *, test_fraction: float, salt
     """Training, validation (half as many as test) and test questions, by a salted hash of the subject."""
     parts: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
     for question in questions:
-        place = share(f"{salt}\0{question.subject}")
+        place = position(question.subject, salt)
         part = "test" if place < test_fraction else "valid" if place < 1.5 * test_fraction else "train"
         parts[part].append(question)
     taken = {_squeezed(q.answer) for q in parts["test"]}
     train, valid = ([q for q in parts[name] if _squeezed(q.answer) not in taken] for name in ("train", "valid"))
     dropped = len(parts["train"]) + len(parts["valid"]) - len(train) - len(valid)
     return Split(train, valid, parts["test"], dropped)
-
-
-def share(text: str) -> float:
-    """A number in [0, 1) from the SHA-256 of a text."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------
@@ -157,7 +185,7 @@ def _question(item: Documented, sentence: str, *, unique: bool) -> Question:
 
 
 def _choose(subject: str, possible: set[Form]) -> Form:
-    place = share(f"form\0{subject}")
+    place = position(subject, "form")
     for form, weight in _FORMS:
         if place < weight:
             return form if form in possible else "purpose"

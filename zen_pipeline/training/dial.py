@@ -94,11 +94,8 @@ def choose(request: Request, measure: Measure) -> Resolved:
     given = _given(request)
     target = budget.amount if budget.kind == "params" else math.sqrt(compute / (6.0 * tokens_per_parameter(compute)))
     target = min(MAX_PARAMETERS, max(MIN_PARAMETERS, target))
-    shape = (
-        shape_of(given, request)
-        if given
-        else shape_for(width_for(target, budget.kind == "params"), request, corpus_tokens)
-    )
+    width = width_for(target, budget.kind == "params")
+    shape = shape_of(given, request) if given else shape_for(width, request, corpus_tokens)
 
     # 4. Vocabulary: more tokens for more parameters, but not more than the corpus can teach.
     vocabulary = given.vocab_size if given else request.vocab_size or vocabulary_for(target, request.train_bytes)

@@ -17,7 +17,7 @@ def tokens_per_parameter(compute: float) -> float:
     Assumption: a power law through 0.6 at 3e13 FLOPs (minutes on two cores, where the model must be worth its
     embeddings) and 20 at 1e20 FLOPs (Hoffmann et al. 2022).
     """
-    return min(20.0, max(0.5, 0.6 * (compute / 3e13) ** 0.233))
+    return min(20.0, max(0.5, 0.6 * math.pow(compute / 3e13, 0.233)))
 
 
 def tokens_per_parameter_of_size(parameters: float) -> float:
@@ -37,6 +37,7 @@ def compute_for_tokens(tokens: float) -> float:
 
 
 def tokens_wanted(kind: str, amount: float) -> float:
+    """Training tokens of a budget in tokens or in parameters."""
     return amount if kind == "tokens" else amount * tokens_per_parameter_of_size(amount)
 
 
@@ -47,8 +48,8 @@ def width_for(target: float, whole: bool) -> int:
     """
     inside = target
     if whole:
-        inside = max(target / 2, target - 2 * 4096 * (64 * target / 24) ** (1 / 3))
-    return max(128, min(2048, 64 * round((64 * inside / 12) ** (1 / 3) / 64)))
+        inside = max(target / 2, target - 2 * 4096 * math.cbrt(64 * target / 24))
+    return max(128, min(2048, 64 * round(math.cbrt(64 * inside / 12) / 64)))
 
 
 def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
@@ -75,6 +76,7 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
 
 
 def vocabulary_for(target: float, train_bytes: int) -> int:
+    """Vocabulary for so many parameters in the blocks and so much text: a power of two."""
     wanted = 4096 if target < 10e6 else 8192 if target < 30e6 else 16384 if target < 100e6 else 32768
     teachable = 1 << int(math.log2(max(512.0, train_bytes / 250)))  # each token should be met often
     return max(512, min(wanted, teachable))
