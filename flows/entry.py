@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from flows.server import QUIET, environment, prefect_server
 from zen_pipeline.config import Config
 from zen_pipeline.errors import Interrupted
+from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.workspace import RunRecord, Workspace
 
 if TYPE_CHECKING:
     from prefect import Flow
 
+    from flows.run import Caller
+
 _FLUSH_SECONDS = 3  # for what is left of logs and events
+
+log = get_logger("zen_pipeline.flows")
 
 # `zen` shows the library's lines and the error itself; Prefect's own lines are in the flow run.
 _CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
@@ -84,9 +91,10 @@ def _load(target: str) -> Flow[Any, RunRecord]:
 @contextmanager
 def _connected(address: str | None, *, progress: bool) -> Iterator[None]:
     """Prefect's settings for an embedded run; they also count where Prefect was imported before."""
-    from flows.run import progress_bars
+    from flows.run import Caller, caller
 
-    token = progress_bars.set(progress)
+    who = Caller(progress)
+    token = caller.set(who)
     try:
         if address is None:
             yield
@@ -98,15 +106,34 @@ def _connected(address: str | None, *, progress: bool) -> Iterator[None]:
             try:
                 yield
             finally:
-                _flush()
+                try:
+                    _flush(who)
+                except Exception as error:  # the run is over; what it ended with counts
+                    log.warning("the last of the log did not reach the Prefect server: %s", error)
     finally:
-        progress_bars.reset(token)
+        caller.reset(token)
 
 
-def _flush() -> None:
-    """Send the last logs and events while the server is there; otherwise Prefect tries it again at exit."""
+def _flush(who: Caller) -> None:
+    """Send the last logs and events, and see that the server has written every task's end.
+
+    A task's states travel as events and are written after they have been received; the server is about to end.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
+    deadline = time.monotonic() + _FLUSH_SECONDS
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
+    if who.flow_run_id is None:
+        return
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(who.flow_run_id)]))
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < deadline:
+            tasks = client.read_task_runs(flow_run_filter=mine)
+            if len(tasks) == who.tasks and all(task.state and task.state.is_final() for task in tasks):
+                return
+            time.sleep(0.05)
+    log.debug("the Prefect server did not write the end of every task in %d s", _FLUSH_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import Task
@@ -27,8 +28,23 @@ RETRIED = ("pretrain", "finetune")
 RETRY_DELAYS: list[float] = [5, 60]  # seconds; enough for another process to give back what it held
 _STATE_NAMES = {"ran": "Completed", "cached": "Cached", "skipped": "Skipped"}
 
-# Set by `flows.entry` around the call; a deployed flow draws no progress bars.
-progress_bars: ContextVar[bool] = ContextVar("progress_bars", default=False)
+
+@dataclass
+class Caller:
+    """Who runs a flow in this process, and what that flow tells about itself; a deployed flow has none.
+
+    Attributes:
+        progress: draw progress bars on stderr.
+        flow_run_id: Prefect's id of the run.
+        tasks: how many tasks have begun.
+    """
+
+    progress: bool = False
+    flow_run_id: str | None = None
+    tasks: int = 0
+
+
+caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 class FlowRun:
@@ -52,6 +68,8 @@ class FlowRun:
         Raises:
             ZenError: the stage's own failure.
         """
+        if (who := caller.get()) is not None:
+            who.tasks += 1
         return self._task(name)(*inputs).result()
 
     def up_to(self, target: str) -> ArtifactRef:
@@ -110,6 +128,8 @@ def opened(
         NotReleased: `require_release` is set and the run ends without a new champion.
     """
     log_ids = {"flow_run_id": str(flow_run.id)} if flow_run.id else {}
+    who = caller.get() or Caller()
+    who.flow_run_id = log_ids.get("flow_run_id")
     with library_logs(log_ids):
         with start_run(
             resolve(config),
@@ -118,7 +138,7 @@ def opened(
             recalibrate=recalibrate,
             wait=wait,
             verify=verify,
-            progress=progress_bars.get(),
+            progress=who.progress,
         ) as run:
             yield FlowRun(run, log_ids)
         if require_release:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -99,7 +100,8 @@ class Zen:
     def states(self) -> dict[str, str]:
         """The state of the newest flow run and of its tasks."""
         [(flow_id, name, state)] = self.rows(
-            "SELECT r.id, f.name, r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id ORDER BY r.created DESC LIMIT 1"
+            "SELECT r.id, f.name, r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id "
+            "ORDER BY r.created DESC LIMIT 1"
         )
         tasks = self.rows(f"SELECT name, state_name FROM task_run WHERE flow_run_id = '{flow_id}'")
         return {f"flow {name}": state, **dict(tasks)}
@@ -132,8 +134,20 @@ class Zen:
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Zen:
-    """A project whose databases are made and whose chain has run once; it is used by tests that add runs."""
-    return make_project(tmp_path_factory.mktemp("project"))
+    """A project whose pipeline has run once."""
+    zen = make_project(tmp_path_factory.mktemp("project"))
+    code, out, err = zen.run()
+    assert code == 0, err
+    assert json.loads(out)["status"] == "completed", "and nothing but this line on stdout"
+    return zen
+
+
+@pytest.fixture
+def zen(used: Zen, tmp_path: Path) -> Zen:
+    """A project in which nothing has run, with databases that need not be made again."""
+    for name in ("prefect", "mlflow"):
+        shutil.copytree(used.workspace.home / name, tmp_path / ".zen" / name)
+    return make_project(tmp_path)
 
 
 def make_project(folder: Path) -> Zen:
@@ -150,9 +164,6 @@ def until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
 
 
 def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
-    code, out, err = used.run()
-    assert code == 0, err
-    assert json.loads(out)["status"] == "completed"  # and nothing but this line on stdout
     states = used.states()
     assert states.pop("flow pipeline") == "Completed"
     assert states == {**dict.fromkeys(STAGE_NAMES, "Completed"), "optimize": "Skipped"}
@@ -181,8 +192,7 @@ def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
     used.assert_nothing_is_left()
 
 
-def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
+def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Zen) -> None:
     code, out, err = zen.run("tokenize", "validate", "ValidationFailed")
 
     assert (code, out) == (3, "ValidationFailed it went wrong\n")
@@ -193,9 +203,8 @@ def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(tmp_pat
     assert zen.last_record().status == "failed"
 
 
-def test_a_training_process_that_dies_is_tried_again(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
-    code, out, err = zen.run("pretrain", "pretrain", "TrainingErrorOnce")
+def test_a_training_process_that_dies_is_tried_again(zen: Zen) -> None:
+    code, _, err = zen.run("pretrain", "pretrain", "TrainingErrorOnce")
 
     assert code == 0, err
     assert (zen.workspace.home / "attempts").read_text() == "xx"
@@ -203,8 +212,7 @@ def test_a_training_process_that_dies_is_tried_again(tmp_path: Path) -> None:
     assert zen.last_record().stages[-1].status == "ran"
 
 
-def test_ctrl_c_ends_everything_soon_and_is_written_down(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
+def test_ctrl_c_ends_everything_soon_and_is_written_down(zen: Zen) -> None:
     process = zen.begin_and_wait()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
@@ -215,8 +223,7 @@ def test_ctrl_c_ends_everything_soon_and_is_written_down(tmp_path: Path) -> None
     assert zen.states()["flow pipeline"] == "Crashed"
 
 
-def test_sigterm_ends_everything_and_is_written_down(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
+def test_sigterm_ends_everything_and_is_written_down(zen: Zen) -> None:
     process = zen.begin_and_wait()
     process.terminate()
     process.communicate(timeout=20)
@@ -226,8 +233,7 @@ def test_sigterm_ends_everything_and_is_written_down(tmp_path: Path) -> None:
     assert zen.last_record().status == "interrupted"
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
+def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(zen: Zen) -> None:
     process = zen.begin_and_wait()
     process.kill()
     process.communicate(timeout=20)
@@ -241,9 +247,8 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(tmp_path: Path)
     assert (statuses["tokenize"], statuses["pretrain"]) == ("cached", "ran")
 
 
-def test_an_interrupted_stage_comes_out_as_interrupted(tmp_path: Path) -> None:
-    zen = make_project(tmp_path)
-    code, out, err = zen.run("collect", "collect", "Interrupted")
+def test_an_interrupted_stage_comes_out_as_interrupted(zen: Zen) -> None:
+    code, out, _ = zen.run("collect", "collect", "Interrupted")
 
     assert (code, out) == (130, "Interrupted it went wrong\n")
     assert zen.states() == {"flow collect": "Crashed", "collect": "Crashed"}

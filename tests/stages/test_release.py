@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from zen_pipeline.evaluation.asking import ask, greedy
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.records import Kind, Record, write_records
+from zen_pipeline.corpus.records import Kind, Record, record_writer
 from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.evaluation.asking import ask, greedy
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model, save_model
+from zen_pipeline.models.int8 import is_quantized, quantize_
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import model_files
@@ -34,12 +35,14 @@ from zen_pipeline.workspace import Workspace
 
 TEXTS = [f"The method {verb} of the {noun} returns its size." for noun in ("file", "path") for verb in ("a", "b", "cd")]
 OTHER_TEXTS = ["A path names a file.", "A file has a size, which the method returns."]
-QUESTIONS: list[dict[str, Any]] = [
-    {"id": f"q{n}", "messages": chat.question_and_answer(f"What returns {n}?", "its size")} for n in range(4)
-]
-OTHER_QUESTIONS: list[dict[str, Any]] = [
-    {"id": f"r{n}", "messages": chat.question_and_answer(f"What is {n}?", "its size")} for n in range(3)
-]
+
+
+def question(identity: str, text: str) -> dict[str, Any]:
+    return {"id": identity, "subject": text, "form": "purpose", "messages": chat.question_and_answer(text, "its size")}
+
+
+QUESTIONS = [question(f"q{n}", f"What returns {n}?") for n in range(4)]
+OTHER_QUESTIONS = [question(f"r{n}", f"What is {n}?") for n in range(3)]
 CONTEXT = 64
 Inputs = dict[str, ArtifactRef]
 
@@ -123,7 +126,9 @@ class World:
         int8: bool = False,
     ) -> Inputs:
         refs: Inputs = {}
-        refs["validate"] = self.store("validate", {"texts": texts}, lambda out: keep_records(out, texts))
+        collected = self.store("collect", {"sources.0": "digest of the texts"}, empty("records"))
+        fill_records: Callable[[Path], Built] = lambda out: keep_records(out, texts)  # noqa: E731
+        refs["validate"] = self.store("validate", {"texts": texts}, fill_records, collect=collected)
         refs["tokenize"] = self.store("tokenize", {"texts": texts}, empty("tokens"), validate=refs["validate"])
         folders = {"pretrain": self.trained("base", **base)}
         if chat is not None:
@@ -155,11 +160,9 @@ class World:
 def keep_records(out: Path, texts: list[str]) -> Built:
     rows: list[tuple[str, str, Kind]] = [("a training text", "train", "document"), ("a dialogue", "test", "chat")]
     rows += [(text, "test", "document") for text in texts]
-    records = [
-        Record(id=str(i), group="g", text=text, source="s", language="en", split=split, kind=kind)
-        for i, (text, split, kind) in enumerate(rows)
-    ]
-    write_records(out / "records.parquet", records)
+    with record_writer(out / "records.parquet") as writer:
+        for number, (text, split, kind) in enumerate(rows):
+            writer.write(Record(str(number), "g", text, "s", "en", split, kind))
     (out / "validation.html").write_text("<p>")
     return Built("records")
 
@@ -189,10 +192,11 @@ def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], ou
 
 
 def optimize(folders: Mapping[str, Path], summary: dict[str, Any], out: Path) -> Built:
-    # what a smaller form holds does not matter here, only that it is another folder
     for stage, name in (("pretrain", "base"), ("finetune", "chat")):
         if stage in folders:
-            shutil.copytree(folders[stage], out / name)
+            save_model(quantize_(load_model(folders[stage])), out / name)
+            for file in folders[stage].glob("tokenizer*"):
+                shutil.copy(file, out / name)
     return Built("optimized", summary)
 
 
@@ -276,15 +280,18 @@ def test_a_larger_model_than_allowed_stays_challenger(world: World) -> None:
     assert grown.summary["released"][0]["reason"].startswith("too large")
 
 
-def test_int8_is_deployed_when_it_was_chosen_with_the_float_weights_beside(world: World) -> None:
+def test_int8_is_deployed_when_it_was_chosen_with_the_float_weights_beside(world: World, tmp_path: Path) -> None:
     inputs = world.inputs(base=TRAINED, int8=True)
     world.release(inputs)
     found = registry.resolve_model("champion", world.workspace)
 
     assert (found.name, found.form) == ("zen-base", "int8")
-    assert os.path.samefile(found.folder / "model.safetensors", inputs["optimize"].path / "base" / "model.safetensors")
+    [weights] = found.folder.glob("model*.safetensors")
+    assert os.path.samefile(weights, inputs["optimize"].path / "base" / weights.name)
+    assert is_quantized(load_model(found.folder))
     beside = found.folder.parent / "float" / "model.safetensors"
     assert os.path.samefile(beside, inputs["pretrain"].path / "model.safetensors")
+    assert not is_quantized(load_model(registry.export("champion", tmp_path / "out", workspace=world.workspace)))
 
 
 def test_the_lineage_leads_back_from_the_version_to_the_records(world: World) -> None:
@@ -294,12 +301,15 @@ def test_the_lineage_leads_back_from_the_version_to_the_records(world: World) ->
     shown = registry.show_model("champion", world.workspace)
     assert shown["lineage"]["tokenize"]["inputs"]["validate"] == shown["lineage"]["validate"]["fingerprint"]
     assert shown["lineage"]["validate"]["parts"] == {"texts": TEXTS}
+    assert shown["lineage"]["collect"]["parts"] == {"sources.0": "digest of the texts"}
     assert shown["metrics"]["token_accuracy"] == 0.5
     client = mlflow_client(world.workspace.mlflow_folder)
     run = client.get_run(shown["mlflow_run"])
     assert run.data.tags["zen.stage"] == "release"
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == set(inputs)
-    assert registry.registered_fingerprints(world.workspace) == {ref.fingerprint for ref in inputs.values()}
+    collected = shown["lineage"]["collect"]["fingerprint"]
+    fingerprints = {collected, *(ref.fingerprint for ref in inputs.values())}
+    assert registry.registered_fingerprints(world.workspace) == fingerprints
 
 
 def test_models_outlive_the_store_that_they_came_from(world: World) -> None:

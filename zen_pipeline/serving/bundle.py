@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlparse
 from pydantic import BaseModel, ConfigDict
 
 import zen_pipeline
+from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
 from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
 
@@ -267,23 +268,30 @@ def _download(location: str, target: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def lineage_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Every artifact that a release was made from: fingerprint, digest, what decided it, and its own inputs.
+def lineage_of(inputs: Mapping[str, ArtifactRef], store: Store) -> dict[str, dict[str, Any]]:
+    """Every artifact that a release was made from, by stage, back to the digests of the sources.
+
+    Each entry has `fingerprint`, `digest`, the `run` that made it and when (`created`), what decided it (`parts`) and
+    the fingerprints of its own `inputs`. What has been cleaned away since is left out.
 
     Args:
-        inputs: artifact references by stage.
+        inputs: the artifacts that the release was given.
+        store: where those lie that they were made from.
     """
-    from zen_pipeline.artifacts import read_manifest
-
-    lineage: dict[str, Any] = {}
-    for stage, ref in inputs.items():
-        manifest = read_manifest(ref.path)
+    lineage: dict[str, dict[str, Any]] = {}
+    waiting = {stage: ref.path for stage, ref in inputs.items()}
+    while waiting:
+        stage, folder = waiting.popitem()
+        if stage in lineage or not (folder / MANIFEST).is_file():
+            continue
+        manifest = read_manifest(folder)
         lineage[stage] = {
-            "fingerprint": ref.fingerprint,
-            "digest": ref.digest,
+            "fingerprint": manifest.fingerprint,
+            "digest": manifest.digest,
             "run": manifest.run_id,
             "created": manifest.created,
             "inputs": {name: entry.fingerprint for name, entry in manifest.inputs.items()},
             "parts": {k: v for k, v in manifest.parts.items() if not k.startswith("inputs.")},
         }
-    return lineage
+        waiting.update({n: store.folder(n, e.fingerprint) for n, e in manifest.inputs.items() if n not in lineage})
+    return dict(sorted(lineage.items()))

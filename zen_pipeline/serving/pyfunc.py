@@ -113,4 +113,4 @@ def _rows(model_input: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Mappi
         return list(model_input)
     if not {"prompt", "messages"} & set(model_input.columns):
         raise DataError("expected a column `prompt` or `messages`, found neither")
-    return list(model_input.to_dict(orient="records"))
+    return [{str(name): value for name, value in row.items()} for row in model_input.to_dict(orient="records")]

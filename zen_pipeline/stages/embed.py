@@ -28,6 +28,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 STAGE_VERSION = 1
 KIND = "embeddings"
 NEXT_TOKEN_FILE = "next_token.safetensors"
+TOKEN_VECTORS_FILE = "token_vectors.safetensors"
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
 FEWEST_WORDS = 5_000
@@ -49,7 +50,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     start = _next_token_vectors(config, inputs, output)
     if isinstance(words, str) and isinstance(start, str):
         return Built(KIND, skipped=f"{words}; {start}")
-    summary = {"no_word_vectors": words} if isinstance(words, str) else words
+    summary: dict[str, Any] = {"no_word_vectors": words} if isinstance(words, str) else words
     summary["next_token"] = {"none": start} if isinstance(start, str) else start
     return Built(KIND, summary=summary)
 
@@ -159,7 +160,7 @@ def _save_token_vectors(tokens: Path, vectors: WordVectors, output: Path) -> flo
 
     tokenizer = Tokenizer.from_file(str(tokens / "tokenizer" / "tokenizer.json"))
     matrix, covered = token_vectors(tokenizer, vectors)
-    save_file({"vectors": matrix}, output / "token_vectors.safetensors")
+    save_file({"vectors": matrix}, output / TOKEN_VECTORS_FILE)
     return covered / len(matrix)
 
 

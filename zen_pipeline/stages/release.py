@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, canonical_json, file_digest, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, file_digest, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
@@ -44,7 +44,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         output: scratch in which the versions are put together; nothing in it is kept.
         context: workspace and tracking.
     """
-    candidates = [_candidate(kind, config, inputs) for kind in _made(inputs)]
+    candidates = [_candidate(kind, config, inputs, context.store) for kind in _made(inputs)]
     if not candidates:
         return Built("release", {"released": []}, skipped="no model was trained: see pretrain and finetune")
     client = mlflow_client(context.workspace.mlflow_folder)
@@ -135,18 +135,18 @@ def _file_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def _candidate(kind: Kind, config: Config, inputs: Inputs) -> Candidate:
+def _candidate(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Candidate:
     settings = config.release
     return Candidate(
         name=f"{config.name}-{kind}",
         digest=_digest(_forms(kind, inputs)),
         seed_noise=settings.seed_noise_bits_per_byte if kind == "base" else settings.seed_noise_f1,
         max_growth=settings.max_growth,
-        prepare=lambda: _dossier(kind, config, inputs),
+        prepare=lambda: _dossier(kind, config, inputs, store),
     )
 
 
-def _dossier(kind: Kind, config: Config, inputs: Inputs) -> Dossier:
+def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossier:
     forms = _forms(kind, inputs)
     evidence = documents_evidence(inputs) if kind == "base" else answers_evidence(inputs)
     held = Release(
@@ -159,24 +159,24 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs) -> Dossier:
     files[f"evaluation/{evidence.file.name}"] = evidence.file
     figure = {} if evidence.figure is None else {evidence.measure: evidence.figure}
     metrics = {**figure, **numbers(inputs["evaluate"].summary.get(kind, {}))}
+    lineage = lineage_of(inputs, store)
+    fingerprints = {f"{FINGERPRINT}{stage}": entry["fingerprint"] for stage, entry in lineage.items()}
     return Dossier(
-        bundle=Bundle(held, files, written={LINEAGE_FILE: json.dumps(lineage_of(inputs), indent=1)}),
-        tags=_tags(kind, config, inputs, metrics),
+        bundle=Bundle(held, files, written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
+        tags={**_tags(kind, config, inputs, metrics), **fingerprints},
         description=_description(kind, config, metrics, held),
         compare=evidence.compare,
     )
 
 
 def _tags(kind: Kind, config: Config, inputs: Inputs, metrics: Mapping[str, float]) -> dict[str, str]:
-    tags = {
+    return {
         KIND: kind,
         METRICS: canonical_json(dict(metrics)),
         "zen.pipeline": config.name,
         "zen.validation": str(inputs["validate"].path / "validation.html"),
         "zen.report": str(inputs["evaluate"].path / "report.html"),
     }
-    tags.update({f"{FINGERPRINT}{stage}": ref.fingerprint for stage, ref in inputs.items()})
-    return tags
 
 
 def _description(kind: Kind, config: Config, metrics: Mapping[str, float], held: Release) -> str:

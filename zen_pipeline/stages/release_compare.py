@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from zen_pipeline.models.qwen3 import Qwen3
     from zen_pipeline.tasks.questions import Question
 
 log = get_logger(__name__)
@@ -104,9 +105,8 @@ def _score(folder: Path, texts: list[str]) -> NDArray[np.float64]:
 
     from zen_pipeline.corpus.tokenizer import Tokenizer
     from zen_pipeline.inference.scoring import score_documents
-    from zen_pipeline.models.folder import load_model
 
-    tokenizer, model = Tokenizer.load(folder), load_model(folder)
+    tokenizer, model = Tokenizer.load(folder), _load(folder)
     documents = [[tokenizer.start_id, *tokenizer.encode(text)] for text in texts]
     offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
     tokens = np.concatenate([np.asarray(d, dtype=np.int64) for d in documents])
@@ -146,11 +146,19 @@ def _ask(folder: Path, questions: list[Question]) -> NDArray[np.float64]:
     import numpy as np
 
     from zen_pipeline.evaluation.asking import ask, greedy
-    from zen_pipeline.models.folder import load_model
     from zen_pipeline.tasks.chat import chat_format
 
-    answers = ask(questions, greedy(load_model(folder), chat_format(folder)))
+    answers = ask(questions, greedy(_load(folder), chat_format(folder)))
     return np.array([answer.f1 for answer in answers], dtype=np.float64)
+
+
+def _load(folder: Path) -> Qwen3:
+    """The model on the device that the evaluation uses, so that both sides are computed alike."""
+    import torch
+
+    from zen_pipeline.models.folder import load_model
+
+    return load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _read_answers(file: Path) -> tuple[list[str], NDArray[np.float64]]:
