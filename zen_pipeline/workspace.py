@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from zen_pipeline.artifacts import Store, explain_os_error, write_atomically
+from zen_pipeline.artifacts import Store
 from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -105,6 +106,11 @@ class Workspace:
     def prefect_folder(self) -> Path:
         """The local Prefect server's home."""
         return self.home / "prefect"
+
+    @property
+    def models_folder(self) -> Path:
+        """Released models that were downloaded from a server."""
+        return self.home / "models"
 
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from zen_pipeline.training.optimizer import MuonAdamW, orthogonalize
+
+
+def pair(shape: tuple[int, int]) -> tuple[nn.Parameter, nn.Parameter]:
+    parameter = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    return parameter, nn.Parameter(parameter.detach().clone())
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 16), (16, 48)])
+def test_matrices_move_as_under_torchs_muon(shape: tuple[int, int]) -> None:
+    ours, theirs = pair(shape)
+    other = nn.Parameter(torch.ones(3))
+    mine = MuonAdamW([ours], [other], learning_rate=0.02, embedding_learning_rate=0.01, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95)
+    for step in range(5):
+        grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad, other.grad = grad.clone(), grad.clone(), torch.ones(3)
+        mine.step()
+        reference.step()
+    # both iterate in bfloat16, whose relative precision is 2^-8, in another order of operations
+    assert (ours - theirs).abs().max() < 0.02 * 5 * 2**-6
+    assert (ours - pair(shape)[0]).abs().max() > 0.01
+
+
+def test_the_rest_moves_as_under_torchs_adamw() -> None:
+    ours, theirs = pair((20, 8))
+    mine = MuonAdamW([], [ours], learning_rate=0.02, embedding_learning_rate=0.01, weight_decay=0.1)
+    reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+    for step in range(5):
+        grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        mine.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_orthogonalized_matrices_keep_their_singular_vectors_and_lose_their_values() -> None:
+    matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(2))
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    inside = u.mT @ orthogonalize(matrices) @ v.mT
+    diagonal = inside.diagonal(dim1=-2, dim2=-1)
+    assert 0.5 < diagonal.min() < diagonal.max() < 1.4
+    assert (inside - torch.diag_embed(diagonal)).abs().max() < 1e-4
+
+
+def test_the_state_survives_saving_and_loading() -> None:
+    first, second = pair((8, 8))
+    third, fourth = pair((8, 4))
+    settings = {"learning_rate": 0.02, "embedding_learning_rate": 0.01, "weight_decay": 0.1}
+    one, two = MuonAdamW([first], [third], **settings), MuonAdamW([second], [fourth], **settings)
+
+    def go(optimizer: MuonAdamW, a: nn.Parameter, b: nn.Parameter, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        a.grad, b.grad = torch.randn(8, 8, generator=generator), torch.randn(8, 4, generator=generator)
+        optimizer.set_factor(0.5)
+        optimizer.step()
+
+    go(one, first, third, 0)
+    second.data.copy_(first.data)
+    fourth.data.copy_(third.data)
+    two.load_state_dict(copy.deepcopy(one.state_dict()))
+    go(one, first, third, 1)
+    go(two, second, fourth, 1)
+    assert torch.equal(first, second)
+    assert torch.equal(third, fourth)

@@ -1,0 +1,210 @@
+"""Real training processes: killed, stopped, resumed, failing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from zen_pipeline.errors import ConfigError, TrainingError
+from zen_pipeline.training import launcher
+from zen_pipeline.training.job import TrainingJob, TrainingResult
+from zen_pipeline.training.launcher import child_environment, launch
+
+MakeJob = Callable[..., TrainingJob]
+
+
+@pytest.fixture(scope="session")
+def undisturbed() -> dict[str, bytes]:
+    """The final weights of jobs that nobody disturbed, by identity."""
+    return {}
+
+
+def weights(folder: str | Path) -> bytes:
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def reference(job: TrainingJob, work: Path, undisturbed: dict[str, bytes]) -> bytes:
+    if job.identity not in undisturbed:
+        changes = {"output": str(work / "whole"), "checkpoints": str(work / "whole-checkpoints")}
+        launch(job.model_copy(update=changes), work=work / "whole-work")
+        undisturbed[job.identity] = weights(work / "whole")
+    return undisturbed[job.identity]
+
+
+def start(job: TrainingJob, work: Path) -> subprocess.Popen[str]:
+    work.mkdir(exist_ok=True)
+    job.save(work / "job.json")
+    command = [sys.executable, "-m", "zen_pipeline.training.worker", str(work / "job.json"), str(work / "result.json")]
+    with (work / "log").open("ab") as log:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=child_environment(job.threads)
+        )
+
+
+def events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield json.loads(line)
+
+
+def disturb(process: subprocess.Popen[str], step: int, number: signal.Signals) -> int:
+    """Send the signal when the checkpoint of `step` is reported; the exit code."""
+    with process:
+        for event in events(process):
+            if event["event"] == "checkpoint" and event["step"] >= step:
+                process.send_signal(number)
+                break
+        process.communicate()
+    return process.returncode
+
+
+def test_killed_at_random_steps_it_ends_in_the_same_bits(
+    make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    job = make_job()
+    expected = reference(job, tmp_path, undisturbed)
+    for step in sorted(random.Random(0).sample(range(1, 36), 3)):
+        assert disturb(start(job, tmp_path / "work"), step, signal.SIGKILL) == -signal.SIGKILL
+        assert not (tmp_path / "output").exists()
+    result = launch(job, work=tmp_path / "work")
+    assert weights(job.output) == expected
+    assert len(result.resumed_from) >= 1
+    assert result.steps == 40
+    assert result.tokens == 40 * 4 * 64
+    history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history] == list(range(1, 41))
+    assert history[-1]["loss"] < history[0]["loss"] - 0.5
+    assert result.validation_bits_per_byte is not None
+
+
+def test_sigterm_saves_the_step_it_is_in_and_the_next_start_goes_on(
+    make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    job = make_job()
+    expected = reference(job, tmp_path, undisturbed)
+    assert disturb(start(job, tmp_path / "work"), 5, signal.SIGTERM) == 143
+    saved = sorted(int(path.stem.removeprefix("step-")) for path in Path(job.checkpoints).glob("step-*.json"))
+    result = launch(job, work=tmp_path / "work")
+    assert result.resumed_from == [saved[-1]]
+    assert weights(job.output) == expected
+
+
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
+    make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job()
+    expected = reference(job, tmp_path, undisturbed)
+    disturb(start(job, tmp_path / "work"), 20, signal.SIGKILL)
+    newest = max(Path(job.checkpoints).glob("step-*.json")).with_suffix(".ckpt")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with caplog.at_level("WARNING"):
+        result = launch(job, work=tmp_path / "work")
+    assert weights(job.output) == expected
+    assert result.resumed_from[-1] < int(newest.stem.removeprefix("step-"))
+    assert f"checkpoint {newest} is not used" in caplog.text
+
+
+def test_a_finished_training_is_not_done_again(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(steps=5)
+    first = launch(job, work=tmp_path / "work")
+    expected = weights(job.output)
+    again = launch(job.model_copy(update={"output": str(tmp_path / "again")}), work=tmp_path / "work")
+    assert weights(tmp_path / "again") == expected
+    assert (again.tokens, again.validation_loss) == (first.tokens, first.validation_loss)
+
+
+def test_the_model_folder_is_whole(make_job: MakeJob, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    job = make_job(steps=3, precision="fp32", threads=1)
+    result = launch(job, work=tmp_path / "work")
+    output = Path(job.output)
+    assert TrainingResult.model_validate_json((output / "training.json").read_bytes()) == result
+    model = AutoModelForCausalLM.from_pretrained(output)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
+    prompt = tokenizer("The with statement", return_tensors="pt").input_ids
+    assert model(prompt).logits.shape == (1, prompt.shape[1], 400)
+    assert not list(tmp_path.rglob("lightning_logs"))
+
+
+def test_a_loss_that_is_not_a_number_is_an_error_that_names_the_step(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job()
+    schedule = job.schedule.model_copy(update={"learning_rate": 1e30, "embedding_learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"loss of step \d+ is .*pretrain.learning_rate \(now 1e\+30\)"):
+        launch(job.model_copy(update={"schedule": schedule}), work=tmp_path / "work")
+
+
+def test_the_process_reports_a_users_mistake_in_its_own_class(make_job: MakeJob, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a model folder"):
+        launch(make_job(model=None, init_from=str(tmp_path)), work=tmp_path / "work")
+
+
+def test_an_interrupt_stops_the_process_after_it_has_saved(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(steps=100_000)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    shown = launcher.Progress.show
+
+    def interrupt(self: launcher.Progress, event: dict[str, Any]) -> None:
+        shown(self, event)
+        if event["event"] == "checkpoint":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(launcher.Progress, "show", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        launch(job, work=tmp_path / "work")
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert max(Path(job.checkpoints).glob("step-*.json")) > Path(job.checkpoints) / "step-00000005.json"
+
+
+def test_a_killed_process_is_reported_with_the_end_of_its_log(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(self: launcher.Progress, event: dict[str, Any]) -> None:
+        for child in psutil.Process().children():
+            if event["event"] == "checkpoint" and str(tmp_path / "work" / "job.json") in child.cmdline():
+                child.kill()
+
+    monkeypatch.setattr(launcher.Progress, "show", kill)
+    with pytest.raises(TrainingError, match=r"was killed \(SIGKILL\).*training.log"):
+        launch(make_job(steps=100_000), work=tmp_path / "work")
+
+
+def test_the_worker_ends_when_its_launcher_is_killed(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(steps=100_000)
+    code = (
+        "import sys; from pathlib import Path; from zen_pipeline.training.job import TrainingJob\n"
+        "from zen_pipeline.training.launcher import launch\n"
+        "launch(TrainingJob.load(Path(sys.argv[1])), work=Path(sys.argv[2]))"
+    )
+    job.save(tmp_path / "job.json")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "job.json"), str(tmp_path / "work")], env=child_environment(1)
+    )
+    workers: list[psutil.Process] = []
+    while not workers or not list(Path(job.checkpoints).glob("step-*.json")):
+        assert parent.poll() is None
+        workers = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert gone
+    assert not alive
+
+
+def test_threads_of_the_child_sleep_while_they_wait() -> None:
+    environment = child_environment(3)
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["PATH"] == os.environ["PATH"]

@@ -1,0 +1,97 @@
+"""Text generation, one token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from zen_pipeline.inference.cache import KVCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zen_pipeline.models.qwen3 import Qwen3
+
+
+def generate(
+    model: Qwen3,
+    prompt_ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop_ids: Collection[int] = (),
+) -> Iterator[int]:
+    """Continue a prompt; yields each token as soon as it is chosen.
+
+    It ends after `max_new_tokens`, before a token of `stop_ids` (which is not yielded), or when prompt and answer
+    fill the model's `max_position_embeddings`. The same arguments give the same tokens.
+
+    Args:
+        model: in evaluation mode.
+        prompt_ids: at least one token; this project's models expect `<|endoftext|>` first.
+        max_new_tokens: at most so many tokens.
+        temperature: divides the logits; 0 always takes the likeliest token.
+        top_k: choose among the k likeliest tokens; 0 leaves all.
+        top_p: choose among the fewest likeliest tokens whose probabilities reach this sum (Holtzman et al. 2020); 1
+            leaves all.
+        seed: of the choice; the global generator is not used.
+        stop_ids: tokens that end the text.
+
+    Raises:
+        ValueError: at the first token: an empty prompt, one that is longer than the model's context, or a parameter
+            out of range.
+    """
+    limit = model.config.max_position_embeddings
+    _check(len(prompt_ids), limit, temperature, top_k, top_p)
+    device = model.model.embed_tokens.weight.device
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    steps = min(max_new_tokens, limit - len(prompt_ids))
+    cache = KVCache(model, 1, len(prompt_ids) + steps)
+    ids = torch.tensor([list(prompt_ids)], dtype=torch.int64, device=device)  # (1, T)
+    for _ in range(steps):
+        # inference mode only around the work: across a yield it would leak into the caller
+        with torch.inference_mode():
+            hidden = model.hidden_states(ids, cache=cache)
+            logits = model.lm_head(hidden[:, -1]).squeeze(0)  # (V,)
+            token = sample(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p)
+        if token in stop_ids:
+            return
+        yield token
+        ids = torch.tensor([[token]], dtype=torch.int64, device=device)
+
+
+def sample(
+    logits: Tensor, generator: torch.Generator, *, temperature: float, top_k: int = 0, top_p: float = 1.0
+) -> int:
+    """Choose one token from logits (V,); the other arguments are those of `generate`."""
+    if temperature == 0.0:
+        return int(logits.argmax())
+    logits = logits.float().cpu() / temperature
+    if 0 < top_k < logits.numel():
+        logits, tokens = torch.topk(logits, top_k)
+    else:
+        logits, tokens = torch.sort(logits, descending=True, stable=True)
+    probabilities = torch.softmax(logits, dim=-1)  # falling
+    if top_p < 1.0:
+        before = probabilities.cumsum(-1) - probabilities
+        before[0] = -1.0  # the likeliest token always stays
+        probabilities = probabilities.masked_fill(before >= top_p, 0.0)
+    return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
+
+
+def _check(prompt: int, limit: int, temperature: float, top_k: int, top_p: float) -> None:
+    if prompt == 0:
+        raise ValueError("the prompt is empty: begin it with <|endoftext|>")
+    if prompt > limit:
+        raise ValueError(f"the prompt has {prompt} tokens, but the model reads at most {limit}: shorten it")
+    if temperature < 0.0:
+        raise ValueError(f"temperature is {temperature}: use 0 or more")
+    if top_k < 0:
+        raise ValueError(f"top_k is {top_k}: use 0 or more")
+    if not 0.0 <= top_p <= 1.0:
+        raise ValueError(f"top_p is {top_p}: use 0 to 1")

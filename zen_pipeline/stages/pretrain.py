@@ -1,0 +1,177 @@
+"""Trains the base model on the token shards, in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zen_pipeline.artifacts import Built, canonical_json, file_digest
+from zen_pipeline.config import Config
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext
+from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
+from zen_pipeline.stages.resolve import load_resolved, pretrains
+from zen_pipeline.training.dial import Resolved
+from zen_pipeline.training.job import Schedule, TokenData, TrainingJob, TrainingResult
+from zen_pipeline.training.launcher import launch
+from zen_pipeline.training.rules import model_fields
+from zen_pipeline.workspace import Workspace
+
+STAGE_VERSION = 1
+NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
+log = get_logger(__name__)
+_MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json")
+
+
+def _needs(config: Config) -> tuple[str, ...]:
+    uses_vectors = config.pretrain.start_vectors != "none" and config.pretrain.init_from is None
+    return ("resolve", "tokenize", "embed") if uses_vectors else ("resolve", "tokenize")
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    own = config.pretrain.identity()
+    own["init_from"] = config.pretrain.init_from is not None  # what is in the folder counts, not where it is
+    return {**own, "seed": config.seed, "skip": not pretrains(config)}
+
+
+def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
+    folder = config.pretrain.init_from
+    return {} if folder is None else {"init_from": model_digest(Path(folder))}
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over the files of a Hugging Face folder that decide what is loaded from it.
+
+    Raises:
+        ConfigError: there is no such folder, or no model in it.
+    """
+    import hashlib
+
+    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern)})
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"init_from names {folder}, where no config.json is: give a Hugging Face model folder")
+    digests = {path.name: file_digest(path) for path in files}
+    return hashlib.sha256(canonical_json(digests).encode()).hexdigest()
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Write the job, train, and leave the model folder in `output`."""
+    if not pretrains(config):
+        return Built(
+            kind="model",
+            skipped="finetune.init_from names a model that is trained already; "
+            "to pretrain as well, name it in pretrain.init_from",
+        )
+    resolved = load_resolved(inputs["resolve"].path)
+    job = make_job(config, resolved, inputs, output, context)
+    result = launch(job, work=context.work, progress=context.progress)
+    return Built(kind="model", summary=summary(result))
+
+
+def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, context: StageContext) -> TrainingJob:
+    """The pretraining job; explicit settings win over the resolved ones."""
+    own, tokens = config.pretrain, inputs["tokenize"].path
+    start = _start_vectors(config, resolved, inputs)
+    vocabulary = vocab_size(tokens)
+    if own.init_from is not None:
+        check_vocabulary(Path(own.init_from), vocabulary)
+    return TrainingJob(
+        name="pretrain",
+        model=None if own.init_from is not None else model_fields(resolved.model, vocabulary),
+        init_from=own.init_from,
+        token_vectors=start if own.start_vectors == "words" else None,
+        next_token_vectors=start if own.start_vectors == "next_token" else None,
+        data=TokenData(folder=str(tokens)),
+        context=resolved.model.context_length,
+        steps=resolved.steps,
+        batch=resolved.batch,
+        micro_batch=resolved.micro_batch,
+        schedule=Schedule(
+            learning_rate=own.learning_rate or resolved.learning_rate,
+            embedding_learning_rate=own.embedding_learning_rate or _embedding_learning_rate(config, resolved, start),
+            weight_decay=own.weight_decay,
+            warmup=own.warmup,
+            cooldown=own.cooldown,
+            gradient_clip=own.gradient_clip,
+        ),
+        precision=resolved.precision,
+        threads=resolved.threads,
+        seed=config.seed,
+        output=str(output),
+        checkpoints=str(context.work / "checkpoints"),
+        tokenizer=str(tokens / "tokenizer"),
+        checkpoint_every=own.checkpoint_every,
+        validate_every=own.validate_every,
+        tracking_uri=context.tracked.tracking_uri,
+        tracking_run_id=context.tracked.run_id,
+        run_id=context.run_id,
+    )
+
+
+def vocab_size(tokens: Path) -> int:
+    """How many ids the tokenizer of a tokens artifact has."""
+    import numpy as np
+
+    return len(np.load(tokens / "token_bytes.npy", mmap_mode="r"))
+
+
+def check_vocabulary(folder: Path, vocabulary: int) -> None:
+    """Refuse a given model that has no embedding for some of the tokens.
+
+    Raises:
+        ConfigError: too few embeddings, or no readable config.json.
+    """
+    import json
+
+    try:
+        found = int(json.loads((folder / "config.json").read_bytes())["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / 'config.json'} cannot be read, or states no vocab_size: {error}") from None
+    if vocabulary > found:
+        raise ConfigError(
+            f"the tokens have {vocabulary} ids, but the model in {folder} has {found} embeddings: the tokenizer must "
+            "be the model's own"
+        )
+
+
+def _start_vectors(config: Config, resolved: Resolved, inputs: Inputs) -> str | None:
+    """The file of the embedding stage that the token tables start from; None, with a line in the log, without one."""
+    own = config.pretrain
+    if own.start_vectors == "none" or own.init_from is not None:
+        return None
+    if own.start_vectors == "next_token" and resolved.model.tie_embeddings:
+        log.info("next-token vectors need a head of its own; with tied embeddings the tables start at random")
+        return None
+    name = NEXT_TOKEN_FILE if own.start_vectors == "next_token" else TOKEN_VECTORS_FILE
+    path = inputs["embed"].path / name
+    if path.is_file():
+        return str(path)
+    log.warning("the embedding stage made no %s; the token tables start at random", name)
+    return None
+
+
+def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | None) -> float:
+    """The resolved rate, lowered for tables that are good already."""
+    lowered = start is not None and config.pretrain.start_vectors == "next_token"
+    return resolved.embedding_learning_rate * (NEXT_TOKEN_RATE if lowered else 1.0)
+
+
+def summary(result: TrainingResult) -> dict[str, Any]:
+    """The figures of a training that are worth showing."""
+    shown = ("steps", "tokens", "parameters", "seconds", "tokens_per_second", "train_loss", "validation_loss")
+    more = ("validation_bits_per_byte", "peak_memory_bytes", "precision", "threads", "device", "resumed_from")
+    values = result.model_dump(mode="json", include={*shown, *more})
+    return {name: value for name, value in values.items() if value not in (None, [])}
+
+
+STAGE = Stage(
+    name="pretrain",
+    version=STAGE_VERSION,
+    needs=_needs,
+    build=build,
+    settings=_settings,
+    sources=_sources,
+    libraries=("torch", "lightning"),
+)
+run = STAGE.run

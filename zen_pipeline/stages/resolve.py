@@ -1,0 +1,120 @@
+"""Turns the budget into fixed sizes, steps and precision, from the measured speed of this machine.
+
+The answer is kept per (budget, corpus, machine profile) until it is asked for anew with `--recalibrate`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zen_pipeline.artifacts import Built, file_digest, write_atomically
+from zen_pipeline.config import Config, parse_budget
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.training.dial import Request, Resolved
+from zen_pipeline.training.machine import calibration, machine_profile
+from zen_pipeline.workspace import Workspace
+
+STAGE_VERSION = 1
+FILE = "resolved.json"
+_SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
+
+log = get_logger(__name__)
+
+
+def load_resolved(folder: Path) -> Resolved:
+    """The answer that a `sizes` artifact holds."""
+    return Resolved.model_validate_json((folder / FILE).read_bytes())
+
+
+def start_folder(config: Config) -> str | None:
+    """The given model that training starts from, if any: fine-tuning's own makes pretraining needless."""
+    return config.pretrain.init_from or (config.finetune.init_from if config.finetune.enabled else None)
+
+
+def pretrains(config: Config) -> bool:
+    """Whether there is a pretraining: not when only a given model is fine-tuned."""
+    return not (config.finetune.enabled and config.finetune.init_from and not config.pretrain.init_from)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    sizes = config.pretrain.model_dump(mode="json", include=set(_SIZES))
+    vocabulary = {"vocab_size": config.tokenize.vocab_size, "pretraining": pretrains(config)}
+    return parse_budget(config.budget).model_dump() | sizes | vocabulary
+
+
+def _sources(config: Config, workspace: Workspace) -> dict[str, Any]:
+    found = {"machine": machine_profile(), "calibration": calibration(workspace)}
+    if (folder := start_folder(config)) is not None:
+        found["init_from"] = _config_digest(Path(folder))
+    return found
+
+
+def _config_digest(folder: Path) -> str:
+    try:
+        return file_digest(folder / "config.json")
+    except OSError as error:
+        raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Measure, choose, and write `resolved.json`."""
+    from zen_pipeline.training.measure import measure_and_choose
+
+    machine = machine_profile()
+    resolved = measure_and_choose(
+        Request(
+            budget=config.budget,
+            train_bytes=train_bytes(inputs["validate"].path / "records.parquet"),
+            cores=machine["cores"],
+            memory_bytes=machine["memory_gib"] << 30,
+            vocab_size=config.tokenize.vocab_size,
+            init_from=start_folder(config),
+            pretraining=pretrains(config),
+            **{name: getattr(config.pretrain, name) for name in _SIZES},
+        ),
+        context.work,
+    )
+    write_atomically(output / FILE, resolved.model_dump_json(indent=1))
+    for reason in resolved.reasons:
+        log.info("%s", reason)
+    return Built(kind="sizes", summary=_summary(resolved))
+
+
+def train_bytes(records: Path) -> int:
+    """UTF-8 bytes of the documents in the train split."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    total = 0
+    with pq.ParquetFile(records) as file:
+        for batch in file.iter_batches(columns=["text", "split", "kind"]):
+            chosen = pc.and_(pc.equal(batch["split"], "train"), pc.equal(batch["kind"], "document"))
+            texts = pc.filter(batch["text"].cast(pa.large_string()), chosen)
+            total += pc.sum(pc.binary_length(texts)).as_py() or 0
+    return int(total)
+
+
+def _summary(resolved: Resolved) -> dict[str, Any]:
+    shown = {"parameters", "vocab_size", "steps", "batch_tokens", "micro_batch", "precision", "threads"}
+    return {
+        **resolved.model_dump(mode="json", include=shown),
+        "model": resolved.model.model_dump(mode="json"),
+        "finetune_steps": resolved.finetune.steps,
+        "estimates": resolved.estimates,
+    }
+
+
+STAGE = Stage(
+    name="resolve",
+    version=STAGE_VERSION,
+    needs=always("validate"),
+    build=build,
+    settings=_settings,
+    sources=_sources,
+    libraries=("torch",),
+)
+run = STAGE.run

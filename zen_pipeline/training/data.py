@@ -1,0 +1,296 @@
+"""Batches as a pure function of (seed, step), so that resuming needs no loader or random state, only the step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zen_pipeline.errors import DataError, TrainingError
+from zen_pipeline.training.job import ConversationData, TokenData, TrainingJob
+
+IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
+
+
+class Batch(NamedTuple):
+    """The sequences of one optimizer step, or some of them.
+
+    Attributes:
+        step: the optimizer step that they belong to, from 0; -1 in validation.
+        input_ids: (B, T) int64.
+        targets: (B, T) int64, the token that follows each position, or `IGNORED`.
+    """
+
+    step: int
+    input_ids: Tensor
+    targets: Tensor
+
+
+class Source(Protocol):
+    """Sequences that can be asked for by step."""
+
+    def batch(self, step: int) -> Batch:
+        """The sequences of one optimizer step."""
+
+    def validation(self) -> list[Batch]:
+        """A fixed set of held-out sequences, in batches; empty when there are none."""
+
+
+def open_source(job: TrainingJob) -> Source:
+    """The data of a job.
+
+    Raises:
+        DataError: there is not enough for one sequence.
+    """
+    if job.data.kind == "tokens":
+        return TokenWindows(job.data, context=job.context, batch=job.batch, seed=job.seed, micro=job.micro_batch)
+    return Conversations(job.data, batch=job.batch, seed=job.seed, micro=job.micro_batch)
+
+
+def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of `count` things in one epoch, int64."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(count)
+
+
+class _Order:
+    """Which `batch` of `count` things belong to a step, when each epoch goes once through all in its own order."""
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self._epoch, self._permutation = -1, np.empty(0, np.int64)
+
+    def at(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, index) of each sequence of the step; an epoch may end inside it."""
+        chosen = []
+        for position in range(step * self.batch, (step + 1) * self.batch):
+            epoch, place = divmod(position, self.count)
+            if epoch != self._epoch:
+                self._epoch, self._permutation = epoch, shuffled(self.seed, epoch, self.count)
+            chosen.append((epoch, int(self._permutation[place])))
+        return chosen
+
+
+# --- pretraining ------------------------------------------------------------------------------------------------------
+
+
+class TokenWindows:
+    """Windows of `context` + 1 tokens that overlap in one token, so that each token is a target once per epoch.
+
+    Every epoch starts its windows at another offset and takes them in another order. What does not fill a window at
+    the two ends of the stream (less than two contexts) is left out of that epoch.
+    """
+
+    def __init__(self, data: TokenData, *, context: int, batch: int, seed: int, micro: int) -> None:
+        folder = Path(data.folder)
+        self.token_bytes = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
+        self._tokens = open_tokens(folder, "train", len(self.token_bytes))
+        self._held_out = open_tokens(folder, "valid", len(self.token_bytes))
+        self._context, self._seed, self._micro = context, seed, micro
+        self._validation_windows = data.validation_windows
+        if len(self._tokens) < context + 1:
+            raise DataError(
+                f"{folder / 'train.bin'} holds {len(self._tokens)} tokens, less than one sequence of {context} and its "
+                "last target: add text, or set pretrain.model.context_length to a smaller number"
+            )
+        fitting = (len(self._tokens) - 1) // context
+        self._order = _Order(max(1, fitting - 1), batch, seed)
+        self._slack = len(self._tokens) - 1 - self._order.count * context
+
+    def _offset(self, epoch: int) -> int:
+        most = min(self._context - 1, self._slack)
+        return int(np.random.default_rng([self._seed, epoch, 1]).integers(0, most + 1))
+
+    def batch(self, step: int) -> Batch:
+        """The windows of one optimizer step."""
+        starts = [self._offset(epoch) + index * self._context for epoch, index in self._order.at(step)]
+        return self._windows(self._tokens, starts, self._context, step)
+
+    def validation(self) -> list[Batch]:
+        """Evenly spaced windows of the valid split, the same ones every time."""
+        length = min(self._context, len(self._held_out) - 1)
+        if length < 1:
+            return []
+        available = (len(self._held_out) - 1) // length
+        wanted = min(available, self._validation_windows)
+        starts = [index * available // wanted * length for index in range(wanted)]
+        return [
+            self._windows(self._held_out, starts[i : i + self._micro], length, -1)
+            for i in range(0, wanted, self._micro)
+        ]
+
+    @staticmethod
+    def _windows(tokens: np.ndarray, starts: Sequence[int], length: int, step: int) -> Batch:
+        rows = np.stack([np.asarray(tokens[s : s + length + 1], dtype=np.int64) for s in starts])
+        windows = torch.from_numpy(rows)  # (B, T + 1)
+        return Batch(step, windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+
+
+def open_tokens(folder: Path, split: str, vocab_size: int) -> np.ndarray:
+    """The tokens of one split as a read-only memory map; uint16 up to 65,536 ids, else uint32."""
+    path = folder / f"{split}.bin"
+    dtype = np.dtype("<u2" if vocab_size <= 65536 else "<u4")
+    if not path.is_file():
+        raise DataError(f"{path} is missing: the tokens artifact is not whole; run `zen tokenize` again")
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+# --- fine-tuning ------------------------------------------------------------------------------------------------------
+
+
+class Conversations:
+    """Padded sequences from a file; each is seen once per epoch, in another order every time."""
+
+    def __init__(self, data: ConversationData, *, batch: int, seed: int, micro: int) -> None:
+        self.token_bytes: np.ndarray | None = None
+        self._input_ids, self._targets = load_conversations(Path(data.train))
+        self._valid = load_conversations(Path(data.valid)) if data.valid is not None else None
+        self._micro = micro
+        self._order = _Order(len(self._input_ids), batch, seed)
+
+    def batch(self, step: int) -> Batch:
+        """The conversations of one optimizer step, long ones last, so that micro-batches hold little padding."""
+        chosen = [index for _, index in self._order.at(step)]
+        return _by_length(self._input_ids[chosen].long(), self._targets[chosen].long(), step)
+
+    def validation(self) -> list[Batch]:
+        """All conversations of the validation file."""
+        if self._valid is None:
+            return []
+        whole = _by_length(self._valid[0].long(), self._valid[1].long(), -1)
+        return list(micro_batches(whole, self._micro))
+
+
+def _by_length(input_ids: Tensor, targets: Tensor, step: int) -> Batch:
+    order = torch.argsort(used_lengths(targets), stable=True)
+    return Batch(step, input_ids[order], targets[order])
+
+
+def used_lengths(targets: Tensor) -> Tensor:
+    """Positions up to the last target of each row, (B,): what comes after it cannot change the loss."""
+    positions = torch.arange(1, targets.shape[1] + 1, device=targets.device)
+    return (positions * (targets != IGNORED)).amax(dim=1)
+
+
+def save_conversations(
+    path: Path, conversations: Iterable[tuple[Sequence[int], Sequence[bool]]], *, context: int, pad_id: int = 0
+) -> dict[str, int]:
+    """Write conversations as `ConversationData` reads them: `input_ids` and `targets` (N, T), int32, shifted.
+
+    `targets[i, t]` is the token after `input_ids[i, t]` where that token is supervised, else `IGNORED`.
+    A conversation longer than `context` + 1 tokens is cut at its end; one without a supervised token is left out.
+
+    Args:
+        path: safetensors file to write.
+        conversations: token ids, and for each whether it is supervised.
+        context: longest sequence.
+        pad_id: fills up short rows; never seen by the loss.
+
+    Returns:
+        Counts: `kept`, `cut`, `left_out`, `tokens`, `supervised_tokens`.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    from safetensors.torch import save_file
+
+    counts = {"kept": 0, "cut": 0, "left_out": 0, "tokens": 0, "supervised_tokens": 0}
+    rows: list[tuple[Sequence[int], list[int]]] = []
+    for ids, supervised in conversations:
+        pairs = zip(ids[1 : context + 1], supervised[1 : context + 1], strict=True)
+        targets = [token if wanted else IGNORED for token, wanted in pairs]
+        trained = sum(target != IGNORED for target in targets)
+        if not trained:
+            counts["left_out"] += 1
+            continue
+        rows.append((ids[: len(targets)], targets))
+        counts["kept"] += 1
+        counts["cut"] += len(ids) > context + 1
+        counts["tokens"] += len(targets)
+        counts["supervised_tokens"] += trained
+    if not rows:
+        raise DataError(f"no conversation for {path.name} has a supervised token within {context} tokens")
+    longest = max(len(targets) for _, targets in rows)
+    input_ids = torch.full((len(rows), longest), pad_id, dtype=torch.int32)
+    padded = torch.full((len(rows), longest), IGNORED, dtype=torch.int32)
+    for row, (ids, targets) in enumerate(rows):
+        input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
+        padded[row, : len(targets)] = torch.tensor(targets, dtype=torch.int32)
+    save_file({"input_ids": input_ids, "targets": padded}, path)
+    return counts
+
+
+def load_conversations(path: Path) -> tuple[Tensor, Tensor]:
+    """`input_ids` and `targets` (N, T), int32.
+
+    Raises:
+        DataError: another kind of file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        return tensors["input_ids"], tensors["targets"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DataError(f"{path} is not a file of conversations: {error}") from None
+
+
+# --- to Lightning -----------------------------------------------------------------------------------------------------
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """Parts of at most `size` sequences, cut to the columns that hold a target or come before one."""
+    for start in range(0, len(batch.input_ids), size):
+        targets = batch.targets[start : start + size]
+        length = max(1, int(used_lengths(targets).max()))
+        yield Batch(batch.step, batch.input_ids[start : start + size, :length], targets[:, :length])
+
+
+class StepLoader:
+    """One batch per optimizer step, from the step at which training goes on.
+
+    Lightning saves and restores it. The state is the number of finished steps, not of handed-out batches: a
+    checkpoint that is made inside a step repeats that step.
+    """
+
+    def __init__(self, source: Source, steps: int, finished: Callable[[], int]) -> None:
+        self._source, self._steps, self._finished = source, steps, finished
+        self._first = 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self._first, self._steps):
+            yield self._source.batch(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cursor; the same on every rank."""
+        return {"step": self._finished()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the cursor."""
+        self._first = int(state["step"])
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files beside a model.
+
+    Raises:
+        TrainingError: the source has none.
+    """
+    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+    if not (source / names[0]).is_file():
+        raise TrainingError(f"{source / names[0]} is missing, so the model would have no tokenizer")
+    for name in names:
+        if (source / name).is_file():
+            temporary = target / f".{name}.tmp"
+            temporary.write_bytes((source / name).read_bytes())
+            os.replace(temporary, target / name)

@@ -1,0 +1,30 @@
+"""What a training process tells its launcher: one JSON object per line on its standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+
+class Events:
+    """Writes events to what was standard output, and sends everything else that is printed there to stderr.
+
+    A launcher that has died is no reason to lose the training: events that nobody reads are dropped.
+    """
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._file = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+        os.dup2(2, 1)
+
+    def send(self, kind: str, **values: Any) -> None:
+        """One event."""
+        with suppress(OSError, ValueError):
+            self._file.write(json.dumps({"event": kind, **values}, allow_nan=True) + "\n")
+
+    def warn(self, message: str) -> None:
+        """Something that the user should read, although training goes on."""
+        self.send("warning", message=message)

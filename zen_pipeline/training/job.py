@@ -1,0 +1,169 @@
+"""The two JSON files between a stage and its training process: the job that it is given, the result that it leaves.
+
+The job holds plain values only, so that a training process can be started, moved or looked at without the stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zen_pipeline.artifacts import canonical_json, write_atomically
+
+Precision = Literal["bf16", "fp32"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenData(_Record):
+    """Pretraining: windows of a stream of tokens, all of them targets.
+
+    Attributes:
+        folder: a tokens artifact, with `train.bin`, `valid.bin` and what belongs to them.
+        validation_windows: at most so many windows of the valid split are scored.
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    folder: str
+    validation_windows: int = Field(128, ge=1)
+
+
+class ConversationData(_Record):
+    """Fine-tuning: padded conversations, some of whose tokens are targets; see `data.save_conversations`.
+
+    Attributes:
+        train: safetensors file of the training conversations.
+        valid: the same for validation; None: no validation.
+    """
+
+    kind: Literal["conversations"] = "conversations"
+    train: str
+    valid: str | None = None
+
+
+class Schedule(_Record):
+    """Learning rates over the run, and the optimizer's other settings.
+
+    Attributes:
+        learning_rate: peak rate of the matrices of the blocks (Muon).
+        embedding_learning_rate: peak rate of embeddings, head and gains (AdamW).
+        weight_decay: decoupled, on the matrices only, multiplied by the current learning rate.
+        warmup: share of the steps with a rising rate.
+        cooldown: share of the steps with a falling rate.
+        gradient_clip: the largest norm of all gradients together.
+    """
+
+    learning_rate: float = Field(gt=0.0)
+    embedding_learning_rate: float = Field(gt=0.0)
+    weight_decay: float = Field(ge=0.0)
+    warmup: float = Field(ge=0.0, le=1.0)
+    cooldown: float = Field(ge=0.0, le=1.0)
+    gradient_clip: float = Field(gt=0.0)
+
+
+class TrainingJob(_Record):
+    """Everything that a training process needs to know.
+
+    Attributes:
+        name: what is shown: `pretrain`, `finetune`.
+        model: fields of `Qwen3Config` for a model that starts at random; None with `init_from`.
+        init_from: Hugging Face folder whose weights are trained on.
+        token_vectors: safetensors file with `vectors` (vocab_size, dimensions) for the token embeddings.
+        next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
+        context: longest sequence in tokens.
+        batch: sequences per optimizer step.
+        micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
+        seed: decides the initial weights, the order of the data and all random numbers.
+        output: folder that is filled with the model and `history.jsonl`.
+        checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
+        tokenizer: folder whose tokenizer files are copied beside the model; None: none.
+        tracking_uri: MLflow's address; None: nothing is tracked.
+        tracking_run_id: the MLflow run to log into.
+        run_id: the pipeline run that asks, for the lock's note.
+    """
+
+    name: str
+    model: dict[str, Any] | None = None
+    init_from: str | None = None
+    token_vectors: str | None = None
+    next_token_vectors: str | None = None
+    data: Annotated[TokenData | ConversationData, Field(discriminator="kind")]
+    context: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+    schedule: Schedule
+    precision: Precision = "fp32"
+    threads: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+    output: str
+    checkpoints: str
+    tokenizer: str | None = None
+    checkpoint_every: int = Field(100, ge=1)
+    validate_every: int = Field(200, ge=1)
+    tracking_uri: str | None = None
+    tracking_run_id: str | None = None
+    run_id: str = "none"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what decides the weights; a checkpoint with another identity is never loaded.
+
+        Paths stand for what they hold: whoever gives a job with the same checkpoint folder must mean the same data.
+        The number of threads decides how sums are rounded, so it is part of it.
+        """
+        elsewhere = {
+            *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
+            *("tracking_uri", "tracking_run_id", "run_id"),
+        }
+        values = self.model_dump(mode="json", exclude=elsewhere)
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the job file."""
+        write_atomically(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingJob:
+        """Read a job file."""
+        return cls.model_validate_json(path.read_bytes())
+
+
+class TrainingResult(_Record):
+    """What a training process reports when it has finished; written as `training.json` beside the model.
+
+    Attributes:
+        steps: optimizer steps done in all.
+        tokens: positions that were trained on, padding not counted.
+        supervised_tokens: those of them that were targets.
+        parameters: trained numbers, shared ones counted once.
+        seconds: time inside steps, over all attempts.
+        tokens_per_second: `tokens` / `seconds`.
+        train_loss: mean over the last tenth of the steps, nats per target.
+        validation_loss: at the end, nats per target; None without validation data.
+        validation_bits_per_byte: at the end; None where the targets are not text as it stands.
+        resumed_from: steps at which a later attempt went on.
+        peak_memory_bytes: of the last attempt.
+        device: what it ran on.
+    """
+
+    name: str
+    steps: int
+    tokens: int
+    supervised_tokens: int
+    parameters: int
+    seconds: float
+    tokens_per_second: float
+    train_loss: float
+    validation_loss: float | None = None
+    validation_bits_per_byte: float | None = None
+    resumed_from: list[int] = []
+    peak_memory_bytes: int | None = None
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    threads: int = 1

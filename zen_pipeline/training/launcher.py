@@ -1,0 +1,157 @@
+"""Starts the training process, shows what it reports, and never leaves it behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from zen_pipeline import errors
+from zen_pipeline.errors import TrainingError, ZenError
+from zen_pipeline.logs import get_logger
+from zen_pipeline.tracking import MLFLOW_QUIET
+from zen_pipeline.training.job import TrainingJob, TrainingResult
+from zen_pipeline.training.progress import Progress
+
+JOB, RESULT, LOG = "job.json", "result.json", "training.log"
+_STOP_SECONDS = 30.0  # what saving a checkpoint may take before the process is killed
+_LOG_LINES = 12
+
+log = get_logger(__name__)
+
+
+def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingResult:
+    """Train in a process of its own and wait for it.
+
+    Args:
+        job: what to train.
+        work: folder for the job file, the result file and `training.log`; survives a kill.
+        progress: draw a progress bar on stderr; else a plain line is logged now and then.
+
+    Returns:
+        What the process reported; the model lies in `job.output`.
+
+    Raises:
+        TrainingError: the process failed or was killed; the message carries its error and the end of its log.
+        ZenError: another kind of error that the process reported, such as `DataError`.
+        KeyboardInterrupt: passed on after the process has saved and ended.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    job.save(work / JOB)
+    result = work / RESULT
+    result.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "zen_pipeline.training.worker", str(work / JOB), str(result), str(os.getpid())]
+    with (work / LOG).open("ab") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,  # Ctrl-C reaches it through us, once
+            env=child_environment(job.threads),
+        )
+        failure = _watch(process, job, progress)
+    if process.returncode == 0 and result.is_file():
+        return TrainingResult.model_validate_json(result.read_bytes())
+    raise _error(job, process.returncode, failure, work / LOG)
+
+
+def _watch(process: subprocess.Popen[bytes], job: TrainingJob, progress: bool) -> dict[str, Any] | None:
+    """Show the events until the process ends; the error that it reported, if any."""
+    failure = None
+    assert process.stdout is not None
+    try:
+        with Progress(job.name, job.steps, bar=progress) as shown:
+            for event in _events(process.stdout):
+                if event["event"] == "error":
+                    failure = event
+                else:
+                    shown.show(event)
+        process.wait()
+    except BaseException:
+        log.info("%s is asked to save and stop", job.name)
+        stop_tree(process)
+        raise
+    return failure
+
+
+def _events(stream: IO[bytes]) -> Any:
+    for line in stream:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and "event" in event:
+                yield event
+
+
+def stop_tree(process: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:
+    """SIGTERM, time to save, then SIGKILL for the process and all that it started."""
+    import psutil
+
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    try:
+        process.send_signal(signal.SIGTERM)
+        _drain(process, time.monotonic() + seconds)
+    finally:  # also when a second Ctrl-C ends the waiting
+        for each in children:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _drain(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Wait for the process; what it still says is short enough for the pipe."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """The environment of a training process: threads that sleep while they wait, and this very package."""
+    package = Path(__file__).resolve().parents[2]
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **MLFLOW_QUIET,
+        **os.environ,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost tenfold as soon as somebody else uses a core
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "MKL_DYNAMIC": "FALSE",  # another number of threads now and then would mean other rounding
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join([str(package), *([inherited] if inherited else [])]),
+    }
+
+
+def _error(job: TrainingJob, code: int, failure: dict[str, Any] | None, path: Path) -> ZenError:
+    if failure is not None:
+        kind = getattr(errors, str(failure["error"]), TrainingError)
+        message = str(failure["message"])
+        return kind(message if kind is not TrainingError else f"{job.name}: {message} (log: {path})")
+    if code == -signal.SIGKILL:
+        what = "was killed (SIGKILL), perhaps because memory ran out: try a smaller pretrain.micro_batch"
+    elif code in (143, -signal.SIGTERM):
+        what = "was asked to stop (SIGTERM) by another process; it saved what it had: start again to go on"
+    else:
+        what = f"ended with exit code {code}"
+    return TrainingError(f"{job.name}: the training process {what}. The end of {path}:\n{tail(path)}")
+
+
+def tail(path: Path, lines: int = _LOG_LINES) -> str:
+    """The last lines of a log, at most 4,000 characters."""
+    try:
+        text = path.read_bytes()[-4000:].decode(errors="replace")
+    except OSError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:])

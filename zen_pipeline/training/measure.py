@@ -1,0 +1,123 @@
+"""Measures how fast this machine trains, and chooses: `python -m zen_pipeline.training.measure REQUEST RESOLVED`.
+
+In a process of its own, so that neither torch nor CUDA is ever loaded by the flow. Errors are one line on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zen_pipeline.artifacts import write_atomically
+from zen_pipeline.errors import ConfigError, TrainingError, ZenError
+from zen_pipeline.training.dial import Request, Resolved, Speed, choose
+from zen_pipeline.training.job import Precision, Schedule
+
+if TYPE_CHECKING:
+    from zen_pipeline.models.qwen3 import Qwen3Config
+
+_SECONDS = 1.5  # for each case, after a first round that warms up
+_ROUNDS = 4
+
+
+def measure_and_choose(request: Request, work: Path) -> Resolved:
+    """Run the measurement in a child process and return what was chosen.
+
+    Raises:
+        ConfigError: the settings or the given model cannot be used.
+        TrainingError: the measurement itself failed.
+    """
+    from zen_pipeline.training.launcher import child_environment, stop_tree, tail
+
+    work.mkdir(parents=True, exist_ok=True)
+    asked, answer, path = work / "request.json", work / "resolved.json", work / "measure.log"
+    write_atomically(asked, request.model_dump_json())
+    answer.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "zen_pipeline.training.measure", str(asked), str(answer), str(os.getpid())]
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env=child_environment(request.cores),
+        )
+        try:
+            said = process.communicate()[0].decode(errors="replace").strip()
+        except BaseException:
+            stop_tree(process, seconds=2.0)
+            raise
+    if process.returncode == 0 and answer.is_file():
+        return Resolved.model_validate_json(answer.read_bytes())
+    if said:
+        raise ConfigError(said)
+    raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
+
+
+def measure(config: Qwen3Config, precision: Precision, threads: int, micro_batch: int) -> Speed:
+    """Time gradients and optimizer of one micro-batch; the fastest round counts, since others only disturb."""
+    import torch
+
+    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.training.data import Batch
+    from zen_pipeline.training.optimizer import build_optimizer
+    from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    context = min(1024, config.max_position_embeddings)
+    model = Qwen3(config, seed=0).to(device).train()
+    rates = {"learning_rate": 1e-3, "embedding_learning_rate": 1e-3, "weight_decay": 0.0}
+    schedule = Schedule(**rates, warmup=0.0, cooldown=0.0, gradient_clip=1.0)
+    optimizer = build_optimizer(model, schedule, orthogonalize_in=orthogonalization_dtype(precision, device))
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, config.vocab_size, (micro_batch, context + 1), generator=generator).to(device)
+    batch = Batch(-1, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+
+    def gradients() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            accumulate_gradients(model, batch, micro_batch=micro_batch)
+
+    gradient_seconds = optimizer_seconds = float("inf")
+    began = time.perf_counter()
+    for number in range(_ROUNDS):
+        first, second = _timed(gradients, device), _timed(optimizer.step, device)
+        if number:  # the first round allocates
+            gradient_seconds, optimizer_seconds = min(gradient_seconds, first), min(optimizer_seconds, second)
+            if time.perf_counter() - began > _SECONDS:
+                break
+    return Speed(micro_batch * context / gradient_seconds, optimizer_seconds)
+
+
+def _timed(work: Callable[[], object], device: object) -> float:
+    import torch
+
+    began = time.perf_counter()
+    work()
+    if str(device) != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def main(arguments: list[str]) -> int:
+    """The child process."""
+    from zen_pipeline.training.worker import die_with_parent
+
+    die_with_parent(int(arguments[2]))
+    try:
+        request = Request.model_validate_json(Path(arguments[0]).read_bytes())
+        write_atomically(Path(arguments[1]), choose(request, measure).model_dump_json(indent=1))
+    except ZenError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""One optimizer for a transformer: Muon for the matrices of its blocks, AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+from typing_extensions import override
+
+from zen_pipeline.training.job import Schedule
+
+# Quintic Newton-Schulz coefficients with the steepest slope at zero; five rounds bring all singular values near 1.
+# Keller Jordan, "Muon: An optimizer for hidden layers in neural networks", https://kellerjordan.github.io/posts/muon/
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 5
+_MOMENTUM = 0.95
+_ADAM_BETAS = (0.9, 0.95)  # 0.95 instead of 0.999 forgets early gradients soon: usual for short runs (nanochat)
+_ADAM_EPS = 1e-10  # embeddings of rare tokens have tiny gradients, which the usual 1e-8 would drown (nanochat)
+
+
+class MuonAdamW(Optimizer):
+    """Muon and AdamW behind one `step`, so that Lightning sees one optimizer and counts one step.
+
+    `torch.optim.Muon` (2.13) does one matrix at a time; here matrices of equal shape are orthogonalized together,
+    in the dtype that is asked for, since bfloat16 is slow on CPUs without instructions for it.
+
+    Args:
+        matrices: two-dimensional weights of the blocks.
+        others: embeddings, head and gains.
+        learning_rate: of the matrices; an update has about unit singular values before it is scaled.
+        embedding_learning_rate: of the others.
+        weight_decay: of the matrices, decoupled.
+        orthogonalize_in: dtype of the Newton-Schulz iteration.
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        others: Iterable[nn.Parameter],
+        *,
+        learning_rate: float,
+        embedding_learning_rate: float,
+        weight_decay: float,
+        orthogonalize_in: torch.dtype = torch.bfloat16,
+    ) -> None:
+        groups = [
+            {"kind": "muon", "params": list(matrices), "lr": learning_rate, "peak": learning_rate},
+            {"kind": "adamw", "params": list(others), "lr": embedding_learning_rate, "peak": embedding_learning_rate},
+        ]
+        groups = [g for g in groups if g["params"]]
+        super().__init__(groups, {"weight_decay": weight_decay})
+        self._dtype = orthogonalize_in
+
+    def set_factor(self, factor: float) -> None:
+        """Set all learning rates to their peak times `factor`."""
+        for group in self.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    @override
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if group["kind"] == "muon":
+                self._muon(parameters, group)
+            else:
+                self._adamw(parameters, group)
+        return loss
+
+    def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
+        for shape, members in by_shape.items():
+            updates = orthogonalize(torch.stack([self._nesterov(p) for p in members]).to(self._dtype))
+            # A tall matrix has unit columns, so its outputs would grow less than a square one's (Jordan).
+            rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+            decay = 1.0 - group["lr"] * group["weight_decay"]
+            for parameter, update in zip(members, updates, strict=True):
+                parameter.mul_(decay).add_(update.to(parameter.dtype), alpha=-rate)
+
+    def _nesterov(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        grad = parameter.grad
+        assert grad is not None
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(grad)
+        momentum: Tensor = state["momentum_buffer"]
+        momentum.lerp_(grad, 1.0 - _MOMENTUM)
+        return grad.lerp(momentum, _MOMENTUM)
+
+    def _adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "step" not in state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[p] for p in parameters]
+        adamw(
+            parameters,
+            [p.grad for p in parameters if p.grad is not None],
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=True,
+            amsgrad=False,
+            beta1=_ADAM_BETAS[0],
+            beta2=_ADAM_BETAS[1],
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=_ADAM_EPS,
+            maximize=False,
+        )
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Matrices with the same singular vectors and singular values near one, (K, M, N), in the dtype given.
+
+    Newton-Schulz: X <- a X + (b A + c A A) X with A = X X^T, on the side on which A is small. The values end
+    between about 0.7 and 1.2, not at 1, which costs Muon nothing.
+    """
+    a, b, c = _COEFFICIENTS
+    x = matrices
+    tall = x.size(-2) > x.size(-1)
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # the largest singular value is at most 1
+    for _ in range(_ROUNDS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    result: Tensor = x.mT if tall else x
+    return result
+
+
+def build_optimizer(model: nn.Module, schedule: Schedule, *, orthogonalize_in: torch.dtype) -> MuonAdamW:
+    """The optimizer of a decoder: the matrices of its layers to Muon; embeddings, head and gains to AdamW."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        inside = parameter.ndim == 2 and ".layers." in f".{name}"
+        (matrices if inside else others).append(parameter)
+    return MuonAdamW(
+        matrices,
+        others,
+        learning_rate=schedule.learning_rate,
+        embedding_learning_rate=schedule.embedding_learning_rate,
+        weight_decay=schedule.weight_decay,
+        orthogonalize_in=orthogonalize_in,
+    )

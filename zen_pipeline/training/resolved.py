@@ -1,0 +1,100 @@
+"""What the dial starts from and what it comes to, as plain records."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from zen_pipeline.config import ModelShape
+from zen_pipeline.training.job import Precision
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shape(_Record):
+    """All sizes of the decoder."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    context_length: int
+    tie_embeddings: bool
+
+
+class Finetuning(_Record):
+    """Sizes of the second training."""
+
+    steps: int
+    micro_batch: int
+    learning_rate: float
+    embedding_learning_rate: float
+
+
+class Resolved(_Record):
+    """What the budget came to; the content of `resolved.json`.
+
+    Attributes:
+        vocab_size: of the tokenizer that is to be trained (it may end smaller on a small corpus).
+        model: shape of the decoder.
+        init_from: whether the shape is that of a given model.
+        parameters: trained numbers of a model of that shape and vocabulary.
+        steps: optimizer steps of pretraining.
+        batch_tokens: tokens per optimizer step, a multiple of the context.
+        micro_batch: sequences per forward pass.
+        threads: of the training process.
+        learning_rate: peak, of the matrices (Muon).
+        embedding_learning_rate: peak, of everything else (AdamW).
+        reasons: plain sentences with the measured figures.
+        estimates: `pretrain_seconds`, `finetune_seconds`, `memory_bytes`, `flops`, `tokens`, `epochs`.
+    """
+
+    vocab_size: int
+    model: Shape
+    init_from: bool
+    parameters: int
+    steps: int
+    batch_tokens: int
+    micro_batch: int
+    precision: Precision
+    threads: int
+    learning_rate: float
+    embedding_learning_rate: float
+    finetune: Finetuning
+    reasons: list[str]
+    estimates: dict[str, float]
+
+    @property
+    def batch(self) -> int:
+        """Sequences per optimizer step of pretraining."""
+        return max(1, self.batch_tokens // self.model.context_length)
+
+
+class Request(_Record):
+    """What `choose` starts from.
+
+    Attributes:
+        budget: as the user wrote it.
+        train_bytes: UTF-8 bytes of the documents in the train split.
+        cores: that training may use.
+        memory_bytes: that training may use.
+        model, vocab_size, steps, batch_tokens, micro_batch, precision: the user's settings; None is chosen here.
+        init_from: folder of a given model, which fixes shape and vocabulary.
+        pretraining: False when a given model is only fine-tuned.
+    """
+
+    budget: str
+    train_bytes: int
+    cores: int
+    memory_bytes: int
+    model: ModelShape = ModelShape()
+    vocab_size: int | None = None
+    steps: int | None = None
+    batch_tokens: int | None = None
+    micro_batch: int | None = None
+    precision: Precision | None = None
+    init_from: str | None = None
+    pretraining: bool = True

@@ -1,0 +1,154 @@
+"""The rules of the dial, each by itself: sizes from compute, and the model's configuration from sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from zen_pipeline.training.resolved import Request, Shape
+
+if TYPE_CHECKING:
+    from zen_pipeline.models.qwen3 import Qwen3Config
+
+
+def tokens_per_parameter(compute: float) -> float:
+    """How many tokens a parameter of the blocks is trained on, given the FLOPs of the whole training.
+
+    Assumption: a power law through 0.6 at 3e13 FLOPs (minutes on two cores, where the model must be worth its
+    embeddings) and 20 at 1e20 FLOPs (Hoffmann et al. 2022).
+    """
+    return min(20.0, max(0.5, 0.6 * math.pow(compute / 3e13, 0.233)))
+
+
+def tokens_per_parameter_of_size(parameters: float) -> float:
+    """The same by size: the fixed point of compute = 6 x parameters^2 x ratio."""
+    ratio = 1.0
+    for _ in range(20):
+        ratio = tokens_per_parameter(6.0 * parameters**2 * ratio)
+    return ratio
+
+
+def compute_for_tokens(tokens: float) -> float:
+    """The compute for which the rule asks for so many tokens: compute = 6 x tokens^2 / ratio."""
+    compute = 6.0 * tokens**2
+    for _ in range(20):
+        compute = 6.0 * tokens**2 / tokens_per_parameter(compute)
+    return compute
+
+
+def tokens_wanted(kind: str, amount: float) -> float:
+    """Training tokens of a budget in tokens or in parameters."""
+    return amount if kind == "tokens" else amount * tokens_per_parameter_of_size(amount)
+
+
+def width_for(target: float, whole: bool) -> int:
+    """Width whose blocks have `target` parameters when there is one layer per 64 of width: 12 width^3 / 64.
+
+    With `whole`, the target counts the embeddings too, which at these widths are about as many again.
+    """
+    inside = target
+    if whole:
+        inside = max(target / 2, target - 2 * 4096 * math.cbrt(64 * target / 24))
+    return max(128, min(2048, 64 * round(math.cbrt(64 * inside / 12) / 64)))
+
+
+def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
+    """All sizes from the width; what the user has set wins."""
+    own = request.model
+    hidden = own.hidden_size or width
+    heads = own.heads or max(1, hidden // 64)  # heads of 64, as in most published models of this size
+    kv_heads = own.kv_heads or (heads // 4 if heads >= 16 and heads % 4 == 0 else heads)
+    parameters = 12 * hidden**3 / 64
+    context = own.context_length or (256 if parameters < 10e6 else 512 if parameters < 50e6 else 1024)
+    if own.context_length is None:
+        while context > 16 and corpus_tokens < 8 * context:  # a tiny corpus must still fill some windows
+            context //= 2
+    return Shape(
+        hidden_size=hidden,
+        layers=own.layers or max(2, round(hidden / 64)),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=max(2, hidden // heads // 2 * 2),
+        intermediate_size=own.intermediate_size or max(32, round(hidden * 8 / 3 / 32) * 32),
+        context_length=context,
+        tie_embeddings=bool(own.tie_embeddings),
+    )
+
+
+def vocabulary_for(target: float, train_bytes: int) -> int:
+    """Vocabulary for so many parameters in the blocks and so much text: a power of two."""
+    wanted = 4096 if target < 10e6 else 8192 if target < 30e6 else 16384 if target < 100e6 else 32768
+    teachable = 1 << int(math.log2(max(512.0, train_bytes / 250)))  # each token should be met often
+    return max(512, min(wanted, teachable))
+
+
+def batch_tokens_for(request: Request, tokens: float, context: int) -> int:
+    """4,096 tokens a step for two million tokens, growing with the square root of the tokens, to 2^19."""
+    if request.batch_tokens is not None:
+        return max(1, request.batch_tokens // context) * context
+    wanted = 4096 << round(math.log2(max(1.0, math.sqrt(tokens / 2e6))))
+    return max(1, min(1 << 19, wanted) // context) * context
+
+
+def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
+    """Peak rates of matrices and of the rest; lower for a model that is trained already."""
+    width = math.sqrt(256 / shape.hidden_size)
+    matrices, embeddings = 0.02 * width, (0.005 if shape.tie_embeddings else 0.01) * width
+    return (matrices / 10, embeddings / 10) if continued else (matrices, embeddings)
+
+
+def memory_bytes_for(config: Qwen3Config, micro_batch: int, context: int) -> int:
+    """Bytes of a training process: libraries, four numbers per parameter, activations and logits of a micro-batch."""
+    from zen_pipeline.models.qwen3 import num_parameters
+
+    tokens = micro_batch * context
+    per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
+    return int(500e6 + 16 * num_parameters(config) + tokens * (2 * per_token + 14 * config.vocab_size))
+
+
+def shape_of(config: Qwen3Config, request: Request) -> Shape:
+    """The shape of a given model, with a context that it has positions for."""
+    own = request.model.context_length
+    return Shape(
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        intermediate_size=config.intermediate_size,
+        context_length=min(own or 1024, config.max_position_embeddings),
+        tie_embeddings=config.tie_word_embeddings,
+    )
+
+
+def model_config(shape: Shape, vocab_size: int) -> Qwen3Config:
+    """The model's own configuration for a shape.
+
+    Raises:
+        ConfigError: the sizes contradict each other.
+    """
+    from pydantic import ValidationError
+
+    from zen_pipeline.errors import ConfigError
+    from zen_pipeline.models.qwen3 import Qwen3Config
+
+    try:
+        return Qwen3Config.model_validate(model_fields(shape, vocab_size))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise ConfigError(f"the sizes in pretrain.model do not fit together: {problem['msg']}") from None
+
+
+def model_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
+    """The fields of `Qwen3Config`, as plain values, without importing it."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": shape.intermediate_size,
+        "max_position_embeddings": shape.context_length,
+        "tie_word_embeddings": shape.tie_embeddings,
+    }

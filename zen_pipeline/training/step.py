@@ -1,0 +1,71 @@
+"""The arithmetic of one optimizer step, free of Lightning, so that the benchmark and the measurement run the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from zen_pipeline.training.data import IGNORED, Batch, micro_batches
+
+if TYPE_CHECKING:
+    from zen_pipeline.models.qwen3 import Qwen3
+
+
+def summed_loss(model: Qwen3, batch: Batch) -> Tensor:
+    """Sum of the cross entropy over the supervised targets, in nats; float32, a scalar."""
+    return target_losses(model, batch).sum()
+
+
+def target_losses(model: Qwen3, batch: Batch) -> Tensor:
+    """Cross entropy of each supervised target in nats, float32, (number of them,), in reading order."""
+    hidden = model.hidden_states(batch.input_ids)  # (B, T, C)
+    wanted = batch.targets != IGNORED  # (B, T)
+    if wanted.all():
+        hidden, targets = hidden.flatten(0, 1), batch.targets.flatten()
+    else:  # the head is the widest layer: leave out what nobody asks for
+        hidden, targets = hidden[wanted], batch.targets[wanted]
+    return cross_entropy(model.lm_head(hidden).float(), targets, reduction="none")
+
+
+def accumulate_gradients(
+    model: Qwen3,
+    batch: Batch,
+    *,
+    micro_batch: int,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, int]:
+    """Add the gradients of the mean loss over all supervised targets of the step.
+
+    Args:
+        model: its gradients are added to.
+        batch: this process's share of the step.
+        micro_batch: sequences per forward pass.
+        backward: called with each micro-batch's share of the loss.
+        between: called before each micro-batch.
+
+    Returns:
+        The mean loss in nats (detached scalar) and the number of supervised targets.
+    """
+    supervised = int((batch.targets != IGNORED).sum())
+    total = torch.zeros((), device=batch.input_ids.device)
+    for part in micro_batches(batch, micro_batch):
+        between()
+        loss = summed_loss(model, part) / max(1, supervised)
+        backward(loss)
+        total += loss.detach()
+    return total, supervised
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Make every random number of a step a function of (seed, step)."""
+    torch.manual_seed((seed * 1_000_003 + step) % (1 << 63))
+
+
+def orthogonalization_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where the machine is fast in it, which is where training was chosen to use it."""
+    return torch.bfloat16 if precision == "bf16" or device.type == "cuda" else torch.float32

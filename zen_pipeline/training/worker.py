@@ -1,0 +1,233 @@
+"""The training process: `python -m zen_pipeline.training.worker JOB.json RESULT.json [PARENT]`.
+
+It prints one JSON event per line; everything else goes to stderr. Exit code 0: the result file is written; 1: the
+last event says what failed; 143: it was asked to stop and has saved what it had.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from zen_pipeline.artifacts import hold_lock, write_atomically
+from zen_pipeline.errors import ZenError
+from zen_pipeline.training.events import Events
+from zen_pipeline.training.job import TrainingJob, TrainingResult
+
+if TYPE_CHECKING:
+    from zen_pipeline.training.callbacks import Recorder
+    from zen_pipeline.training.module import LanguageModelTraining
+
+STOPPED = 143  # 128 + SIGTERM, as a shell reports it
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class StopSignal:
+    """SIGTERM as a flag while training, and as an immediate exit before that."""
+
+    def __init__(self) -> None:
+        self.arrived = False
+        self.training = False
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.arrived = True
+        if not self.training:
+            raise SystemExit(STOPPED)
+
+    def check(self) -> None:
+        """Raise `Stopped` when the signal has arrived."""
+        if self.arrived:
+            from zen_pipeline.training.callbacks import Stopped
+
+            raise Stopped
+
+
+def main(arguments: list[str]) -> int:
+    """Run one job; returns the exit code."""
+    stop = StopSignal()
+    if len(arguments) > 2:
+        die_with_parent(int(arguments[2]))
+    events = Events()
+    try:
+        job = TrainingJob.load(Path(arguments[0]))
+        result = run_job(job, events, stop)
+        write_atomically(Path(arguments[1]), result.model_dump_json())
+        return 0
+    except ZenError as error:
+        events.send("error", error=type(error).__name__, message=str(error))
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        events.send("error", error="TrainingError", message=f"{type(error).__name__}: {error}")
+        return 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when the launcher dies (Linux; elsewhere nothing)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the line above
+        raise SystemExit(STOPPED)
+
+
+def run_job(job: TrainingJob, events: Events, stop: StopSignal) -> TrainingResult:
+    """Train, going on from the newest good checkpoint, and fill the output folder."""
+    from zen_pipeline.training.callbacks import Stopped
+
+    checkpoints = Path(job.checkpoints)
+    with hold_lock(checkpoints / "lock", what=f"{job.name}'s checkpoint folder", run_id=job.run_id):
+        stop.training = True
+        try:
+            module, recorder = fit(job, events, stop.check)
+        except Stopped:
+            raise SystemExit(STOPPED) from None
+        stop.training = False
+        stop_if_late(stop)
+        result = _result(job, module, recorder)
+        _fill_output(job, module, result)
+    return result
+
+
+def stop_if_late(stop: StopSignal) -> None:
+    """A signal that arrived after the last step still stops: the last checkpoint is there."""
+    if stop.arrived:
+        raise SystemExit(STOPPED)
+
+
+def fit(job: TrainingJob, events: Events, interrupt: Callable[[], None]) -> tuple[LanguageModelTraining, Recorder]:
+    """Run the steps that are left under Lightning."""
+    import lightning.pytorch as pl
+    import torch
+
+    from zen_pipeline.training.callbacks import HISTORY, Checkpointer, Recorder, StepClock, Validator
+    from zen_pipeline.training.checkpoint import CheckpointFolder
+    from zen_pipeline.training.data import StepLoader, open_source
+    from zen_pipeline.training.initial import initial_model
+    from zen_pipeline.training.module import LanguageModelTraining
+
+    quiet_lightning()
+    torch.set_num_threads(job.threads)
+    make_deterministic()
+    source = open_source(job)
+    folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn)
+    found = folder.newest()
+    model = initial_model(job)
+    module = LanguageModelTraining(model, job, interrupt)
+    recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY)
+    events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,  # several: torch's elastic launcher starts this module once per device, with DDP or FSDP2 here
+        precision="bf16-mixed" if job.precision == "bf16" else "32-true",
+        max_steps=job.steps,
+        max_epochs=1,
+        callbacks=[
+            StepClock(recorder),
+            Validator(source, job),
+            recorder,
+            Checkpointer(job, folder, events, interrupt),
+        ],
+        plugins=[folder.io],
+        default_root_dir=job.checkpoints,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    loader = StepLoader(source, job.steps, lambda: trainer.global_step)
+    trainer.fit(module, train_dataloaders=loader, ckpt_path=found[1] if found else None, weights_only=True)
+    return module, recorder
+
+
+def quiet_lightning() -> None:
+    """Lightning's advice is for people who write a Trainer by hand; real problems are errors or our own warnings."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def make_deterministic() -> None:
+    """Same bits for same inputs on the CPU; CUDA's attention would lose its fastest kernels, so it is left alone."""
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        # would fill every new tensor with NaN, to catch reads of unset memory; costs time in every step
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _parameters(module: LanguageModelTraining) -> int:
+    return sum(p.numel() for p in module.model.parameters())
+
+
+def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder) -> TrainingResult:
+    import json
+
+    from zen_pipeline.training.callbacks import HISTORY
+
+    totals = recorder.totals
+    lines = (Path(job.checkpoints) / HISTORY).read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines[-max(1, job.steps // 10) :]]
+    return TrainingResult(
+        name=job.name,
+        steps=module.trainer.global_step,
+        tokens=totals["tokens"],
+        supervised_tokens=totals["supervised_tokens"],
+        parameters=_parameters(module),
+        seconds=round(totals["seconds"], 3),
+        tokens_per_second=round(totals["tokens"] / max(totals["seconds"], 1e-9), 1),
+        train_loss=sum(losses) / len(losses),
+        validation_loss=totals.get("validation_loss"),
+        validation_bits_per_byte=totals.get("validation_bits_per_byte"),
+        resumed_from=totals["resumed_from"],
+        peak_memory_bytes=peak_memory(),
+        device=str(module.trainer.strategy.root_device),
+        precision=job.precision,
+        threads=job.threads,
+    )
+
+
+def peak_memory() -> int:
+    """Largest memory of this process so far, in bytes; the GPU's where there is one."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _fill_output(job: TrainingJob, module: LanguageModelTraining, result: TrainingResult) -> None:
+    import shutil
+
+    from zen_pipeline.models.folder import save_model
+    from zen_pipeline.training.callbacks import HISTORY
+    from zen_pipeline.training.data import copy_tokenizer
+
+    output = Path(job.output)
+    output.mkdir(parents=True, exist_ok=True)
+    save_model(module.model, output)
+    if job.tokenizer is not None:
+        copy_tokenizer(Path(job.tokenizer), output)
+    shutil.copyfile(Path(job.checkpoints) / HISTORY, output / HISTORY)
+    (output / "training.json").write_text(result.model_dump_json(indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
