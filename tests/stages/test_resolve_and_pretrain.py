@@ -20,7 +20,6 @@ from zen_pipeline.stages import pretrain, resolve
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
-from zen_pipeline.training.machine import bump_calibration
 from zen_pipeline.workspace import Workspace
 
 SMALL = {
@@ -140,7 +139,7 @@ def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -
         ({"pretrain": {"model": {"layers": 2}}}, ["settings.model.layers"]),
     ):
         assert parts(other).changed_from(base.parts) == changed
-    bump_calibration(workspace)
+    workspace.recalibrate()
     assert parts({}).changed_from(base.parts) == ["sources.calibration"]
 
 
@@ -174,7 +173,7 @@ def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     config_file = first.path / "config.json"
     shrunk = json.loads(config_file.read_text()) | {"vocab_size": 299}
     config_file.write_text(json.dumps(shrunk))
-    with pytest.raises(ConfigError, match="the tokens have 300 ids, but the model in .* has 299 embeddings"):
+    with pytest.raises(ConfigError, match=r"the tokens have 300 ids, but the model in .* has 299 embeddings"):
         pretrain.run(continued, {"resolve": sizes, "tokenize": tokenized}, context)
 
 
