@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +37,34 @@ def workspace(tmp_path: Path) -> Workspace:
     home = tmp_path / ".zen"
     home.mkdir()
     return Workspace(home)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables; making them takes seconds, copying them does not."""
+    from zen_pipeline.tracking import mlflow_client
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    mlflow_client(folder).search_registered_models()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer() -> Callable[[Path, list[str]], Path]:
+    """Trains a byte-level BPE with the project's special tokens; fills the folder that it is given."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    def fill(folder: Path, texts: list[str]) -> Path:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        return folder
+
+    return fill

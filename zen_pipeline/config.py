@@ -7,14 +7,15 @@ error that names the nearest one. YAML is loaded safely and nothing in it can na
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zen_pipeline.errors import ConfigError
 
@@ -92,6 +93,14 @@ class ValidateConfig(Section):
     test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
     split_salt: str = Field("zen", description="changes which groups are in which split")
 
+    @model_validator(mode="after")
+    def _limits_leave_something(self) -> Self:
+        if self.min_characters > self.max_characters:
+            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction together leave nothing to train on")
+        return self
+
 
 # --- tokenize, embed --------------------------------------------------------------------------------------------------
 
@@ -105,7 +114,7 @@ class TokenizeConfig(Section):
 class EmbedConfig(Section):
     """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="train word vectors")
     dimensions: int = Field(100, ge=2, le=2048)
     window: int = Field(5, ge=1, le=50)
     negatives: int = Field(5, ge=1, le=50)
@@ -114,6 +123,8 @@ class EmbedConfig(Section):
     subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
     learning_rate: float = Field(0.025, gt=0.0)
     max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
+    next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
+    next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -135,7 +146,9 @@ class PretrainConfig(Section):
     """Next-token training of the base model."""
 
     init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
-    token_vectors: bool = Field(False, description="start the token embeddings from the embedding stage's vectors")
+    start_vectors: Literal["next_token", "words", "none"] = Field(
+        "next_token", description="what of the embedding stage the token tables start from"
+    )
     model: ModelShape = ModelShape()
     steps: int | None = Field(None, ge=1)
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
@@ -262,7 +275,7 @@ def parse_budget(text: str) -> Budget:
         ValueError: the text has another form, or the amount is zero.
     """
     match = _BUDGET.match(text.strip())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise ValueError(f"{text!r} is not a budget: write 90s, 5m, 2h, 3e9tokens or 30Mparams")
     amount, unit = float(match[1]), match[2]
     seconds = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -364,7 +377,7 @@ def _read_yaml(read: Any, where: str) -> dict[str, Any]:
         loaded = yaml.safe_load(read(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config {where}: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}
@@ -379,7 +392,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text!r}: write it as key=value, for example pretrain.learning_rate=0.01")
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -388,8 +401,11 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem in words, with the nearest key for an unknown one, and how many more there are."""
-    problem = error.errors()[0]
+    """One problem in words, with the nearest key for an unknown one, and how many more there are.
+
+    An unknown key comes first: it is often why another one is missing.
+    """
+    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
+from zen_pipeline.errors import Interrupted
 from zen_pipeline.logs import get_logger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
 
 log = get_logger(__name__)
 
@@ -27,8 +29,13 @@ MLFLOW_QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _BATCH = 1000  # MLflow's limit of metrics in one request
+_MOST_PARAMS = 100  # MLflow's limit of parameters in one request
+_LONGEST_TAG = 5000
+_LONGEST_PROFILE = 65_535
+_NONE: Mapping[str, str] = {}
 
 
 class StageTracker:
@@ -109,11 +116,9 @@ class MlflowStage(StageTracker):
             "zen.digest": ref.digest,
             "zen.artifact": ref.folder,
         }
-        for key, value in tags.items():
-            self._client.set_tag(str(self.run_id), key, value)
         if ref.skipped:
-            self._client.set_tag(str(self.run_id), "zen.skipped", ref.skipped)
-        self.log_metrics(numbers(ref.summary))
+            tags["zen.skipped"] = ref.skipped
+        _log_batch(self._client, str(self.run_id), numbers(ref.summary), tags=tags)
 
 
 class MlflowTracker(Tracker):
@@ -121,40 +126,33 @@ class MlflowTracker(Tracker):
 
     def __init__(self, client: MlflowClient, *, experiment: str, run_name: str, tags: Mapping[str, str]) -> None:
         self._client = client
-        self._experiment = _experiment_id(client, experiment)
-        run = client.create_run(self._experiment, run_name=run_name, tags=dict(tags))
+        self._experiment = experiment_id(client, experiment)
+        run = client.create_run(self._experiment, run_name=run_name, tags={**_source_tags(), **tags})
         self.run_id = run.info.run_id
 
     @override
     @contextmanager
     def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
-        tags = {"mlflow.parentRunId": str(self.run_id), "zen.stage": name}
+        tags = {**_source_tags(), "mlflow.parentRunId": str(self.run_id), "zen.stage": name}
         run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
         status = "FAILED"
         try:
             self._log_identity(run_id, identity, inputs)
             yield MlflowStage(self._client, run_id)
             status = "FINISHED"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             status = "KILLED"
             raise
         finally:
             self._client.set_terminated(run_id, status)
 
     def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+        from mlflow.entities import Param
 
         params = [Param(k, str(v)[:500]) for k, v in identity.parts.items() if not k.startswith("inputs.")]
-        self._client.log_batch(run_id, params=params[:100])
-        datasets = [
-            DatasetInput(
-                Dataset(name=ref.stage, digest=ref.digest[:36], source_type="local", source=ref.folder, schema=None),
-                [InputTag("mlflow.data.context", name), InputTag("fingerprint", ref.fingerprint)],
-            )
-            for name, ref in inputs.items()
-        ]
-        if datasets:
-            self._client.log_inputs(run_id, datasets)
+        self._client.log_batch(run_id, params=params[:_MOST_PARAMS])
+        if inputs:
+            self._client.log_inputs(run_id, [_dataset_input(name, ref) for name, ref in inputs.items()])
 
     @override
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
@@ -164,14 +162,37 @@ class MlflowTracker(Tracker):
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
     """Log several numbers in as few requests as MLflow allows."""
+    _log_batch(client, run_id, metrics, step=step)
+
+
+def _log_batch(
+    client: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int = 0, tags: Mapping[str, str] = _NONE
+) -> None:
     import time
 
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
     entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-    for start in range(0, len(entries), _BATCH):
-        client.log_batch(run_id, metrics=entries[start : start + _BATCH])
+    run_tags = [RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()]
+    for start in range(0, max(len(entries), 1 if run_tags else 0), _BATCH):
+        client.log_batch(run_id, metrics=entries[start : start + _BATCH], tags=run_tags if start == 0 else ())
+
+
+def _dataset_input(name: str, ref: ArtifactRef) -> DatasetInput:
+    """An input artifact in the form that MLflow shows: its source as JSON, its numbers as the profile."""
+    import json
+
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=ref.stage,
+        digest=ref.digest[:36],  # the longest that MLflow accepts
+        source_type="local",
+        source=json.dumps({"uri": ref.folder}),
+        profile=json.dumps(numbers(ref.summary))[:_LONGEST_PROFILE],
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", name), InputTag("fingerprint", ref.fingerprint)])
 
 
 def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -186,6 +207,31 @@ def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The experiment of this name, made when it is missing.
+
+    With a local database its files go beside it: MLflow's own default is a folder in the working directory.
+    """
     experiment = client.get_experiment_by_name(name)
-    return experiment.experiment_id if experiment is not None else str(client.create_experiment(name))
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    database = local_database(client.tracking_uri)
+    location = (database.parent / "artifacts" / name).as_uri() if database else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def local_database(tracking_uri: str) -> Path | None:
+    """The SQLite file behind a tracking address; None for a server."""
+    prefix = "sqlite:///"
+    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+
+
+def _source_tags() -> dict[str, str]:
+    """Who started the run and with what; MLflow shows both in its list of runs."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return {"mlflow.user": user, "mlflow.source.name": "zen", "mlflow.source.type": "LOCAL"}

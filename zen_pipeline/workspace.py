@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from zen_pipeline.artifacts import Store, explain_os_error, write_atomically
+from zen_pipeline.artifacts import Store
 from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -106,9 +107,29 @@ class Workspace:
         """The local Prefect server's home."""
         return self.home / "prefect"
 
+    @property
+    def models_folder(self) -> Path:
+        """Released models that were downloaded from a server."""
+        return self.home / "models"
+
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
         return self.home / "work" / f"{stage}-{fingerprint[:16]}"
+
+    def calibration(self) -> int:
+        """How often the sizes were asked to be chosen anew here; part of the fingerprint of what was measured."""
+        try:
+            return int(self._calibration_file.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def recalibrate(self) -> None:
+        """Have the next `resolve` measure this machine again."""
+        write_atomically(self._calibration_file, f"{self.calibration() + 1}\n")
+
+    @property
+    def _calibration_file(self) -> Path:
+        return self.home / "calibration"
 
     def save_run(self, record: RunRecord) -> None:
         """Write or replace the record of one run."""

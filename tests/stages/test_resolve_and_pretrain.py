@@ -20,7 +20,6 @@ from zen_pipeline.stages import pretrain, resolve
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
-from zen_pipeline.training.machine import bump_calibration
 from zen_pipeline.workspace import Workspace
 
 SMALL = {
@@ -141,7 +140,7 @@ def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -
         ({"pretrain": {"model": {"layers": 2}}}, ["settings.model.layers"]),
     ):
         assert parts(other).changed_from(base.parts) == changed
-    bump_calibration(workspace)
+    workspace.recalibrate()
     assert parts({}).changed_from(base.parts) == ["sources.calibration"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,22 @@ from zen_pipeline.cli import common
 from zen_pipeline.cli.common import Json
 from zen_pipeline.errors import DataError
 
+if TYPE_CHECKING:
+    from zen_pipeline.artifacts import ArtifactRef
+
 app = typer.Typer(help="Word vectors.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
     """Keeps `similar` a subcommand although it is the only one."""
+
+
+def _why_none(ref: ArtifactRef | None) -> str | None:
+    """Why there are no word vectors; None when there are."""
+    if ref is None:
+        return "the embedding stage has not run here"
+    return ref.skipped or ref.summary.get("no_word_vectors")
 
 
 @app.command()
@@ -32,8 +42,8 @@ def similar(
     workspace = Workspace.find()
     fingerprint = workspace.last_fingerprint(pipeline, "embed")
     ref = workspace.store.find("embed", fingerprint) if fingerprint else None
-    if ref is None or ref.skipped:
-        reason = ref.skipped if ref else "the embedding stage has not run here"
+    reason = _why_none(ref)
+    if ref is None or reason is not None:
         raise DataError(f"the pipeline {pipeline!r} has no word vectors ({reason}): run `zen embed`")
     neighbours = WordVectors.load(ref.path).similar(word, count)
     if json:

@@ -102,11 +102,10 @@ def ui(
     prefect: Annotated[bool, typer.Option("--prefect", help="Start the Prefect UI too (port 4200).")] = False,
 ) -> None:
     """Open the MLflow UI on this workspace, and the Prefect UI with --prefect, until Ctrl-C."""
-    from flows.ui import serve_uis
-
+    from zen_pipeline.cli.ui import serve
     from zen_pipeline.workspace import Workspace
 
-    serve_uis(Workspace.find(), port=port, prefect=prefect)
+    serve(Workspace.find(), port=port, prefect=prefect)
 
 
 def doctor(json: Json = False) -> None:

@@ -23,7 +23,7 @@ Model = Annotated[str, typer.Option("--model", "-m", help="champion, zen-chat@ch
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Stop after so many tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0.0, help="0 takes the likeliest token.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")]
-TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens of this total mass.")]
+TopP = Annotated[float, typer.Option(min=0.01, max=1.0, help="Sample from the likeliest tokens of this total mass.")]
 
 # One thread decodes a model that fits in the cache faster than two: two spin for each other (docs/experiments.md).
 _ONE_THREAD_BELOW_PARAMETERS = 50_000_000
@@ -70,7 +70,6 @@ class Speaker:
             ids,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            top_k=0,
             top_p=top_p,
             seed=seed,
             stop_ids=self.tokenizer.stop_ids,

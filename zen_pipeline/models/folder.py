@@ -1,9 +1,13 @@
-"""Model folders in Hugging Face's format: config.json, generation_config.json, model.safetensors (or shards)."""
+"""Model folders in Hugging Face's format: config.json, generation_config.json, model.safetensors (or shards).
+
+Int8 weights go into a file of another name, because transformers 5.23 only warns about a quantization method that it
+does not know and then reads the integers as weights; so it says that it finds no model.safetensors.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.int8 import Int8Linear, is_quantized, replace_linear_
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+INT8_WEIGHTS = "model.int8.safetensors"
+WEIGHT_FILES = "model*.safetensors"  # all of the above that hold tensors
 
 _HEAD = "lm_head.weight"
 _SHAPE = (
@@ -40,6 +47,8 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "use_sliding_window": (False,),
 }
 
+QUANTIZATION = {"quant_method": "zen_int8", "bits": 8}
+
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
@@ -49,7 +58,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: torc
 
     Args:
         folder: with config.json and safetensors, in one file or in shards with an index.
-        dtype: of the weights in memory, whatever the file holds.
+        dtype: of the float weights in memory, whatever the file holds; int8 weights stay int8.
         device: where they go.
 
     Raises:
@@ -59,8 +68,10 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: torc
     data = read_json(folder / CONFIG)
     config = _config_of(data, folder)
     with torch.device("meta"):
-        model = Qwen3(config, seed=None)
-    model = model.to(dtype).to_empty(device=device)
+        model = Qwen3(config, seed=None).to(dtype)
+        if data.get("quantization_config") is not None:
+            replace_linear_(model, lambda linear: Int8Linear(linear.in_features, linear.out_features))
+    model = model.to_empty(device=device)
     model.tie_weights()
     model.model.rotary.fill(device)
     fill_weights(model, folder)
@@ -102,8 +113,11 @@ def _refuse_unsupported(data: Mapping[str, Any], path: Path) -> None:
             raise ConfigError(f"{path}: {name} is {data[name]!r}, but only {accepted[0]!r} is supported")
     if any(kind != "full_attention" for kind in data.get("layer_types") or ()):
         raise ConfigError(f"{path}: layer_types asks for sliding windows, but only 'full_attention' is supported")
-    if "quantization_config" in data:
-        raise ConfigError(f"{path}: quantization_config is set, but only float weights are supported")
+    if data.get("quantization_config") not in (None, QUANTIZATION):
+        raise ConfigError(
+            f"{path}: quantization_config is {data['quantization_config']!r}, but only float weights and this "
+            "project's own int8 weights can be read: name the folder of the original model"
+        )
 
 
 def _rope_theta(data: Mapping[str, Any], path: Path) -> float:
@@ -144,7 +158,9 @@ def fill_weights(model: Qwen3, folder: Path) -> None:
     """
     wanted = model.state_dict()
     missing = set(wanted)
-    for name, path, tensor in _tensors(folder):
+    tied, head = model.config.tie_word_embeddings, None
+    files = [folder / INT8_WEIGHTS] if is_quantized(model) else _weight_files(folder)
+    for name, path, tensor in _tensors(files):
         target = wanted.get(name)
         if target is None:
             raise ConfigError(f"{path}: the tensor {name} belongs to no layer of the model in {CONFIG}")
@@ -152,18 +168,23 @@ def fill_weights(model: Qwen3, folder: Path) -> None:
             raise ConfigError(
                 f"{path}: the tensor {name} is {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(target.shape)}"
             )
+        if tied and name == _HEAD:  # the same memory as the embeddings, which come later in the file
+            head = tensor.to(target)
+            continue
         target.copy_(tensor)
         missing.discard(name)
-    if model.config.tie_word_embeddings:
+    if tied:
         missing.discard(_HEAD)
+        if head is not None and not torch.equal(head, wanted[_HEAD]):
+            raise ConfigError(f"{folder}: lm_head.weight differs from the embeddings, but tie_word_embeddings is true")
     if missing:
         raise ConfigError(f"{folder}: the weights lack {len(missing)} tensors, among them {min(missing)}")
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, Path, Tensor]]:
+def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, Path, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
-    for path in _weight_files(folder):
+    for path in files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (not a mapping)
@@ -189,6 +210,9 @@ def _weight_files(folder: Path) -> list[Path]:
 def save_model(model: Qwen3, folder: Path) -> None:
     """Write config.json, generation_config.json and model.safetensors, as `Qwen3ForCausalLM.save_pretrained` would.
 
+    A model with int8 layers goes into model.int8.safetensors instead (`….weight` int8 and `….weight_scale`), and
+    config.json gets a `quantization_config` of our own.
+
     Args:
         model: its weights are written in the dtype that they have.
         folder: made when it is missing; other files in it are left alone.
@@ -199,9 +223,12 @@ def save_model(model: Qwen3, folder: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del tensors[_HEAD]
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
-    _write_json(folder / CONFIG, to_hugging_face(model.config, dtype))
+    config = to_hugging_face(model.config, dtype)
+    if quantized := is_quantized(model):
+        config["quantization_config"] = QUANTIZATION
+    save_file(tensors, folder / (INT8_WEIGHTS if quantized else WEIGHTS), metadata={"format": "pt"})
+    _write_json(folder / CONFIG, config)
     tokens = {"bos_token_id": model.config.bos_token_id, "eos_token_id": model.config.eos_token_id}
     _write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **tokens})
 

@@ -8,7 +8,9 @@ from typing import Any
 from zen_pipeline.artifacts import Built, canonical_json, file_digest
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext
+from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
 from zen_pipeline.stages.resolve import load_resolved, pretrains
 from zen_pipeline.training.dial import Resolved
 from zen_pipeline.training.job import Schedule, TokenData, TrainingJob, TrainingResult
@@ -17,11 +19,14 @@ from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 1
+NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
+log = get_logger(__name__)
 _MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json")
 
 
 def _needs(config: Config) -> tuple[str, ...]:
-    return ("resolve", "tokenize", "embed") if config.pretrain.token_vectors else ("resolve", "tokenize")
+    uses_vectors = config.pretrain.start_vectors != "none" and config.pretrain.init_from is None
+    return ("resolve", "tokenize", "embed") if uses_vectors else ("resolve", "tokenize")
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -67,6 +72,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, context: StageContext) -> TrainingJob:
     """The pretraining job; explicit settings win over the resolved ones."""
     own, tokens = config.pretrain, inputs["tokenize"].path
+    start = _start_vectors(config, resolved, inputs)
     vocabulary = vocab_size(tokens)
     if own.init_from is not None:
         check_vocabulary(Path(own.init_from), vocabulary)
@@ -74,7 +80,8 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         name="pretrain",
         model=None if own.init_from is not None else model_fields(resolved.model, vocabulary),
         init_from=own.init_from,
-        token_vectors=_token_vectors(config, inputs),
+        token_vectors=start if own.start_vectors == "words" else None,
+        next_token_vectors=start if own.start_vectors == "next_token" else None,
         data=TokenData(folder=str(tokens)),
         context=resolved.model.context_length,
         steps=resolved.steps,
@@ -82,7 +89,7 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         micro_batch=resolved.micro_batch,
         schedule=Schedule(
             learning_rate=own.learning_rate or resolved.learning_rate,
-            embedding_learning_rate=own.embedding_learning_rate or resolved.embedding_learning_rate,
+            embedding_learning_rate=own.embedding_learning_rate or _embedding_learning_rate(config, resolved, start),
             weight_decay=own.weight_decay,
             warmup=own.warmup,
             cooldown=own.cooldown,
@@ -128,12 +135,26 @@ def check_vocabulary(folder: Path, vocabulary: int) -> None:
         )
 
 
-def _token_vectors(config: Config, inputs: Inputs) -> str | None:
-    if not config.pretrain.token_vectors:
+def _start_vectors(config: Config, resolved: Resolved, inputs: Inputs) -> str | None:
+    """The file of the embedding stage that the token tables start from; None, with a line in the log, without one."""
+    own = config.pretrain
+    if own.start_vectors == "none" or own.init_from is not None:
         return None
-    if inputs["embed"].skipped:
-        raise ConfigError("pretrain.token_vectors asks for word vectors, but embed is skipped: set embed.enabled=true")
-    return str(inputs["embed"].path / "token_vectors.safetensors")
+    if own.start_vectors == "next_token" and resolved.model.tie_embeddings:
+        log.info("next-token vectors need a head of its own; with tied embeddings the tables start at random")
+        return None
+    name = NEXT_TOKEN_FILE if own.start_vectors == "next_token" else TOKEN_VECTORS_FILE
+    path = inputs["embed"].path / name
+    if path.is_file():
+        return str(path)
+    log.warning("the embedding stage made no %s; the token tables start at random", name)
+    return None
+
+
+def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | None) -> float:
+    """The resolved rate, lowered for tables that are good already."""
+    lowered = start is not None and config.pretrain.start_vectors == "next_token"
+    return resolved.embedding_learning_rate * (NEXT_TOKEN_RATE if lowered else 1.0)
 
 
 def summary(result: TrainingResult) -> dict[str, Any]:

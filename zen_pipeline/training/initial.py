@@ -1,4 +1,4 @@
-"""The model that training starts from: random, a Hugging Face folder, or random with word vectors put in."""
+"""The model that training starts from: random, a Hugging Face folder, or random with token tables put in."""
 
 from __future__ import annotations
 
@@ -30,9 +30,35 @@ def initial_model(job: TrainingJob) -> Qwen3:
             f"sequences of {job.context} tokens are longer than the model's {model.config.max_position_embeddings} "
             "positions: set pretrain.model.context_length to that, or less"
         )
+    if job.next_token_vectors is not None:
+        put_next_token_vectors(model, Path(job.next_token_vectors))
     if job.token_vectors is not None:
         put_token_vectors(model, Path(job.token_vectors))
     return model.train()
+
+
+@torch.no_grad()
+def put_next_token_vectors(model: Qwen3, path: Path) -> None:
+    """Start embedding and head from vectors that predict the next token as the bigram does.
+
+    The residual branches start at zero, so the model's first prediction is softmax(norm(input) @ output.T), which is
+    what the vectors were fitted to.
+
+    Raises:
+        ConfigError: the vectors are for another vocabulary or width, or the model has no head of its own.
+    """
+    from safetensors.torch import load_file
+
+    if model.config.tie_word_embeddings:
+        raise ConfigError("next-token vectors need an untied head: leave pretrain.model.tie_embeddings at false")
+    vectors = load_file(path)
+    for name, weight in (("input", model.model.embed_tokens.weight), ("output", model.lm_head.weight)):
+        if vectors[name].shape != weight.shape:
+            raise ConfigError(
+                f"{path} holds {name} vectors of shape {tuple(vectors[name].shape)}, "
+                f"but the model's are {tuple(weight.shape)}"
+            )
+        weight.copy_(vectors[name])
 
 
 @torch.no_grad()

@@ -74,6 +74,7 @@ class TrainingJob(_Record):
         model: fields of `Qwen3Config` for a model that starts at random; None with `init_from`.
         init_from: Hugging Face folder whose weights are trained on.
         token_vectors: safetensors file with `vectors` (vocab_size, dimensions) for the token embeddings.
+        next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
@@ -90,6 +91,7 @@ class TrainingJob(_Record):
     model: dict[str, Any] | None = None
     init_from: str | None = None
     token_vectors: str | None = None
+    next_token_vectors: str | None = None
     data: Annotated[TokenData | ConversationData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)

@@ -1,0 +1,26 @@
+"""Measure the models."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import DEFAULT, Settings
+from flows.run import opened
+from zen_pipeline.workspace import RunRecord
+
+
+@flow(name="evaluate", persist_result=False)
+def evaluate(
+    config: Settings = DEFAULT, recalibrate: bool = False, wait: bool = True, verify: bool = False
+) -> RunRecord:
+    """Measure both models on the test split, after what that needs.
+
+    Args:
+        config: a preset with what differs from it, or every setting.
+        recalibrate: measure the machine again and choose the sizes anew.
+        wait: wait for another run that builds the same artifact, instead of failing.
+        verify: check the digest of every stored artifact that is used.
+    """
+    with opened(config, target="evaluate", recalibrate=recalibrate, wait=wait, verify=verify) as run:
+        run.up_to("evaluate")
+    return run.record

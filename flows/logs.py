@@ -1,0 +1,74 @@
+"""The library's log lines in the flow run, and no tracebacks for a user's mistake."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from typing_extensions import override
+
+from zen_pipeline.errors import ZenError
+
+_LIBRARY = "zen_pipeline"
+_PREFECT_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+class _RunIds(logging.Filter):
+    """Says to which flow run and task run a line belongs.
+
+    Prefect finds this out from context variables, which a thread that reads a training process's output does not have.
+    """
+
+    def __init__(self, ids: Mapping[str, str]) -> None:
+        super().__init__()
+        self._ids = ids
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        for key, value in dict(self._ids).items():
+            if not hasattr(record, key):
+                setattr(record, key, value)
+        return True
+
+
+class _OneMessage(logging.Filter):
+    """A `ZenError` says all that there is to say in its message: the traceback is left out."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(error, ZenError):
+            record.exc_info = record.exc_text = None
+        return True
+
+
+@contextmanager
+def library_logs(ids: Mapping[str, str]) -> Iterator[None]:
+    """Send what is logged below `zen_pipeline` to the flow run, from every thread.
+
+    Args:
+        ids: the `flow_run_id` and, while a task runs, its `task_run_id`; looked at for every line.
+    """
+    from prefect.logging.handlers import APILogHandler
+
+    library = logging.getLogger(_LIBRARY)
+    level = library.level
+    if level == logging.NOTSET:
+        library.setLevel(logging.INFO)
+    # PREFECT_LOGGING_EXTRA_LOGGERS may have put one there: a second one would send every line twice.
+    present = next((h for h in library.handlers if isinstance(h, APILogHandler)), None)
+    handler = present or APILogHandler()
+    belongs, quiet = _RunIds(ids), _OneMessage()
+    handler.addFilter(belongs)
+    if present is None:
+        library.addHandler(handler)
+    for name in _PREFECT_LOGGERS:
+        logging.getLogger(name).addFilter(quiet)
+    try:
+        yield
+    finally:
+        handler.removeFilter(belongs)
+        if present is None:
+            library.removeHandler(handler)
+        library.setLevel(level)

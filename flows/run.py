@@ -1,0 +1,157 @@
+"""One pipeline run inside a flow: every stage is a Prefect task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run, task_run
+from prefect.states import Completed
+
+from flows.artifacts import publish
+from flows.logs import library_logs
+from flows.parameters import Settings, resolve
+from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.errors import Interrupted, NotReleased, TrainingError
+from zen_pipeline.stages import load_stage
+from zen_pipeline.stages.runner import PipelineRun, stages_up_to, start_run, status_of
+from zen_pipeline.workspace import RunRecord, Workspace
+
+# A training process can die of something that passes (memory, a driver, a disk); it resumes from its checkpoint.
+RETRIED = ("pretrain", "finetune")
+RETRY_DELAYS: list[float] = [5, 60]  # seconds; enough for another process to give back what it held
+_STATE_NAMES = {"ran": "Completed", "cached": "Cached", "skipped": "Skipped"}
+
+
+@dataclass
+class Caller:
+    """Who runs a flow in this process, and what that flow tells about itself; a deployed flow has none.
+
+    Attributes:
+        progress: draw progress bars on stderr.
+        flow_run_id: Prefect's id of the run.
+        tasks: how many tasks have begun.
+    """
+
+    progress: bool = False
+    flow_run_id: str | None = None
+    tasks: int = 0
+
+
+caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+class FlowRun:
+    """The stages of one run as Prefect tasks that hand small references to each other."""
+
+    def __init__(self, run: PipelineRun, log_ids: dict[str, str]) -> None:
+        self._run = run
+        self._log_ids = log_ids
+
+    @property
+    def record(self) -> RunRecord:
+        """What has happened so far."""
+        return self._run.record
+
+    def stage(self, name: str, *inputs: ArtifactRef) -> ArtifactRef:
+        """Run one stage as a task named after it.
+
+        The task always runs, because only the store knows whether the artifact is there and whole; a hit ends in a
+        state named `Cached`, a stage with nothing to do in one named `Skipped`.
+
+        Raises:
+            ZenError: the stage's own failure.
+        """
+        if (who := caller.get()) is not None:
+            who.tasks += 1
+        return self._task(name)(*inputs).result()
+
+    def up_to(self, target: str) -> ArtifactRef:
+        """Run what one stage needs, and that stage."""
+        config = self._run.config
+        for name in stages_up_to(target, config):
+            self.stage(name, *(self._run.artifacts[n] for n in load_stage(name).needs(config)))
+        return self._run.artifacts[target]
+
+    def _task(self, name: str) -> Task[..., State[ArtifactRef]]:
+        def run_stage(*inputs: ArtifactRef) -> State[ArtifactRef]:
+            self._log_ids["task_run_id"] = str(task_run.id)
+            try:
+                ref = self._run.run_stage(name, {ref.stage: ref for ref in inputs})
+            except Interrupted as stop:
+                # Prefect takes this for a crash; anything else would be shown as a failure.
+                raise KeyboardInterrupt(str(stop)) from stop
+            finally:
+                del self._log_ids["task_run_id"]
+            publish(self._run.config, ref)
+            return Completed(name=_STATE_NAMES[status_of(ref)], message=ref.skipped, data=ref)
+
+        retried = name in RETRIED
+        return Task(
+            run_stage,
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(RETRY_DELAYS) if retried else 0,
+            retry_delay_seconds=RETRY_DELAYS if retried else None,
+            retry_condition_fn=may_pass,
+        )
+
+
+def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure may be gone at the next try: a training process or the system failed, not the user's data."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, TrainingError | OSError)
+
+
+@contextmanager
+def opened(
+    config: Settings,
+    *,
+    target: str | None = None,
+    require_release: bool = False,
+    recalibrate: bool = False,
+    wait: bool = True,
+    verify: bool = False,
+) -> Iterator[FlowRun]:
+    """A pipeline run in the workspace of `ZEN_HOME` or of the working folder, tracked, logged and recorded.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        NotReleased: `require_release` is set and the run ends without a new champion.
+    """
+    log_ids = {"flow_run_id": str(flow_run.id)} if flow_run.id else {}
+    who = caller.get() or Caller()
+    who.flow_run_id = log_ids.get("flow_run_id")
+    with library_logs(log_ids):
+        with start_run(
+            resolve(config),
+            Workspace.find_or_create(),
+            target=target,
+            recalibrate=recalibrate,
+            wait=wait,
+            verify=verify,
+            progress=who.progress,
+        ) as run:
+            yield FlowRun(run, log_ids)
+        if require_release:
+            check_released(run.record)
+
+
+def check_released(record: RunRecord) -> None:
+    """Fail unless the most finished model of this run is the champion.
+
+    Raises:
+        NotReleased: with the reason that the release stage gave.
+    """
+    if not record.released:
+        raise NotReleased("no new champion: the run did not reach the release stage")
+    if record.released[-1].get("alias") != "champion":
+        raise NotReleased(f"no new champion: {record.released[-1].get('reason', 'no reason given')}")

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zen_pipeline.embeddings.word2vec import (
+    SkipGramResult,
+    SkipGramSettings,
+    alias_table,
+    keep_probabilities,
+    train_skipgram,
+)
+from zen_pipeline.embeddings.words import WordCorpus, encode_corpus, segment
+from zen_pipeline.errors import DataError
+
+TOPICS, TOPIC_WORDS = 6, 8
+
+
+def planted_documents(seed: int = 0) -> list[str]:
+    """Sentences that mix the words of one topic with words of no topic."""
+    random = np.random.default_rng(seed)
+    common = [f"common{chr(97 + i)}" for i in range(10)]
+    documents = []
+    for _ in range(1500):
+        topic = random.integers(TOPICS)
+        own = [f"topic{chr(97 + topic)}{chr(97 + i)}" for i in range(TOPIC_WORDS)]
+        documents.append(" ".join(random.choice(own if random.random() < 0.7 else common) for _ in range(20)))
+    return documents
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[WordCorpus, SkipGramResult]:
+    corpus = encode_corpus(planted_documents(), min_count=1)
+    settings = SkipGramSettings(dimensions=20, epochs=10, subsample=0.0, learning_rate=0.05)
+    return corpus, train_skipgram(corpus, settings)
+
+
+def test_planted_topics_are_found(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+    vectors = planted[1].vectors
+    topical = [w for w in vectors.words if w.startswith("topic")]
+    assert len(topical) == TOPICS * TOPIC_WORDS
+    for word in topical:
+        assert {near[:6] for near, _ in vectors.similar(word, TOPIC_WORDS - 1)} == {word[:6]}
+
+
+def test_the_loss_falls(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+    losses = planted[1].losses
+    chance = 6 * np.log(2)  # one pair and five noise words, at vectors that are nearly zero
+    assert losses[-1] + 0.2 < losses[0] < chance
+
+
+def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+    corpus, result = planted
+    assert result.vectors.words == corpus.words
+    assert result.vectors.matrix.shape == result.contexts.shape == (len(corpus.words), 20)
+    assert result.words == 10 * len(corpus.ids)
+
+
+@pytest.mark.parametrize("first", [0, 8, 16])  # at the start, in the middle, a last block of three centres
+def test_the_step_is_the_gradient_of_the_stated_objective(first: int) -> None:
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    random = np.random.default_rng(first)
+    width, vocabulary, window, k, rate = 16, 12, 3, 5.0, 0.1
+    inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
+    outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
+    words = random.integers(0, vocabulary, 19)  # words come twice, and noise words are contexts too
+    reach = random.integers(1, window + 1, 19)
+    noise = random.integers(0, vocabulary, kernel.NOISE)
+
+    x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
+    y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
+    losses, pairs = [], 0
+    for i in range(first, min(first + kernel.CENTRES, len(words))):
+        contexts = [j for j in range(len(words)) if 0 < abs(i - j) <= reach[i]]
+        pairs += len(contexts)
+        losses += [-torch.nn.functional.logsigmoid(x[words[i]] @ y[words[j]]) for j in contexts]
+        against = -torch.nn.functional.logsigmoid(-(y[noise] @ x[words[i]]))
+        losses.append(len(contexts) * k / kernel.NOISE * against.sum())
+    expected = torch.stack(losses).sum()
+    expected.backward()
+
+    before = inputs.copy(), outputs.copy()
+    buffers = kernel.make_buffers(width, window)
+    loss, counted = kernel.block_step(
+        inputs, outputs, words, reach, first, noise, np.float32(k), np.float32(rate), True, buffers
+    )
+    assert counted == pairs
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
+    np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
+
+
+def test_buffers_carry_nothing_from_one_block_to_the_next() -> None:
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    random = np.random.default_rng(1)
+    start = random.normal(size=(2, 9, 16)).astype(np.float32)
+    words, noise = random.integers(0, 9, 11), random.integers(0, 9, kernel.NOISE)
+    used = kernel.make_buffers(16, 4)
+    results = []
+    for buffers in (kernel.make_buffers(16, 4), used):
+        if buffers is used:
+            other = random.normal(size=(2, 9, 16)).astype(np.float32)
+            kernel.block_step(
+                other[0], other[1], words, np.full(11, 4), 0, noise, np.float32(5), np.float32(0.1), False, buffers
+            )
+        inputs, outputs = start.copy()
+        kernel.block_step(
+            inputs, outputs, words, np.full(11, 2), 8, noise, np.float32(5), np.float32(0.1), False, buffers
+        )
+        results.append((inputs, outputs))
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_the_logistic_function_is_close_and_passes_nan_on() -> None:
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    values = np.linspace(-40, 40, 8001, dtype=np.float32)
+    found = np.array([kernel.logistic(v) for v in values])
+    assert np.abs(found - 1 / (1 + np.exp(-values.astype(np.float64)))).max() < 1e-5
+    assert found.min() >= 0.0
+    assert found.max() <= 1.0
+    assert np.isnan(kernel.logistic(np.float32("nan")))
+
+
+def test_the_alias_table_holds_the_weights_exactly() -> None:
+    weights = np.random.default_rng(0).integers(1, 5000, 300).astype(np.float64) ** 0.75
+    shares, alias = alias_table(weights)
+    found = shares.copy()
+    np.add.at(found, alias, 1.0 - shares)
+    np.testing.assert_allclose(found / len(weights), weights / weights.sum(), rtol=1e-9)
+
+
+def test_noise_is_drawn_by_the_weights() -> None:
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    weights = np.array([50.0, 20.0, 5.0, 20.0, 5.0])
+    shares, alias = alias_table(weights)
+    threshold = (shares * 2.0**32).astype(np.uint64)
+    drawn: list[int] = []
+    words = np.empty(kernel.NOISE, np.int64)
+    for block in range(4000):
+        kernel.sample_noise(threshold, alias, np.uint64(7), block, words)
+        drawn += words.tolist()
+    np.testing.assert_allclose(np.bincount(drawn) / len(drawn), weights / 100, atol=0.01)  # five standard errors
+
+
+def test_frequent_words_are_dropped_and_windows_are_uniform() -> None:
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    random = np.random.default_rng(0)
+    ids = random.choice(3, 60_000, p=[0.9, 0.09, 0.01]).astype(np.int32)
+    keep = keep_probabilities(np.bincount(ids), 0.01)
+    assert keep[0] == pytest.approx(np.sqrt(0.01 / 0.9) + 0.01 / 0.9, rel=0.01)
+    assert keep[2] == 1.0
+    words, reach = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    kept = kernel.sample_document(
+        ids, 0, len(ids), (keep * 2.0**32).astype(np.uint64), np.uint64(3), 5, words, reach
+    )  # fmt: skip
+    shares = np.bincount(words[:kept]) / np.bincount(ids)
+    np.testing.assert_allclose(shares, keep, atol=0.02)
+    np.testing.assert_allclose(np.bincount(reach[:kept])[1:] / kept, np.full(5, 0.2), atol=0.02)
+    assert (keep_probabilities(np.bincount(ids), 0.0) == 1.0).all()
+
+
+def test_two_processes_with_other_hash_seeds_make_the_same_bits(tmp_path: Path) -> None:
+    documents = tmp_path / "documents.json"
+    documents.write_text(json.dumps(planted_documents()[:400]))
+    code = (
+        "import hashlib, json, sys\n"
+        "from zen_pipeline.embeddings.word2vec import SkipGramSettings, train_skipgram\n"
+        "from zen_pipeline.embeddings.words import encode_corpus\n"
+        "corpus = encode_corpus(json.load(open(sys.argv[1])), min_count=1)\n"
+        "result = train_skipgram(corpus, SkipGramSettings(dimensions=24, epochs=2, seed=int(sys.argv[2])))\n"
+        "print(hashlib.sha256(result.vectors.matrix.tobytes() + result.contexts.tobytes()).hexdigest())\n"
+    )
+    processes = [  # all at once, so that they disturb each other
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(documents), seed],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed, hash_seed in (("0", "1"), ("0", "2"), ("1", "1"))
+    ]
+    digests = [process.communicate()[0].strip() for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_progress_ends_at_the_total() -> None:
+    corpus = encode_corpus(planted_documents()[:100], min_count=1)
+    seen: list[tuple[int, int]] = []
+    train_skipgram(corpus, SkipGramSettings(dimensions=8, epochs=2), progress=lambda *step: seen.append(step))
+    assert seen[-1] == (2 * len(corpus.ids), 2 * len(corpus.ids))
+
+
+def test_a_vocabulary_of_one_word_is_an_error() -> None:
+    with pytest.raises(DataError, match="no pairs"):
+        train_skipgram(encode_corpus(["a a a"], min_count=1), SkipGramSettings())
+
+
+def test_a_diverged_training_is_an_error_that_names_the_rate() -> None:
+    corpus = encode_corpus(planted_documents()[:200], min_count=1)
+    with pytest.raises(DataError, match=r"embed\.learning_rate 1e\+30 is too high"):
+        train_skipgram(corpus, SkipGramSettings(dimensions=8, learning_rate=1e30))
+
+
+def test_months_are_neighbours_in_wikitext(shared_data) -> None:
+    text = (shared_data("wikitext-2") / "train.txt").read_text(encoding="utf-8")[:5_000_000]
+    corpus = encode_corpus(text.split("\n = "), min_count=5)
+    vectors = train_skipgram(corpus, SkipGramSettings(epochs=4)).vectors
+    months = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+              "november", "december"}  # fmt: skip
+    assert len(months & {near for near, _ in vectors.similar("july", 8)}) >= 4
+
+
+def test_chinese_neighbours_come_from_the_same_domain(shared_data) -> None:
+    folder = shared_data("kdconv")
+    texts, seen = [], {}
+    for domain in ("film", "music", "travel"):
+        seen[domain] = Counter()
+        for split in ("dev", "test"):
+            with gzip.open(folder / f"{domain}_{split}.json.gz", "rt", encoding="utf-8") as file:
+                dialogues = ["\n".join(m["message"] for m in d["messages"]) for d in json.load(file)]
+            texts += dialogues
+            for text in dialogues:
+                seen[domain].update(segment(text))
+    vectors = train_skipgram(encode_corpus(texts, min_count=5), SkipGramSettings(epochs=10)).vectors
+    for domain, words in {"film": ["影片", "导演"], "music": ["首歌", "专辑"], "travel": ["景点", "门票"]}.items():
+        for word in words:
+            near = [w for w, _ in vectors.similar(word, 10)]
+            own = [w for w in near if seen[domain][w] == max(counts[w] for counts in seen.values())]
+            assert len(own) >= 7, (word, near)

@@ -1,0 +1,255 @@
+"""Flows in a process of their own, with the embedded server: how they run, fail, stop and die."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.workspace import RunRecord, Workspace
+
+TESTS = Path(__file__).resolve().parents[1]
+
+# argv: the workspace, the target, the stage that fails, how it fails
+PROGRAM = """
+import json, sys
+import tiny_chain
+from zen_pipeline import errors
+from zen_pipeline.config import load_config
+from zen_pipeline.logs import show_on_stderr
+from zen_pipeline.workspace import Workspace
+
+def fail(context):
+    attempts = context.workspace.home / "attempts"
+    first = not attempts.is_file()
+    with attempts.open("a") as file:
+        file.write("x")
+    if how == "wait":
+        tiny_chain.wait_for_ever(context)
+    if how != "TrainingErrorOnce" or first:
+        raise getattr(errors, how.removesuffix("Once"))("it went wrong")
+
+home, target, stage, how = sys.argv[1:]
+tiny_chain.install({stage: fail} if stage else {}, skipped=("optimize",))
+show_on_stderr()
+from flows.entry import run_flow
+workspace = Workspace.find_or_create()
+config = load_config(data=[home + "/corpus"])
+if how.endswith("Once"):
+    import flows.run
+    flows.run.RETRY_DELAYS[:] = [0]
+try:
+    record = run_flow(target, config, workspace)
+except errors.ZenError as error:
+    print(type(error).__name__, error)
+    sys.exit(error.exit_code)
+print(record.model_dump_json())
+"""
+
+
+@dataclass
+class Zen:
+    """One project folder and what is run in it."""
+
+    folder: Path
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.folder / ".zen")
+
+    def start(self, target: str = "pipeline", stage: str = "", how: str = "") -> subprocess.Popen[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+        environment = {
+            **kept,
+            "ZEN_HOME": str(self.workspace.home),
+            "ZEN_TEST_HOME": str(self.folder),  # found again by `processes`
+            "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+            "PREFECT_PROFILES_PATH": str(self.folder / "profiles.toml"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, target: str = "pipeline", stage: str = "", how: str = "") -> tuple[int, str, str]:
+        process = self.start(target, stage, how)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def rows(self, query: str) -> list[tuple[str, ...]]:
+        """What the Prefect server has written down."""
+        with sqlite3.connect(self.workspace.prefect_folder / "prefect.db") as database:
+            return database.execute(query).fetchall()
+
+    def states(self) -> dict[str, str]:
+        """The state of the newest flow run and of its tasks."""
+        [(flow_id, name, state)] = self.rows(
+            "SELECT r.id, f.name, r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id "
+            "ORDER BY r.created DESC LIMIT 1"
+        )
+        tasks = self.rows(f"SELECT name, state_name FROM task_run WHERE flow_run_id = '{flow_id}'")
+        return {f"flow {name}": state, **dict(tasks)}
+
+    def processes(self) -> list[psutil.Process]:
+        """Living processes that descend from what was run here, orphans included."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = process.environ().get("ZEN_TEST_HOME") == str(self.folder)
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def begin_and_wait(self) -> subprocess.Popen[str]:
+        process = self.start(stage="pretrain", how="wait")
+        until((self.workspace.home / "building").is_file, 90, "the stage does not begin")
+        assert len(self.processes()) == 2, "the run and its server"
+        return process
+
+    def assert_nothing_is_left(self) -> None:
+        _, alive = psutil.wait_procs(self.processes(), timeout=5)
+        assert [p.cmdline() for p in alive] == []
+
+    def last_record(self) -> RunRecord:
+        return self.workspace.runs()[-1]
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Zen:
+    """A project whose pipeline has run once."""
+    zen = make_project(tmp_path_factory.mktemp("project"))
+    code, out, err = zen.run()
+    assert code == 0, err
+    assert json.loads(out)["status"] == "completed", "and nothing but this line on stdout"
+    return zen
+
+
+@pytest.fixture
+def zen(used: Zen, tmp_path: Path) -> Zen:
+    """A project in which nothing has run, with databases that need not be made again."""
+    for name in ("prefect", "mlflow"):
+        shutil.copytree(used.workspace.home / name, tmp_path / ".zen" / name)
+    return make_project(tmp_path)
+
+
+def make_project(folder: Path) -> Zen:
+    (folder / "corpus").mkdir()
+    (folder / "corpus" / "text.txt").write_text("one two three")
+    return Zen(folder)
+
+
+def until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{problem} after {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
+    states = used.states()
+    assert states.pop("flow pipeline") == "Completed"
+    assert states == {**dict.fromkeys(STAGE_NAMES, "Completed"), "optimize": "Skipped"}
+
+    code, out, err = used.run()
+    assert code == 0, err
+    record = RunRecord.model_validate_json(out)
+    assert [s.name for s in record.stages] == list(STAGE_NAMES)
+    assert used.last_record() == record
+    assert used.states() == {
+        "flow pipeline": "Completed",
+        **dict.fromkeys(STAGE_NAMES, "Cached"),
+        "optimize": "Skipped",
+    }
+    keys = {key for (key,) in used.rows("SELECT DISTINCT key FROM artifact WHERE key IS NOT NULL")}
+    assert keys == {
+        "zen-validation",
+        "zen-pretrain-loss",
+        "zen-finetune-loss",
+        "zen-scores",
+        "zen-report",
+        "zen-release",
+    }
+    lines = used.rows("SELECT l.message FROM log l JOIN task_run t ON t.id = l.task_run_id WHERE t.name = 'tokenize'")
+    assert ("tokenize counts words",) in lines
+    used.assert_nothing_is_left()
+
+
+def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Zen) -> None:
+    code, out, err = zen.run("tokenize", "validate", "ValidationFailed")
+
+    assert (code, out) == (3, "ValidationFailed it went wrong\n")
+    assert "Traceback" not in err
+    assert zen.states() == {"flow tokenize": "Failed", "collect": "Completed", "validate": "Failed"}
+    assert not [m for (m,) in zen.rows("SELECT message FROM log") if "Traceback" in m]
+    assert (zen.workspace.home / "attempts").read_text() == "x", "data that fails its expectations is not tried again"
+    assert zen.last_record().status == "failed"
+
+
+def test_a_training_process_that_dies_is_tried_again(zen: Zen) -> None:
+    code, _, err = zen.run("pretrain", "pretrain", "TrainingErrorOnce")
+
+    assert code == 0, err
+    assert (zen.workspace.home / "attempts").read_text() == "xx"
+    assert zen.states()["pretrain"] == "Completed"
+    assert zen.last_record().stages[-1].status == "ran"
+
+
+def test_ctrl_c_ends_everything_soon_and_is_written_down(zen: Zen) -> None:
+    process = zen.begin_and_wait()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGINT
+    zen.assert_nothing_is_left()
+    assert zen.last_record().status == "interrupted"
+    assert zen.states()["flow pipeline"] == "Crashed"
+
+
+def test_sigterm_ends_everything_and_is_written_down(zen: Zen) -> None:
+    process = zen.begin_and_wait()
+    process.terminate()
+    process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGTERM
+    zen.assert_nothing_is_left()
+    assert zen.last_record().status == "interrupted"
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(zen: Zen) -> None:
+    process = zen.begin_and_wait()
+    process.kill()
+    process.communicate(timeout=20)
+
+    zen.assert_nothing_is_left()
+    assert zen.last_record().status == "running", "nobody was left to write anything down"
+
+    code, out, err = zen.run()
+    assert code == 0, err
+    statuses = {s.name: s.status for s in RunRecord.model_validate_json(out).stages}
+    assert (statuses["tokenize"], statuses["pretrain"]) == ("cached", "ran")
+
+
+def test_an_interrupted_stage_comes_out_as_interrupted(zen: Zen) -> None:
+    code, out, _ = zen.run("collect", "collect", "Interrupted")
+
+    assert (code, out) == (130, "Interrupted it went wrong\n")
+    assert zen.states() == {"flow collect": "Crashed", "collect": "Crashed"}
+    assert zen.last_record().status == "interrupted"

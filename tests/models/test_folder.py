@@ -1,0 +1,185 @@
+"""Model folders: ours open in transformers, theirs here, and what cannot be honoured is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.folder import load_model, read_config, save_model
+from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+
+transformers = pytest.importorskip("transformers")
+
+IDS = torch.arange(40).reshape(2, 20)
+
+
+def random_model(*, tied: bool = False, **changes: Any) -> Qwen3:
+    config = Qwen3Config(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        max_position_embeddings=32,
+        rope_theta=4321.0,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=tied,
+        **changes,
+    )
+    model = Qwen3(config)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(random_model(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    data = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_transformers_opens_our_folder(tmp_path: Path, tied: bool) -> None:
+    ours = random_model(tied=tied, eos_token_id=[2, 0])
+    save_model(ours, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    assert theirs.dtype == torch.float32
+    assert theirs.generation_config.eos_token_id == [2, 0]
+    assert theirs.config.rope_parameters["rope_theta"] == 4321.0
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(IDS).logits, ours(IDS), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("shard", ["1GB", "10KB"])
+def test_we_open_a_folder_of_transformers(tmp_path: Path, tied: bool, shard: str) -> None:
+    config = transformers.Qwen3Config(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        max_position_embeddings=32,
+        tie_word_embeddings=tied,
+        rope_parameters={"rope_type": "default", "rope_theta": 77.0},
+    )
+    theirs = transformers.Qwen3ForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path, max_shard_size=shard)
+    assert (tmp_path / "model.safetensors.index.json").exists() == (shard == "10KB")
+    ours = load_model(tmp_path)
+    assert not ours.training
+    assert ours.config.rope_theta == 77.0
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_saving_and_loading_changes_nothing(tmp_path: Path, tied: bool) -> None:
+    ours = random_model(tied=tied, bos_token_id=None, eos_token_id=[5, 6])
+    save_model(ours, tmp_path)
+    again = load_model(tmp_path)
+    assert again.config == ours.config == read_config(tmp_path)
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) == tied
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), again.parameters(), strict=True))
+    assert torch.equal(again(IDS), ours(IDS))
+
+
+def test_weights_are_converted_to_the_wanted_dtype(tmp_path: Path) -> None:
+    save_model(random_model().to(torch.bfloat16), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
+    half, full = load_model(tmp_path, dtype=torch.bfloat16), load_model(tmp_path)
+    assert half(IDS).dtype == torch.bfloat16
+    assert full(IDS).dtype == torch.float32
+    assert full.model.rotary.cos.dtype == torch.float32
+
+
+def test_a_config_in_the_older_form_is_read(folder: Path) -> None:
+    data = json.loads((folder / "config.json").read_text())
+    del data["rope_parameters"]
+    (folder / "config.json").write_text(json.dumps(data | {"rope_theta": 99.0, "rope_scaling": None}))
+    assert read_config(folder).rope_theta == 99.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model_type", "llama"),
+        ("architectures", ["Qwen3ForSequenceClassification"]),
+        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+        ("rope_parameters", {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}),
+        ("rope_parameters", {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}),
+        ("use_sliding_window", True),
+        ("layer_types", ["full_attention", "sliding_attention"]),
+        ("attention_bias", True),
+        ("attention_dropout", 0.1),
+        ("hidden_act", "gelu"),
+        ("num_key_value_heads", 3),
+        ("hidden_size", "wide"),
+        ("quantization_config", {"quant_method": "gptq", "bits": 4}),
+    ],
+)
+def test_a_setting_that_cannot_be_honoured_is_named(folder: Path, field: str, value: Any) -> None:
+    edit(folder, **{field: value})
+    with pytest.raises(ConfigError, match=field) as raised:
+        load_model(folder)
+    assert "config.json" in str(raised.value)
+
+
+@pytest.mark.parametrize("field", ["model_type", "vocab_size", "num_key_value_heads", "head_dim"])
+def test_a_missing_field_is_named(folder: Path, field: str) -> None:
+    data = json.loads((folder / "config.json").read_text())
+    del data[field]
+    (folder / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=field):
+        read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocab_size": 41}, r"weight is \(40, 32\), but config.json asks for \(41, 32\)"),
+        ({"num_hidden_layers": 3}, "model.layers.2"),
+        ({"num_hidden_layers": 1}, "model.layers.1.* belongs to no layer"),
+        ({"tie_word_embeddings": True}, "lm_head.weight differs"),
+    ],
+)
+def test_weights_that_do_not_fit_the_config_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(ConfigError, match=message):
+        load_model(folder)
+
+
+def test_damaged_and_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="cannot be read as safetensors"):
+        load_model(folder)
+    weights.unlink()
+    with pytest.raises(ConfigError, match="neither"):
+        load_model(folder)
+    with pytest.raises(ConfigError, match="not a model folder"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_an_index_cannot_name_files_elsewhere(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    index = {"weight_map": {"model.norm.weight": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match="weight_map"):
+        load_model(folder)

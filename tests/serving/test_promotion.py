@@ -1,0 +1,344 @@
+"""Registration and aliases in a real registry, with real files and real comparisons of small arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from safetensors.numpy import save_file
+
+from zen_pipeline.artifacts import file_digest
+from zen_pipeline.errors import ConfigError, StageBusy, StoreError
+from zen_pipeline.serving import aliases, registry
+from zen_pipeline.serving.bundle import Bundle, Release, model_files
+from zen_pipeline.serving.decision import Comparison, compare_f1
+from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, release
+from zen_pipeline.tracking import experiment_id, mlflow_client
+from zen_pipeline.workspace import Workspace
+
+QUESTIONS = 50
+
+
+@pytest.fixture
+def desk(workspace: Workspace, empty_database: Path, tmp_path: Path) -> Iterator[Desk]:
+    workspace.mlflow_folder.mkdir()
+    shutil.copy(empty_database, workspace.mlflow_folder / "mlflow.db")
+    client = mlflow_client(workspace.mlflow_folder)
+    experiment = experiment_id(client, "zen")
+    run_id = client.create_run(experiment).info.run_id
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return Desk(client, workspace, experiment, run_id, scratch, wait=False)
+
+
+Make = Callable[..., Candidate]
+
+
+@pytest.fixture
+def make(workspace: Workspace) -> Make:
+    """A candidate with a real model folder in the store; its answers have the F1 that is asked for."""
+
+    def build(f1: float, *, tag: int = 0, rows: int = 4, spread: float = 0.0, int8: bool = False) -> Candidate:
+        folder = workspace.store.root / "finetune" / f"{f1}-{tag}-{rows}"
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {"model.embed_tokens.weight": np.full((rows, 8), f1 + tag, np.float32)}
+        save_file(weights, folder / "model.safetensors")
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_text("{}")
+        (folder / "answers.txt").write_text("\n".join(str(v) for v in f1 + np.tile([spread, -spread], QUESTIONS // 2)))
+        forms = {"float": folder, **({"int8": folder} if int8 else {})}
+
+        def read(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+            return np.array([float(line) for line in path.read_text().split()])
+
+        def compare(champion: Path) -> Comparison:
+            return compare_f1(read(folder / "answers.txt"), read(champion / "evaluation" / "answers.txt"))
+
+        def prepare() -> Dossier:
+            files = {f"{form}/{n}": p for form, where in forms.items() for n, p in model_files(where).items()}
+            files["evaluation/answers.txt"] = folder / "answers.txt"
+            size = (folder / "model.safetensors").stat().st_size
+            held = Release(kind="chat", default="int8" if int8 else "float", float_bytes=size, test_set="same")
+            bundle = Bundle(held, files, written={"lineage.json": '{"collect": {"fingerprint": "f00d"}}'})
+            tags = {registry.KIND: "chat", registry.METRICS: f'{{"answer_f1": {f1}}}'}
+            return Dossier(bundle, tags, "A test model.", compare)
+
+        digest = file_digest(folder / "model.safetensors")
+        return Candidate("zen-chat", digest, seed_noise=0.02, max_growth=1.5, prepare=prepare)
+
+    return build
+
+
+def champion(desk: Desk) -> str | None:
+    model = aliases.registered_model(desk.client, "zen-chat")
+    return model.champion if model else None
+
+
+def challenger(desk: Desk) -> str | None:
+    model = aliases.registered_model(desk.client, "zen-chat")
+    return model.aliases.get("challenger") if model else None
+
+
+def versions(desk: Desk) -> int:
+    return len(desk.client.search_model_versions("name='zen-chat'"))
+
+
+def test_the_first_version_is_the_champion(desk: Desk, make: Make) -> None:
+    assert release(make(0.5), desk) == Released(
+        model="zen-chat", version="1", alias="champion", reason="the first version", new=True
+    )
+    assert champion(desk) == "1"
+
+
+def test_the_same_artifact_is_not_registered_twice(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    again = release(make(0.5), desk)
+
+    assert (again.version, again.alias, again.new) == ("1", "champion", False)
+    assert versions(desk) == 1
+
+
+def test_a_better_model_takes_the_alias(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    better = release(make(0.6), desk)
+
+    assert (better.version, better.alias) == ("2", "champion")
+    assert champion(desk) == "2"
+    assert desk.client.get_model_version("zen-chat", "2").tags["zen.reason"] == better.reason
+
+
+@pytest.mark.parametrize(
+    ("f1", "spread", "why"),
+    [(0.4, 0.0, "not better"), (0.51, 0.0, "noise of the seed"), (0.55, 0.4, "two standard errors")],
+)
+def test_other_models_become_challengers_and_say_why(
+    desk: Desk, make: Make, f1: float, spread: float, why: str
+) -> None:
+    release(make(0.5), desk)
+    other = release(make(f1, spread=spread), desk)
+
+    assert other.alias == "challenger"
+    assert why in other.reason
+    assert (champion(desk), challenger(desk)) == ("1", "2")
+
+
+def test_a_challenger_that_is_found_again_stays_one_without_another_comparison(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    first = release(make(0.4), desk)
+    again = release(make(0.4), desk)
+
+    assert again == first.model_copy(update={"new": False})
+    assert versions(desk) == 2
+
+
+def test_a_model_that_grew_too_much_is_not_promoted(desk: Desk, make: Make) -> None:
+    release(make(0.5, rows=100), desk)
+    grown = release(make(0.9, rows=200), desk)
+
+    assert grown.alias == "challenger"
+    assert grown.reason.startswith("too large")
+
+
+def test_rollback_goes_back_step_by_step_and_is_not_undone_by_the_next_run(desk: Desk, make: Make) -> None:
+    for f1 in (0.5, 0.6, 0.7):
+        release(make(f1), desk)
+
+    assert registry.rollback("zen-chat", desk.workspace).version == "2"
+    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+    with pytest.raises(ConfigError, match="zen-chat/1 is its first champion"):
+        registry.rollback("zen-chat", desk.workspace)
+
+    again = release(make(0.7), desk)
+    assert again.alias == "challenger"
+    assert "rolled back to version 2" in again.reason
+    assert champion(desk) == "1"
+
+
+def test_a_promotion_by_hand_stands_until_it_is_rolled_back(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    release(make(0.4), desk)
+
+    promoted = registry.promote("zen-chat@challenger", desk.workspace)
+    assert (promoted.version, promoted.aliases) == ("2", ["champion"])
+    assert release(make(0.5), desk).alias == "challenger"
+    assert champion(desk) == "2"
+
+    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+    assert release(make(0.5), desk).alias == "champion"
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """The next call of this client method fails before it does anything, as when the process is killed there."""
+    real = getattr(MlflowClient, method)
+    calls = []
+
+    def once(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        if not calls:
+            calls.append(method)
+            raise ConnectionError("cut off")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, method, once)
+
+
+@pytest.mark.parametrize(
+    "method", ["create_model_version", "set_registered_model_tag", "set_registered_model_alias", "log_outputs"]
+)
+def test_an_interrupted_release_leaves_the_old_champion_and_goes_on(
+    desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    release(make(0.5), desk)
+    fail_once(monkeypatch, method)
+    with pytest.raises(ConnectionError):
+        release(make(0.6), desk)
+    assert champion(desk) == "1"
+
+    assert release(make(0.6), desk).alias == "champion"
+    assert champion(desk) == "2"
+    assert versions(desk) == 2
+    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+
+
+def test_an_interrupted_rollback_can_be_repeated(desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for f1 in (0.5, 0.6, 0.7):
+        release(make(f1), desk)
+    fail_once(monkeypatch, "set_registered_model_tag")
+    with pytest.raises(ConnectionError):
+        registry.rollback("zen-chat", desk.workspace)
+    assert champion(desk) == "2"
+
+    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+
+
+def test_two_releases_at_once_do_not_mix(desk: Desk, make: Make) -> None:
+    with (
+        aliases.hold_name(desk.workspace, "zen-chat", run_id="other"),
+        pytest.raises(StageBusy, match="release of zen-chat"),
+    ):
+        release(make(0.5), desk)
+
+
+def test_the_weights_are_links_and_outlive_the_store(desk: Desk, make: Make) -> None:
+    release(make(0.5, int8=True), desk)
+    stored = workspace_weights(desk.workspace)
+    found = registry.resolve_model("zen-chat@champion", desk.workspace)
+
+    assert found.form == "int8"
+    assert found.folder.name == "int8"
+    for form in ("float", "int8"):
+        assert os.path.samefile(stored, found.folder.parent / form / "model.safetensors")
+
+    shutil.rmtree(desk.workspace.store.root)
+    shutil.rmtree(desk.scratch)
+    assert (found.folder / "model.safetensors").stat().st_size > 0
+    assert registry.export("zen-chat", desk.workspace.home / "out", workspace=desk.workspace).is_dir()
+
+
+def workspace_weights(workspace: Workspace) -> Path:
+    return next((workspace.store.root / "finetune").glob("*/model.safetensors"))
+
+
+def test_weights_are_copied_where_links_are_impossible(desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    release(make(0.5), desk)
+
+    found = registry.resolve_model("zen-chat", desk.workspace).folder / "model.safetensors"
+    stored = workspace_weights(desk.workspace)
+    assert not os.path.samefile(stored, found)
+    assert found.read_bytes() == stored.read_bytes()
+
+
+def test_a_champion_without_files_is_named(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    shutil.rmtree(registry.resolve_model("zen-chat", desk.workspace).folder.parent)
+
+    with pytest.raises(StoreError, match=r"zen-chat/1 is registered, but its files are gone.*zen models promote"):
+        release(make(0.6), desk)
+
+
+def test_the_run_and_the_version_point_at_each_other(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    version = desk.client.get_model_version("zen-chat", "1")
+    run = desk.client.get_run(desk.run_id)
+
+    assert version.run_id == desk.run_id
+    [logged] = run.outputs.model_outputs
+    model = desk.client.get_logged_model(logged.model_id)
+    assert model.status == "READY"
+    assert model.artifact_location == version.source
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "zen-chat", "version": "1"}]
+
+
+@pytest.mark.parametrize("name", ["zen-chat@champion", "zen-chat/1", "zen-chat", "champion"])
+def test_a_registered_model_is_found_by_each_of_its_names(desk: Desk, make: Make, name: str) -> None:
+    release(make(0.5), desk)
+    found = registry.resolve_model(name, desk.workspace)
+
+    assert (found.name, found.version, found.kind) == ("zen-chat", "1", "chat")
+    assert (found.folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zen-chta@champion", r"did you mean 'zen-chat@champion'\?.*zen-chat@champion \(version 1\)"),
+        ("zen-chat/9", "zen-chat has the versions 1"),
+        ("zen-chat@challenger", r"did you mean"),
+        ("challenger", "the pipeline 'zen' has no challenger"),
+        ("./nowhere", "no config.json"),
+    ],
+)
+def test_an_unknown_name_says_what_there_is(desk: Desk, make: Make, name: str, message: str) -> None:
+    release(make(0.5), desk)
+    with pytest.raises(ConfigError, match=message):
+        registry.resolve_model(name, desk.workspace)
+
+
+def test_a_folder_needs_no_workspace(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    monkeypatch.chdir(tmp_path)
+
+    assert registry.resolve_model("model").kind == "chat"
+    assert registry.resolve_model(str(folder)).folder == folder
+
+
+def test_nothing_registered_is_said_without_making_a_database(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="nothing is registered"):
+        registry.resolve_model("champion", workspace)
+    assert not workspace.mlflow_folder.exists()
+
+
+def test_list_and_show(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    release(make(0.4), desk)
+
+    listed = registry.list_models(desk.workspace)
+    assert [(m.version, m.aliases, m.metrics) for m in listed] == [
+        ("2", ["challenger"], {"answer_f1": 0.4}),
+        ("1", ["champion"], {"answer_f1": 0.5}),
+    ]
+    shown = registry.show_model("champion", desk.workspace)
+    assert shown["lineage"]["collect"]["fingerprint"] == "f00d"
+    assert shown["champions"] == ["1"]
+    assert shown["mlflow_run"] == desk.run_id
+
+
+def test_export_refuses_to_overwrite(desk: Desk, make: Make, tmp_path: Path) -> None:
+    release(make(0.5), desk)
+    with pytest.raises(ConfigError, match="exists already"):
+        registry.export("champion", desk.workspace.home, workspace=desk.workspace)
+    with pytest.raises(ConfigError, match="formats are hf"):
+        registry.export("champion", tmp_path / "new", format="onnx", workspace=desk.workspace)

@@ -1,0 +1,112 @@
+"""Small but real upstream artifacts: real records, a real tokenizer, and models with random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zen_pipeline.artifacts import ArtifactRef, Built, Identity
+from zen_pipeline.corpus.records import Record, record_writer
+from zen_pipeline.corpus.shards import write_index, write_split
+from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.models.folder import save_model
+from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.workspace import Workspace
+
+CONTEXT = 96
+
+
+def store(
+    workspace: Workspace, stage: str, fill: Callable[[Path], dict[str, Any] | None], *, skipped: str | None = None
+) -> ArtifactRef:
+    """Store what `fill` writes as the artifact of a stage."""
+
+    def build(output: Path) -> Built:
+        return Built(stage, summary=fill(output) or {}, skipped=skipped)
+
+    identity = Identity(stage, {"version": 1, "settings.made_by": "hand", "skipped": skipped})
+    return workspace.store.get_or_build(identity, build, inputs={}, run_id="test")
+
+
+def skipped(workspace: Workspace, stage: str, reason: str) -> ArtifactRef:
+    """A stage that had nothing to do."""
+    return store(workspace, stage, lambda _: None, skipped=reason)
+
+
+def api_record(number: int, split: str = "train") -> Record:
+    """Documentation of one function."""
+    name = f"shelf.Item{number}.take"
+    more = "The item is gone afterwards; nobody else can take it. Put it back with `put` when you have seen it. " * 2
+    doc = f"Take item number {number} from the shelf.\n\n{more}"
+    meta = {"module": "shelf", "qualname": name, "object": "function", "signature": "(self, hand, count=1)"}
+    return Record(f"api/{name}", f"shelf{number}", f"{name}(self, hand)\n\n{doc}", "shelf", "en", split, "document",
+                  json.dumps(meta))  # fmt: skip
+
+
+def chat_record(number: int, split: str) -> Record:
+    """A short conversation."""
+    messages = [
+        {"role": "user", "content": f"Is the number {number} even?"},
+        {"role": "assistant", "content": "It is even." if number % 2 == 0 else "It is odd."},
+    ]
+    text = "\n".join(m["content"] for m in messages)
+    return Record(
+        f"chat{number}", f"chat{number}", text, "talk", "en", split, "chat", json.dumps({"messages": messages})
+    )
+
+
+def documentation() -> list[Record]:
+    """Records of 60 functions in three splits."""
+    splits = {0: "test", 1: "valid"}
+    return [api_record(n, splits.get(n % 10, "train")) for n in range(60)]
+
+
+def validated(workspace: Workspace, records: list[Record]) -> ArtifactRef:
+    def fill(output: Path) -> dict[str, Any]:
+        with record_writer(output / "records.parquet") as writer:
+            for record in records:
+                writer.write(record)
+        return {"records": {"in": len(records) + 2, "kept": len(records), "set_aside": 2}}
+
+    return store(workspace, "validate", fill)
+
+
+def tokenized(workspace: Workspace, records: list[Record]) -> ArtifactRef:
+    def fill(output: Path) -> None:
+        texts = {
+            s: [r.text for r in records if r.split == s and r.kind == "document"] for s in ("train", "valid", "test")
+        }
+        tokenizer = train_tokenizer(texts["train"] or [r.text for r in records], 330)
+        tokenizer.save(output / "tokenizer")
+        write_index(output, tokenizer, {s: write_split(output, s, texts[s], tokenizer) for s in texts})
+
+    return store(workspace, "tokenize", fill)
+
+
+def save_random_model(folder: Path, tokens: Path) -> None:
+    """A tiny model with random weights beside the tokenizer of a tokens artifact."""
+    names = ("tokenizer.json", "tokenizer_config.json")
+    vocab_size = json.loads((tokens / "shards.json").read_text())["vocab_size"]
+    config = Qwen3Config(
+        vocab_size=vocab_size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=16, intermediate_size=64, max_position_embeddings=CONTEXT,
+    )  # fmt: skip
+    save_model(Qwen3(config, seed=1), folder)
+    for name in names:
+        (folder / name).write_bytes((tokens / "tokenizer" / name).read_bytes())
+
+
+def history(steps: int = 20) -> str:
+    rows: list[Mapping[str, float]] = [{"step": s, "loss": 6.0 - s / 10} for s in range(1, steps + 1)]
+    rows[-1] = {**rows[-1], "validation_loss": 4.5}
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def pretrained(workspace: Workspace, tokens: ArtifactRef) -> ArtifactRef:
+    def fill(output: Path) -> None:
+        save_random_model(output, tokens.path)
+        (output / "history.jsonl").write_text(history())
+
+    return store(workspace, "pretrain", fill)

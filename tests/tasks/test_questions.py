@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+
+from zen_pipeline.tasks.questions import (
+    Documented,
+    Question,
+    argument_names,
+    documented,
+    first_sentence,
+    make_questions,
+    split_questions,
+)
+
+
+def thing(
+    qualname: str, doc: str, *, module: str = "pathlib", kind: str = "function", sig: str = "(self)"
+) -> Documented:
+    return Documented(qualname, module, kind, sig, doc)
+
+
+def many(count: int, **fields: str) -> list[Documented]:
+    return [thing(f"pathlib.name{i}", f"Return the value with the number {i}.", sig="(a, b=1)") for i in range(count)]
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("doc", "sentence"),
+    [
+        ("Whether this path exists.\n\nMore text.", "Whether this path exists."),
+        ("Return the sum of\n    two numbers. It is fast.", "Return the sum of two numbers."),
+        ("Open the file", "Open the file."),
+        ("Like :func:`os.path.join`, but for ``Path`` objects.", "Like `os.path.join`, but for `Path` objects."),
+        ("Accept numbers, e.g. Decimal or int. Then stop.", "Accept numbers, e.g. Decimal or int."),
+        ("See [`~transformers.Trainer`] for the loop.", "See `transformers.Trainer` for the loop."),
+    ],
+)
+def test_the_first_sentence_is_cleaned(doc: str, sentence: str) -> None:
+    assert first_sentence(doc) == sentence
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        "",
+        "exists(self) -> bool",
+        "Args: path: the path to open (str)",
+        "Parameters\n----------\nx : int",
+        ">>> Path('a').exists()",
+        "The following formats are known:",
+        "lower case start of a fragment",
+        "TODO",
+        "Word " * 100,
+        "An unbalanced `quote in the text.",
+    ],
+)
+def test_what_is_no_sentence_is_not_made_an_answer(doc: str) -> None:
+    assert first_sentence(doc) is None
+
+
+@pytest.mark.parametrize(
+    ("signature", "names"),
+    [
+        ("(self)", []),
+        ("()", []),
+        ("(self, path, /, *, mode='a,b', **options)", ["path", "mode", "**options"]),
+        ("(items=[1, 2], key=f(a, b), *args)", ["items", "key", "*args"]),
+        ("(cls, text: str)", ["text"]),
+    ],
+)
+def test_arguments_come_from_the_signature(signature: str, names: list[str]) -> None:
+    assert argument_names(signature) == names
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_of_api_documentation_is_recognized() -> None:
+    meta = {"module": "pathlib", "qualname": "pathlib.Path.exists", "object": "function", "signature": "(self)"}
+    found = documented("pathlib.Path.exists(self)\n\nWhether this path exists.", meta)
+    assert found == thing("pathlib.Path.exists", "Whether this path exists.")
+    assert documented("module pathlib\n\nPaths.", {**meta, "object": "module"}) is None
+    assert documented("Just a text.", {}) is None
+
+
+def test_every_form_is_asked_and_answered_from_the_documentation() -> None:
+    questions = {q.form: q for q in make_questions(many(200))}
+    assert set(questions) == {"purpose", "arguments", "module"}
+    number = questions["purpose"].subject.removeprefix("pathlib.name")
+    assert questions["purpose"].question == f"What does `pathlib.name{number}` do?"
+    assert questions["purpose"].answer == f"Return the value with the number {number}."
+    assert questions["arguments"].answer == "It takes `a` and `b`."
+    assert questions["module"].answer.endswith("is in the module `pathlib`.")
+    (only,) = make_questions([thing("pathlib.Path", "Paths that the system knows.", kind="class")])
+    assert "class `pathlib.Path`" in only.question or "In which module is `Path`" in only.question
+
+
+def test_a_short_name_in_two_modules_is_never_asked_for_its_module() -> None:
+    twice = [
+        thing(f"{module}.name{i}", f"Return number {i} of it.", module=module)
+        for module in ("a", "b")
+        for i in range(99)
+    ]
+    assert {q.form for q in make_questions(twice)} == {"purpose"}
+
+
+def test_private_names_and_repeated_definitions_make_no_questions() -> None:
+    docs = [
+        thing("m._hidden", "Return the hidden value.", module="m"),
+        thing("m.C.__init__", "Make a new value.", module="m"),
+        thing("m.shown", "Return the shown value.", module="m"),
+        thing("m.shown", "Return it on another platform.", module="m"),
+    ]
+    assert [q.subject for q in make_questions(docs)] == ["m.shown"]
+
+
+def test_questions_depend_neither_on_order_nor_on_other_documents() -> None:
+    all_of_them = make_questions(many(100))
+    assert make_questions(list(reversed(many(100)))) == all_of_them
+    fewer = make_questions(many(50))
+    assert [q for q in all_of_them if q.subject in {f.subject for f in fewer}] == fewer
+
+
+# --- split ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_subject_and_no_answer_of_the_test_is_learnt() -> None:
+    split = split_questions(make_questions(many(2000)), test_fraction=0.1, salt="zen")
+    learnt = split.train + split.valid
+    assert len(split.test) == pytest.approx(200, abs=60)
+    assert len(split.valid) > 20
+    assert not {q.subject for q in learnt} & {q.subject for q in split.test}
+    assert not {q.answer for q in learnt} & {q.answer for q in split.test}
+    assert split.dropped > 0  # every question about arguments has the same answer here
+    assert len(learnt) + len(split.test) + split.dropped == 2000
+
+
+def test_a_new_document_moves_no_question_into_another_part() -> None:
+    before = split_questions(make_questions(many(300)), test_fraction=0.2, salt="zen")
+    after = split_questions(make_questions(many(400)), test_fraction=0.2, salt="zen")
+    assert {q.id for q in before.test} <= {q.id for q in after.test}
+    assert not {q.id for q in before.train} & {q.id for q in after.test}
+
+
+def test_another_salt_asks_about_other_subjects() -> None:
+    questions: list[Question] = make_questions(many(300))
+    first, second = (split_questions(questions, test_fraction=0.2, salt=salt) for salt in ("a", "b"))
+    assert {q.id for q in first.test} != {q.id for q in second.test}

@@ -1,0 +1,239 @@
+"""Settings: which one wins, what a typo is told, and that nothing a user writes ends in a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zen_pipeline.config import Config, FilesSource, load_config, merge, parse_budget
+from zen_pipeline.errors import ConfigError
+
+
+def config_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+# --- precedence -------------------------------------------------------------------------------------------------------
+
+
+def test_each_layer_wins_over_the_one_before(tmp_path: Path) -> None:
+    file = config_file(tmp_path, "budget: 7m\nseed: 1\nembed: {dimensions: 32}\n")
+    preset = load_config()
+    config = load_config(file=file)
+    assert (config.budget, config.seed, config.embed.dimensions) == ("7m", 1, 32)
+    assert config.collect == preset.collect
+    assert config.embed.window == preset.embed.window
+
+    assert load_config(file=file, budget="9m").budget == "9m"
+    config = load_config(file=file, budget="9m", overrides=["budget=11m", "embed.dimensions=64", "seed=2", "seed=3"])
+    assert (config.budget, config.seed, config.embed.dimensions) == ("11m", 3, 64)
+
+
+def test_data_replaces_the_sources(tmp_path: Path) -> None:
+    sources = load_config(data=[str(tmp_path / "a.txt"), str(tmp_path / "b")]).collect.sources
+    assert sources == [FilesSource(paths=[str(tmp_path / "a.txt"), str(tmp_path / "b")])]
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("pretrain.learning_rate=1e-3", 0.001),
+        ("pretrain.learning_rate=0.5", 0.5),
+        ("pretrain.learning_rate=", None),
+        ("pretrain.learning_rate=null", None),
+        (" pretrain.learning_rate = 2 ", 2.0),
+    ],
+)
+def test_values_of_overrides_are_yaml(override: str, value: float | None) -> None:
+    assert load_config(overrides=[override]).pretrain.learning_rate == value
+
+
+def test_an_override_can_hold_an_equals_sign_and_a_list() -> None:
+    config = load_config(overrides=["validate.split_salt=a=b", "collect.sources=[{type: files, paths: [x]}]"])
+    assert config.validate_.split_salt == "a=b"
+    assert config.collect.sources == [FilesSource(paths=["x"])]
+
+
+# --- typos ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "near"),
+    [
+        ("budgett=5m", "budgett", "budget"),
+        ("validat.min_characters=1", "validat", "validate"),
+        ("embed.dimension=3", "embed.dimension", "dimensions"),
+        ("pretrain.model.hidden=3", "pretrain.model.hidden", "hidden_size"),
+        ("validate.min_chars=3", "validate.min_chars", "min_characters"),
+        ("collect.source=[]", "collect.source", "sources"),
+        ("collect.sources=[{type: files, path: [x]}]", "path", "paths"),
+        (
+            "collect.sources=[{type: python_docs}, {type: files, paths: [x], text_colum: t}]",
+            "text_colum",
+            "text_column",
+        ),
+    ],
+)
+def test_an_unknown_key_is_told_the_nearest(override: str, where: str, near: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(overrides=[override])
+    assert where in str(error.value)
+    assert f"did you mean {near!r}?" in str(error.value)
+
+
+def test_a_key_like_no_other_is_told_all() -> None:
+    with pytest.raises(ConfigError, match=r"known here: .*context_length"):
+        load_config(overrides=["pretrain.model.zzz=1"])
+
+
+def test_the_pythonic_name_of_a_section_is_not_a_setting() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'validate'"):
+        load_config(overrides=["validate_.min_characters=3"])
+
+
+def test_an_unknown_preset_is_told_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'laptop'"):
+        load_config(preset="labtop")
+
+
+def test_several_problems_are_counted() -> None:
+    with pytest.raises(ConfigError, match=r"\(and 1 more\)"):
+        load_config(overrides=["seed=-1", "embed.window=0"])
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=-1",
+        "seed=many",
+        "name=No Spaces",
+        "name=2020-01-01",
+        "budget=soon",
+        "embed.window=0",
+        "pretrain=",
+        "pretrain=3",
+        "collect.sources=[]",
+        "collect.sources=x",
+        "collect.sources=[{paths: [x]}]",
+        "collect.sources=[{type: shell}]",
+        "collect.sources=[{type: files}]",
+        "collect.sources.0.type=files",
+        "validate.test_fraction=1.5",
+        "validate.test_fraction=.nan",
+        "validate={validation_fraction: 0.5, test_fraction: 0.5}",
+        "validate={min_characters: 10, max_characters: 9}",
+        "pretrain.precision=fp8",
+        "name={1: 2}",
+        "{1: 2}=3",
+        "name=[unclosed",
+        "name=2020-13-45",
+        "name=!!python/object/apply:os.system [echo]",
+        "no_equals_sign",
+        "=3",
+    ],
+)
+def test_an_impossible_value_is_one_clear_message(override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(overrides=[override])
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: [1\nb: 2", "not valid YAML"),
+        ("a: &x [*x", "not valid YAML"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("just words", "must be a mapping"),
+        ("seed: 2020-13-45", "not valid YAML"),
+        ("a: !!python/name:os.system", "not valid YAML"),
+        ("\0", "not valid YAML"),
+        ("1: 2", "1"),
+    ],
+)
+def test_a_bad_config_file_is_named(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        load_config(file=config_file(tmp_path, text))
+
+
+def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.yaml"):
+        load_config(file=tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(file=tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yaml"):
+        load_config(file=tmp_path / "latin.yaml")
+
+
+def test_an_empty_config_file_changes_nothing(tmp_path: Path) -> None:
+    assert load_config(file=config_file(tmp_path, "# nothing yet\n")) == load_config()
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "amount"),
+    [
+        ("90s", "seconds", 90),
+        ("5m", "seconds", 300),
+        ("1.5h", "seconds", 5400),
+        (" 2 h ", "seconds", 7200),
+        ("3e9tokens", "tokens", 3e9),
+        ("1000 tokens", "tokens", 1000),
+        ("30Mparams", "params", 30e6),
+        ("500kparams", "params", 500e3),
+        ("1.5Bparams", "params", 1.5e9),
+        ("7params", "params", 7),
+    ],
+)
+def test_budgets_are_read_in_their_unit(text: str, kind: str, amount: float) -> None:
+    budget = parse_budget(text)
+    assert (budget.kind, budget.amount) == (kind, pytest.approx(amount))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "m", "0m", "-5m", "5 min", "1e400params", "5M", "3e9", "nan s", "5m 3s", "1e-3h"]
+)
+def test_what_is_no_budget_is_told_the_forms(text: str) -> None:
+    with pytest.raises(ValueError, match="write 90s, 5m, 2h, 3e9tokens or 30Mparams"):
+        parse_budget(text)
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_change_the_result_is_not_part_of_the_identity() -> None:
+    often = load_config(overrides=["pretrain.checkpoint_every=1", "pretrain.validate_every=1"])
+    assert often.pretrain.identity() == load_config().pretrain.identity()
+    assert load_config(overrides=["pretrain.weight_decay=0.5"]).pretrain.identity() != often.pretrain.identity()
+    here, there = FilesSource(paths=["here/a.txt"]), FilesSource(paths=["there/a.txt"])
+    assert here.identity() == there.identity()
+
+
+def test_the_section_of_a_stage_is_found_by_its_name() -> None:
+    config = Config()
+    assert config.of("validate") is config.validate_
+    with pytest.raises(KeyError):
+        config.of("budget")
+
+
+nested = st.recursive(st.integers(), lambda c: st.dictionaries(st.sampled_from("abc"), c, max_size=3), max_leaves=8)
+mappings = st.dictionaries(st.sampled_from("abc"), nested, max_size=3)
+
+
+@given(mappings, mappings, mappings)
+def test_merging_is_associative_where_the_shapes_agree(one: dict, other: dict, third: dict) -> None:
+    assert merge(one, {}) == merge({}, one) == merge(one, one) == one
+    assert merge(merge(one, other), other) == merge(one, other)
+    assert set(merge(merge(one, other), third)) == {*one, *other, *third}

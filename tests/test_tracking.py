@@ -1,0 +1,87 @@
+"""What a pipeline run leaves in MLflow: a parent, a nested run per stage, inputs as datasets with digests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from zen_pipeline.artifacts import ArtifactRef, Identity
+from zen_pipeline.tracking import MlflowTracker, mlflow_client, numbers
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    return mlflow_client(tmp_path_factory.mktemp("mlflow"))
+
+
+def artifact(stage: str, **changes: object) -> ArtifactRef:
+    ref = ArtifactRef(
+        stage=stage, fingerprint="f" * 64, digest="d" * 64, folder=f"/store/{stage}", kind="records", cached=True
+    )
+    return ref.model_copy(update=changes)
+
+
+def test_a_stage_is_a_nested_run_with_its_settings_inputs_and_figures(client: MlflowClient) -> None:
+    tracker = MlflowTracker(client, experiment="zen", run_name="first", tags={"zen.run_id": "r1"})
+    identity = Identity("validate", {"version": 1, "settings.min_characters": 32, "inputs.collect": "f" * 64})
+    with tracker.stage("validate", identity, {"collect": artifact("collect", summary={"kept": 7})}) as stage:
+        stage.finish(artifact("validate", summary={"kept": 5, "reasons": {"short": 2}, "note": "words"}))
+    tracker.finish("FINISHED", {"seconds": 1.5})
+
+    run = client.get_run(str(stage.run_id))
+    assert run.data.tags["mlflow.parentRunId"] == tracker.run_id
+    assert run.data.params == {"version": "1", "settings.min_characters": "32"}
+    assert run.data.metrics == {"kept": 5, "reasons.short": 2}
+    assert run.data.tags["zen.status"] == "cached"
+    assert run.info.status == "FINISHED"
+
+    [entry] = run.inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest) == ("collect", "d" * 36)
+    assert json.loads(entry.dataset.source) == {"uri": "/store/collect"}
+    assert json.loads(entry.dataset.profile) == {"kept": 7}
+
+    parent = client.get_run(str(tracker.run_id))
+    assert parent.data.metrics == {"seconds": 1.5}
+    assert parent.data.tags["mlflow.source.name"] == "zen"
+
+
+def test_a_stage_that_raises_ends_as_failed(client: MlflowClient) -> None:
+    tracker = MlflowTracker(client, experiment="zen", run_name="second", tags={})
+    with pytest.raises(RuntimeError), tracker.stage("collect", Identity("collect", {}), {}) as stage:
+        raise RuntimeError("no")
+    assert client.get_run(str(stage.run_id)).info.status == "FAILED"
+
+
+def test_why_a_stage_was_skipped_is_kept(client: MlflowClient) -> None:
+    tracker = MlflowTracker(client, experiment="zen", run_name="third", tags={})
+    with tracker.stage("finetune", Identity("finetune", {}), {}) as stage:
+        stage.finish(artifact("finetune", skipped="no questions: " + "x" * 6000))
+
+    tags = client.get_run(str(stage.run_id)).data.tags
+    assert tags["zen.status"] == "skipped"
+    assert tags["zen.skipped"].startswith("no questions")
+
+
+def test_files_lie_beside_the_database_whatever_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: MlflowClient
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = MlflowTracker(client, experiment="files", run_name="r", tags={})
+    (tmp_path / "report.html").write_text("<p>")
+    with tracker.stage("evaluate", Identity("evaluate", {}), {}) as stage:
+        stage.log_file(tmp_path / "report.html")
+
+    database = Path(client.tracking_uri.removeprefix("sqlite:///"))
+    assert list((database.parent / "artifacts" / "files").rglob("report.html"))
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_numbers_are_found_in_nested_summaries() -> None:
+    assert numbers({"a": {"b": 1, "c": {"d": 0.5}}, "e": "text", "f": True, "g": [1]}) == {
+        "a.b": 1.0,
+        "a.c.d": 0.5,
+        "f": 1.0,
+    }

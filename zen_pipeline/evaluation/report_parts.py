@@ -1,0 +1,162 @@
+"""The sections of the report below the scoreboard; each is an empty string when it has nothing to show."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from html import escape as text
+from typing import Any
+
+from zen_pipeline.evaluation.charts import Line, Point, line_chart, smoothed, thinned
+from zen_pipeline.evaluation.markup import Html, flattened, meter, paragraph, section, table, with_code
+from zen_pipeline.evaluation.results import Answer, Sample
+
+__all__ = ["answers", "data", "lineage", "navigation", "samples", "skipped", "text", "training", "words"]
+
+_MAX_POINTS = 400  # of one curve; a screen has no more
+_MAX_ANSWERS = 12  # before the rest is folded away
+_MAX_WORDS = 16
+_STAGES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
+
+History = Sequence[Mapping[str, float]]
+
+
+def navigation(sections: Sequence[str]) -> str:
+    """Links to the sections."""
+    heads = [re.match(r'<section id="([^"]+)"><h2>([^<]+)</h2>', html) for html in sections]
+    links = "".join(f'<a href="#{head[1]}">{head[2]}</a>' for head in heads if head)
+    return f"<nav>{links}</nav>" if links else ""
+
+
+def training(histories: Mapping[str, History]) -> str:
+    """Loss curves of every training stage."""
+    charts = []
+    for stage, history in histories.items():
+        if chart := _loss_chart(stage, history):
+            charts.append(f"<h3>{text(_STAGES.get(stage, stage))}</h3>{chart}")
+    return section("training", "Training", *charts) if charts else ""
+
+
+def _loss_chart(stage: str, history: History) -> str:
+    losses = _points(history, "loss")
+    window = max(1, len(losses) // 50)
+    lines = [
+        Line("each step" if window > 1 else "training", thinned(losses, _MAX_POINTS), "faint" if window > 1 else "main")
+    ]
+    if window > 1:
+        mean = smoothed(losses, window)[window - 1 :]
+        lines.append(Line(f"mean of {window} steps", thinned(mean, _MAX_POINTS), "main"))
+    if held_out := _points(history, "validation_loss"):
+        lines.append(Line("validation", thinned(held_out, _MAX_POINTS), "second"))
+    title = f"Loss during {_STAGES.get(stage, stage).lower()}"
+    return line_chart(lines, title=title, x_label="steps", y_label="loss, nats per token")
+
+
+def _points(history: History, key: str) -> list[Point]:
+    return [(float(row["step"]), float(row[key])) for row in history if "step" in row and key in row]
+
+
+def samples(items: Sequence[Sample]) -> str:
+    """Continuations beside the truth."""
+    if not items:
+        return ""
+    blocks = [
+        '<div class="sample"><div class="pair">'
+        f'<div><h3>the model goes on</h3><pre><span class="prompt">{text(s.prompt)}</span>'
+        f'<span class="made">{text(s.continuation)}</span></pre></div>'
+        f'<div><h3>the document says</h3><pre><span class="prompt">{text(s.prompt)}</span>{text(s.truth)}</pre></div>'
+        "</div></div>"
+        for s in items
+    ]
+    note = "The model has read the grey beginning of a test document, and continues it (temperature 0.8, top-p 0.95)."
+    return section("samples", "Samples", paragraph(note, "note"), *blocks)
+
+
+def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
+    """Answers of the chat model, good and bad ones in the order of the questions."""
+    if not chat:
+        return ""
+    scores = [("this model", chat["f1"], chat["exact_match"])]
+    scores += [(name.replace("_", " "), s["f1"], s["exact_match"]) for name, s in chat["baselines"].items()]
+    rows = [(with_code(a.question), with_code(a.answer), with_code(a.reference), meter(a.f1)) for a in items]
+    head = ("question", "answer", "reference", "F1")
+    shown = [table(head, rows[:_MAX_ANSWERS], stacked=True)] if rows else []
+    if rest := rows[_MAX_ANSWERS:]:
+        shown.append(f"<details><summary>{len(rest)} more</summary>{table(head, rest, stacked=True)}</details>")
+    forms = [(form, s["questions"], s["f1"], s["echo_f1"]) for form, s in chat.get("forms", {}).items()]
+    return section(
+        "answers",
+        "Answers",
+        paragraph(with_code(_ANSWERS_NOTE), "note"),
+        table(("", "F1", "exact match"), scores),
+        table(("kind of question", "questions", "F1", "F1 of repeating the question"), forms) if forms else "",
+        *shown,
+    )
+
+
+_ANSWERS_NOTE = (
+    "Answers are the likeliest tokens one after the other (greedy), compared with the reference as in SQuAD: words "
+    "without case, punctuation and articles. Training never asks about the subjects of these questions and holds none "
+    "of these answers, but the documentation that the answers come from was part of the text that the model was "
+    "pretrained on. The other rows are what can be had without a model: the answer that is most frequent in training, "
+    "and the question itself, said again."
+)
+
+
+def data(summary: Mapping[str, Any]) -> str:
+    """What the validation stage reported."""
+    rows = flattened(summary)
+    if not rows:
+        return ""
+    note = "What was kept of the collected records; the whole report is validation.html of the validate artifact."
+    return section("data", "Data", paragraph(note, "note"), table(("measure", "value"), rows))
+
+
+def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[str, float]]], png: bytes | None) -> str:
+    """Neighbours and picture of the word vectors."""
+    if not neighbours and png is None:
+        return ""
+    rows = [
+        (Html(f'<span class="word">{text(word)}</span>'), ", ".join(f"{n} {c:.2f}" for n, c in list(near)[:6]))
+        for word, near in list(neighbours.items())[:_MAX_WORDS]
+    ]
+    figures = [(k, v) for k, v in flattened(summary) if not k.startswith("neighbours.")]
+    picture = ""
+    if png is not None:
+        inlined = base64.b64encode(png).decode("ascii")
+        picture = f'<figure><img alt="Map of the word vectors" src="data:image/png;base64,{inlined}"></figure>'
+    return section(
+        "words",
+        "Word vectors",
+        paragraph("The nearest words by cosine, for some frequent words of the corpus.", "note"),
+        table(("word", "neighbours"), rows) if rows else "",
+        picture,
+        f"<details><summary>figures</summary>{table(('measure', 'value'), figures)}</details>" if figures else "",
+    )
+
+
+def skipped(reasons: Mapping[str, str]) -> str:
+    """Stages that had nothing to do, with the reason and what to add."""
+    if not reasons:
+        return ""
+    return section("skipped", "Skipped", table(("stage", "reason"), list(reasons.items())))
+
+
+def lineage(entries: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]) -> str:
+    """What the result was made from, and with which settings."""
+    rows = [(stage, _code(fingerprint[:16]), _code(digest[:16])) for stage, fingerprint, digest in entries]
+    pairs = flattened(settings)
+    return section(
+        "lineage",
+        "Lineage and settings",
+        paragraph(
+            "The artifacts that this evaluation was made from: what each was made of, and what it holds.", "note"
+        ),
+        table(("stage", "fingerprint", "content"), rows),
+        f"<details><summary>all settings</summary>{table(('setting', 'value'), pairs)}</details>" if pairs else "",
+    )
+
+
+def _code(content: str) -> Html:
+    return Html(f"<code>{text(content)}</code>")

@@ -1,0 +1,7 @@
+"""What this machine is, how fast it is, and what is set up wrongly on it."""
+
+from zen_pipeline.machine.checks import Problem, problems
+from zen_pipeline.machine.description import Description, describe
+from zen_pipeline.machine.facts import Profile, profile
+
+__all__ = ["Description", "Problem", "Profile", "describe", "problems", "profile"]

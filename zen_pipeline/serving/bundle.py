@@ -1,0 +1,297 @@
+"""What a registered version holds, and how it gets into MLflow without a second copy of the weights.
+
+A version is an MLflow pyfunc model whose code is this package. Its files, below `artifacts/model/`:
+
+    release.json     which form is deployed, and what the version is (class `Release`)
+    float/           a Hugging Face folder with the float weights
+    int8/            the same model with int8 weights, only when that is the deployed form
+    evaluation/      what the next candidate is compared with: documents.npz, answers.jsonl
+    lineage.json     every artifact that it was made from, back to the digests of the sources
+
+Where MLflow keeps its artifacts in a folder of the same file system, the files are hard links to those in the
+artifact store: they cost nothing, and stay when the store is cleaned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlparse
+
+from pydantic import BaseModel, ConfigDict
+
+import zen_pipeline
+from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
+from zen_pipeline.errors import StoreError
+from zen_pipeline.logs import get_logger
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = get_logger(__name__)
+
+Kind = Literal["base", "chat"]
+Form = Literal["float", "int8"]
+
+BUNDLE = "artifacts/model"  # where MLflow puts the artifact called `model`
+RELEASE_FILE = "release.json"
+LINEAGE_FILE = "lineage.json"
+# What a model folder needs to be used; training logs and the like stay in the store.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
+# What answering needs; MLflow itself is added by MLflow. Named, since MLflow's own way imports everything to find out.
+_REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "pandas",
+    "safetensors",
+    "tokenizers",
+    "pydantic",
+    "pyyaml",
+    "typing-extensions",
+)
+
+
+class Release(BaseModel):
+    """The content of `release.json`.
+
+    Attributes:
+        default: the form that answers when nothing else is asked for.
+        float_bytes: size of the float weights.
+        test_set: SHA-256 of what `evaluation/` was measured on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    kind: Kind
+    default: Form
+    float_bytes: int
+    test_set: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A version before it is registered: files that lie in the store, and small ones that are written."""
+
+    release: Release
+    files: Mapping[str, Path]
+    written: Mapping[str, str]
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a model folder that a release keeps, by name.
+
+    Raises:
+        StoreError: the folder holds no model.
+    """
+    files = {name: folder / name for name in MODEL_FILES if (folder / name).is_file()}
+    weights = {path.name: path for path in sorted(folder.glob(WEIGHTS))}
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
+    if missing or not weights:
+        what = missing[0] if missing else "model.safetensors"
+        raise StoreError(f"{folder / what} is missing: the model cannot be released; run the stage again")
+    return {**files, **weights}
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the weights in a model folder."""
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy where the file system has no link between them."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def log_bundle(
+    client: MlflowClient,
+    bundle: Bundle,
+    *,
+    name: str,
+    experiment: str,
+    run_id: str,
+    tags: dict[str, str],
+    scratch: Path,
+) -> tuple[str, str]:
+    """Log the bundle as an MLflow model of this run; return its id and the address of its files.
+
+    Args:
+        client: of the tracking server in use.
+        bundle: what the version holds.
+        name: of the registered model.
+        experiment: id of the experiment that the run belongs to.
+        run_id: the run that releases it.
+        tags: of the logged model.
+        scratch: a folder for temporary files, best on the file system of the store.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    kind = bundle.release.kind
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=tags, model_type=kind)
+    location = str(model.artifact_location)
+    try:
+        with TemporaryDirectory(dir=scratch) as temporary:
+            whole = _write_pyfunc(bundle, Path(temporary), model_id=model.model_id, run_id=run_id, location=location)
+            if (folder := local_folder(location)) is None:
+                client.log_model_artifacts(model.model_id, str(whole))
+            else:
+                shutil.copytree(whole, folder, copy_function=_link_or_copy, dirs_exist_ok=True)
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    except BaseException:
+        client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id, location
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))
+
+
+def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, location: str) -> Path:
+    """A folder with a complete pyfunc model: MLflow writes the small files, the large ones are linked.
+
+    MLflow is given a folder without the weights, since it copies what it is given, twice.
+    """
+    whole, small = scratch / "whole", scratch / "small" / "model"
+    small.mkdir(parents=True)
+    for name, text in {RELEASE_FILE: bundle.release.model_dump_json(indent=1), **bundle.written}.items():
+        (small / name).write_text(text, encoding="utf-8")
+    package = Path(zen_pipeline.__file__).resolve().parent
+    # It would like type hints and an example beside our signature, and turns its own warnings on.
+    with warnings.catch_warnings(record=True):
+        import mlflow.pyfunc
+        from mlflow.models import Model
+
+        from zen_pipeline.serving.pyfunc import signature
+
+        model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
+        mlflow.pyfunc.save_model(
+            whole,
+            python_model=str(package / "serving" / "model_code.py"),
+            artifacts={"model": str(small)},
+            code_paths=[str(package)],
+            signature=signature(bundle.release.kind),
+            pip_requirements=[_pinned(name) for name in _REQUIREMENTS],
+            mlflow_model=model,
+        )
+    for cache in whole.rglob("__pycache__"):
+        shutil.rmtree(cache)
+    for name, source in bundle.files.items():
+        link_or_copy(source, whole / BUNDLE / name)
+    model.flavors["python_function"]["artifacts"]["model"]["uri"] = f"{location}/{BUNDLE}"  # not the temporary folder
+    model.model_size_bytes = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file())
+    model.save(whole / "MLmodel")
+    return whole
+
+
+def _pinned(distribution: str) -> str:
+    # `2.13.0+cpu` names one build of 2.13.0; another machine may need another
+    return f"{distribution}=={installed_version(distribution).partition('+')[0]}"
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder behind an artifact address, or None when it is not on this machine."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return Path(uri) if parsed.scheme == "" else None
+
+
+def read_release(folder: Path) -> Release:
+    """The `release.json` of a bundle.
+
+    Raises:
+        StoreError: it is missing or not of this format.
+    """
+    path = folder / RELEASE_FILE
+    try:
+        return Release.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def fetch(client: MlflowClient, name: str, version: str, cache: Path, part: str = "") -> Path:
+    """The bundle of a registered version as a local folder; `part` names one file or folder in it.
+
+    Files on a server are downloaded once into `cache`.
+
+    Raises:
+        StoreError: the files are gone.
+    """
+    location = client.get_model_version_download_uri(name, version)
+    if (folder := local_folder(location)) is not None:
+        found = folder / BUNDLE / part
+        if not found.exists():
+            raise StoreError(f"{name}/{version} is registered, but its files are gone: {found} is missing")
+        return found
+    where = hashlib.sha256(location.encode()).hexdigest()[:8]  # another server may use the same names
+    found = cache / f"{name}-{version}-{where}" / (part or "all")
+    if not found.exists():
+        _download(f"{location.rstrip('/')}/{BUNDLE}/{part}".rstrip("/"), found)
+    return found
+
+
+def _download(location: str, target: Path) -> None:
+    import mlflow.artifacts
+
+    scratch = target.with_name(f".{target.name}-{os.getpid()}")
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(scratch))
+        if not target.exists():  # another process may have been faster
+            os.rename(fetched, target)
+    except Exception as error:
+        raise StoreError(f"cannot download {location}: {str(error).splitlines()[0]}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def lineage_of(inputs: Mapping[str, ArtifactRef], store: Store) -> dict[str, dict[str, Any]]:
+    """Every artifact that a release was made from, by stage, back to the digests of the sources.
+
+    Each entry has `fingerprint`, `digest`, the `run` that made it and when (`created`), what decided it (`parts`) and
+    the fingerprints of its own `inputs`. What has been cleaned away since is left out.
+
+    Args:
+        inputs: the artifacts that the release was given.
+        store: where those lie that they were made from.
+    """
+    lineage: dict[str, dict[str, Any]] = {}
+    waiting = {stage: ref.path for stage, ref in inputs.items()}
+    while waiting:
+        stage, folder = waiting.popitem()
+        if stage in lineage or not (folder / MANIFEST).is_file():
+            continue
+        manifest = read_manifest(folder)
+        lineage[stage] = {
+            "fingerprint": manifest.fingerprint,
+            "digest": manifest.digest,
+            "run": manifest.run_id,
+            "created": manifest.created,
+            "inputs": {name: entry.fingerprint for name, entry in manifest.inputs.items()},
+            "parts": {k: v for k, v in manifest.parts.items() if not k.startswith("inputs.")},
+        }
+        waiting.update({n: store.folder(n, e.fingerprint) for n, e in manifest.inputs.items() if n not in lineage})
+    return dict(sorted(lineage.items()))

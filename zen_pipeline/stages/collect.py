@@ -1,0 +1,115 @@
+"""Collect: read every source into records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zen_pipeline.artifacts import Built
+from zen_pipeline.config import Config, FilesSource, PythonDocsSource
+from zen_pipeline.corpus import files, python_docs
+from zen_pipeline.corpus.digests import digest_files
+from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
+from zen_pipeline.errors import DataError
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.workspace import Workspace
+
+STAGE_VERSION = 1
+
+log = get_logger(__name__)
+
+
+def build(config: Config, _inputs: Inputs, output: Path, _context: StageContext) -> Built:
+    """Write records.parquet and aside.parquet.
+
+    Raises:
+        ConfigError: a path does not exist.
+        DataError: nothing was read.
+    """
+    summary: dict[str, Any] = {"records": 0, "aside": 0, "bytes": 0, "left_out": {}, "sources": {}}
+    with record_writer(output / "records.parquet") as records, aside_writer(output / "aside.parquet") as aside:
+        for index, (name, entries) in enumerate(_sources(config, summary["left_out"])):
+            counts = {"records": 0, "aside": 0, "bytes": 0}
+            for entry in entries:
+                if isinstance(entry, Aside):
+                    aside.write(entry)
+                    counts["aside"] += 1
+                else:
+                    records.write(entry)
+                    counts["records"] += 1
+                    counts["bytes"] += len(entry.text.encode("utf-8", "surrogatepass"))
+            summary["sources"][f"{index}_{name}"] = counts
+            for key, value in counts.items():
+                summary[key] += value
+    _tell(summary)
+    if not summary["records"]:
+        raise DataError(_nothing(output))
+    return Built("records", summary)
+
+
+def _sources(config: Config, left_out: dict[str, int]) -> Iterator[tuple[str, Iterator[Record | Aside]]]:
+    taken: set[str] = set()
+    for source in config.collect.sources:
+        if isinstance(source, PythonDocsSource):
+            yield source.type, python_docs.read_python_docs(source.packages)
+            continue
+        found = files.find_files(source.paths, taken=taken)
+        for reason, count in found.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+        log.info("files: reading %d files in %s", len(found.files), ", ".join(source.paths))
+        yield (
+            source.type,
+            files.read_files(found.files, text_column=source.text_column, split_text=source.split_text),
+        )
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    for reason, count in summary["left_out"].items():
+        log.info("left out: %d × %s", count, reason)
+    log.info(
+        "collected %d records, %.2f MB of text; %d set aside",
+        summary["records"],
+        summary["bytes"] / 1e6,
+        summary["aside"],
+    )
+
+
+def _nothing(output: Path) -> str:
+    from zen_pipeline.corpus.records import read_columns
+
+    examples = [
+        f"{source}, {where}: {reason}"
+        for columns in read_columns(output / "aside.parquet", "source", "where", "reason")
+        for source, where, reason in list(zip(*columns, strict=True))[:3]
+    ]
+    why = f" What was set aside: {'; '.join(examples[:3])}." if examples else " The files are empty."
+    return f"no record could be made from the sources.{why} Add text in UTF-8."
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {"sources": [source.identity() for source in config.collect.sources]}
+
+
+def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
+    digests: dict[str, Any] = {}
+    taken: set[str] = set()
+    for index, source in enumerate(config.collect.sources):
+        if isinstance(source, FilesSource):
+            found = files.find_files(source.paths, taken=taken)
+            digests[str(index)] = digest_files([(f.name, str(f.path)) for f in found.files])
+        else:
+            digests[str(index)] = python_docs.digest(source.packages)
+    return digests
+
+
+STAGE = Stage(
+    name="collect",
+    version=STAGE_VERSION,
+    needs=always(),
+    build=build,
+    settings=_settings,
+    sources=_digests,
+)
+run = STAGE.run

@@ -1,0 +1,221 @@
+"""Word vectors with their neighbours and picture, and next-token vectors that the language model starts from.
+
+A corpus with too few words for vectors to mean anything is no failure of the pipeline: the summary says so and what
+would help, and when there is nothing else to make, the stage is skipped. An interrupted training starts again; it
+takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zen_pipeline.artifacts import Built
+from zen_pipeline.config import Config, EmbedConfig
+from zen_pipeline.embeddings.token_vectors import token_vectors
+from zen_pipeline.embeddings.vectors import WordVectors
+from zen_pipeline.embeddings.word2vec import SkipGramResult, SkipGramSettings, train_skipgram
+from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
+from zen_pipeline.errors import DataError
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+
+STAGE_VERSION = 1
+KIND = "embeddings"
+NEXT_TOKEN_FILE = "next_token.safetensors"
+TOKEN_VECTORS_FILE = "token_vectors.safetensors"
+
+# Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
+FEWEST_WORDS = 5_000
+FEWEST_DISTINCT = 50
+
+_MAP_WORDS = 300
+_NEIGHBOUR_WORDS = 100
+_NEIGHBOURS = 10
+_SHOWN_WORDS = 5
+_SHOWN_NEIGHBOURS = 5
+_LOG_EVERY = 5.0  # seconds
+
+log = get_logger(__name__)
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Fill `output` with word vectors, token vectors, neighbours and the map, and with next-token vectors."""
+    words = _word_vectors(config, inputs, output, context)
+    start = _next_token_vectors(config, inputs, output)
+    if isinstance(words, str) and isinstance(start, str):
+        return Built(KIND, skipped=f"{words}; {start}")
+    summary: dict[str, Any] = {"no_word_vectors": words} if isinstance(words, str) else words
+    summary["next_token"] = {"none": start} if isinstance(start, str) else start
+    return Built(KIND, summary=summary)
+
+
+def _word_vectors(config: Config, inputs: Inputs, output: Path, context: StageContext) -> dict[str, Any] | str:
+    """Write everything about words; returns the summary, or why there is nothing to write."""
+    settings = config.embed
+    if not settings.enabled:
+        return "word vectors are turned off (embed.enabled: false)"
+    try:
+        corpus = _corpus(inputs["validate"].path / "records.parquet", settings, config.seed)
+    except DataError as error:
+        return str(error)
+    if corpus.total < FEWEST_WORDS or len(corpus.words) < FEWEST_DISTINCT:
+        return (
+            f"the training documents hold {corpus.total} words, {len(corpus.words)} different ones at least "
+            f"{settings.min_count} times; word vectors need {FEWEST_WORDS} and {FEWEST_DISTINCT}: add text"
+        )
+    result = train_skipgram(corpus, _skipgram_settings(settings, config.seed), progress=_Progress())
+    log.info("word vectors: %d words, %.2f M words/s", len(corpus.words), result.words_per_second / 1e6)
+    result.vectors.save(output)
+    covered = _save_token_vectors(inputs["tokenize"].path, result.vectors, output)
+    shown = _save_neighbours(result.vectors, output)
+    _save_map(config, result.vectors, output, context)
+    context.tracked.log_metrics({f"loss.epoch_{n}": loss for n, loss in enumerate(result.losses, 1)})
+    return _summary(corpus, result, covered, shown)
+
+
+def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[str, Any] | str:
+    """Write `next_token.safetensors` (`input`, `output`); returns the summary, or why there is none."""
+    if not config.embed.next_token:
+        return "next-token vectors are turned off (embed.next_token: false)"
+    if config.pretrain.init_from or config.finetune.init_from:
+        return "the model starts from a folder that brings its own token vectors"
+    from safetensors.torch import save_file
+
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.embeddings.next_token import MAX_VOCABULARY, next_token_vectors
+
+    vocab_size = int(json.loads((inputs["tokenize"].path / "shards.json").read_text())["vocab_size"])
+    if vocab_size > MAX_VOCABULARY:
+        return f"next-token vectors are made for vocabularies up to {MAX_VOCABULARY}, this one has {vocab_size}"
+    model = json.loads((inputs["resolve"].path / "resolved.json").read_text())["model"]
+    began = time.monotonic()
+    stream = TokenSplit.open(inputs["tokenize"].path, "train").tokens
+    made = next_token_vectors(
+        stream, vocab_size, int(model["hidden_size"]), steps=config.embed.next_token_steps, seed=config.seed
+    )
+    log.info("next-token vectors: %.3f nats per token, the bigram's own %.3f", made.loss, made.bigram_loss)
+    save_file({"input": made.input.contiguous(), "output": made.output.contiguous()}, output / NEXT_TOKEN_FILE)
+    return {
+        "loss": round(made.loss, 4),
+        "bigram_loss": round(made.bigram_loss, 4),
+        "seconds": round(time.monotonic() - began, 2),
+    }
+
+
+def _corpus(records: Path, settings: EmbedConfig, seed: int) -> WordCorpus:
+    texts: Iterator[str] = train_documents(records)
+    if settings.max_words is not None:  # the first words of a fixed shuffle, not of the alphabet
+        everything = list(texts)
+        order = np.random.Generator(np.random.PCG64([seed, 4])).permutation(len(everything))
+        texts = (everything[index] for index in order)
+    return encode_corpus(texts, min_count=settings.min_count, max_words=settings.max_words)
+
+
+def train_documents(records: Path) -> Iterator[str]:
+    """The texts of the documents of the training split, row group by row group."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(records) as file:
+        for batch in file.iter_batches(columns=["text", "split", "kind"]):
+            mine = pc.and_(pc.equal(batch["split"], "train"), pc.equal(batch["kind"], "document"))
+            yield from (text for text in batch.filter(mine)["text"].to_pylist() if text)
+
+
+def _skipgram_settings(settings: EmbedConfig, seed: int) -> SkipGramSettings:
+    return SkipGramSettings(
+        dimensions=settings.dimensions,
+        window=settings.window,
+        negatives=settings.negatives,
+        epochs=settings.epochs,
+        subsample=settings.subsample,
+        learning_rate=settings.learning_rate,
+        seed=seed,
+    )
+
+
+class _Progress:
+    """A line in the log every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _LOG_EVERY:
+            self._last = now
+            log.info("word vectors: %.1f of %.1f M words", done / 1e6, total / 1e6)
+
+
+def _save_token_vectors(tokens: Path, vectors: WordVectors, output: Path) -> float:
+    """Write `token_vectors.safetensors`; returns the share of the tokens that are part of a word."""
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer" / "tokenizer.json"))
+    matrix, covered = token_vectors(tokenizer, vectors)
+    save_file({"vectors": matrix}, output / TOKEN_VECTORS_FILE)
+    return covered / len(matrix)
+
+
+def _save_neighbours(vectors: WordVectors, output: Path) -> dict[str, str]:
+    """Write `neighbours.json` for frequent content words; returns a few of them as text."""
+    from zen_pipeline.embeddings.projection import content_words
+
+    found = {word: vectors.similar(word, _NEIGHBOURS) for word in content_words(vectors, _NEIGHBOUR_WORDS)}
+    _write_json(
+        output / "neighbours.json", {w: [[n, round(c, 4)] for n, c in near] for w, near in found.items()}
+    )  # fmt: skip
+    shown = list(found)[:_SHOWN_WORDS]
+    return {word: ", ".join(near for near, _ in found[word][:_SHOWN_NEIGHBOURS]) for word in shown}
+
+
+def _save_map(config: Config, vectors: WordVectors, output: Path, context: StageContext) -> None:
+    from zen_pipeline.embeddings.projection import content_words, draw, project
+
+    word_map = project(vectors, content_words(vectors, _MAP_WORDS), seed=config.seed)
+    _write_json(output / "map.json", word_map.entries())
+    picture = output / "embeddings.png"
+    draw(word_map, picture, title=f"{config.name}, word vectors")
+    context.tracked.log_file(picture)
+
+
+def _summary(corpus: WordCorpus, result: SkipGramResult, covered: float, shown: dict[str, str]) -> dict[str, Any]:
+    return {
+        "words": corpus.total,
+        "vocabulary": len(corpus.words),
+        "coverage": round(len(corpus.ids) / corpus.total, 4),
+        "dimensions": result.vectors.dimensions,
+        "loss": round(result.losses[-1], 4),
+        "words_per_second": round(result.words_per_second),
+        "seconds": round(result.seconds, 2),
+        "compile_seconds": round(result.compile_seconds, 2),
+        "tokens_with_vector": round(covered, 4),
+        "neighbours": shown,
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=0), encoding="utf-8")
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    brings_vectors = bool(config.pretrain.init_from or config.finetune.init_from)
+    return {**config.embed.identity(), "seed": config.seed, "model_brings_vectors": brings_vectors}
+
+
+STAGE = Stage(
+    name="embed",
+    version=STAGE_VERSION,
+    needs=always("validate", "resolve", "tokenize"),
+    build=build,
+    settings=_settings,
+    libraries=("numba", "numpy", "jieba", "scikit-learn", "matplotlib", "torch"),
+)
+run = STAGE.run

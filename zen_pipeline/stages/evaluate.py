@@ -1,0 +1,249 @@
+"""Evaluate: what the models are worth on text and questions that they have not learnt from, on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zen_pipeline.artifacts import ArtifactRef, Built, read_manifest
+from zen_pipeline.config import Config
+from zen_pipeline.errors import DataError
+from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zen_pipeline.evaluation.language_model import Documents
+    from zen_pipeline.models.qwen3 import Qwen3
+
+STAGE_VERSION = 1
+_NEEDS = ("validate", "tokenize", "embed", "pretrain", "finetune")
+_PROMPT_TOKENS = 32  # of a test document, before the model goes on
+_TEMPERATURE, _TOP_P = 0.8, 0.95  # of the samples; the likeliest token alone runs into loops
+
+log = get_logger(__name__)
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Fill `output` with metrics.json, documents.npz, answers.jsonl and report.html."""
+    test = _test_documents(config, inputs["tokenize"].path)
+    metrics: dict[str, Any] = {"test": _sizes(test), "baselines": _baselines(config, inputs["tokenize"].path, test)}
+    metrics["test"]["baseline_tokens"] = metrics["baselines"].pop("tokens")
+    samples: list[Sample] = []
+    answers: list[Answer] = []
+    if not inputs["pretrain"].skipped:
+        metrics["base"], metrics["speed"], samples = _base(config, inputs["pretrain"].path, test, output)
+    if not inputs["finetune"].skipped:
+        metrics["chat"], speed, answers = _chat(config, inputs["finetune"].path)
+        metrics.setdefault("speed", speed)
+    _write(output, metrics, answers)
+    page = output / "report.html"
+    page.write_text(_report(config, inputs, metrics, samples, answers), encoding="utf-8")
+    context.tracked.log_file(page)
+    return Built("evaluation", summary=_summary(metrics))
+
+
+# --- test documents ---------------------------------------------------------------------------------------------------
+
+
+def _test_documents(config: Config, folder: Path) -> Documents:
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.evaluation.language_model import first_documents
+
+    split = TokenSplit.open(folder, "test")
+    if len(split.bytes) == 0:
+        raise DataError(
+            "the test split holds no document, so nothing can be measured: add texts, name a file test.*, "
+            "or raise validate.test_fraction"
+        )
+    return first_documents(split.tokens, split.offsets, split.bytes, max_tokens=config.evaluate.max_test_tokens)
+
+
+def _sizes(test: Documents) -> dict[str, int]:
+    return {"documents": len(test.bytes), "tokens": int(test.text_tokens.sum()), "bytes": int(test.bytes.sum())}
+
+
+def _baselines(config: Config, folder: Path, test: Documents) -> dict[str, float]:
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.evaluation.language_model import MAX_BASELINE_TOKENS, first_documents, ngram_baselines
+
+    split = TokenSplit.open(folder, "train")
+    train = first_documents(split.tokens, split.offsets, split.bytes, max_tokens=MAX_BASELINE_TOKENS)
+    vocab_size = int(json.loads((folder / "shards.json").read_text())["vocab_size"])
+    log.info("evaluate: counting n-grams of %d tokens", len(train.tokens))
+    found = ngram_baselines(train, test, vocab_size=vocab_size, order=config.evaluate.ngram_order)
+    return {**found, "tokens": len(train.tokens)}
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def _base(
+    config: Config, folder: Path, test: Documents, output: Path
+) -> tuple[dict[str, Any], dict[str, Any], list[Sample]]:
+    """Metrics, speed and samples of the base model; writes documents.npz."""
+    import numpy as np
+
+    from zen_pipeline.evaluation.language_model import score_model, summarize
+    from zen_pipeline.evaluation.speed import measure
+
+    speed = measure(folder, test.tokens[: test.offsets[1]].tolist())
+    model = _load(folder)
+    log.info("evaluate: scoring %d test documents", len(test.bytes))
+    scores = score_model(model, test)
+    np.savez(output / "documents.npz", nats=scores.nats, bytes=test.bytes, tokens=scores.tokens)
+    with _threads(speed.threads):
+        samples = _samples(config, model, folder, test)
+    return summarize(scores, test), asdict(speed), samples
+
+
+def _samples(config: Config, model: Qwen3, folder: Path, test: Documents) -> list[Sample]:
+    """Continuations of documents from all over the test set that are long enough to go on from."""
+    import numpy as np
+
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.inference.generate import generate
+
+    tokenizer = Tokenizer.load(folder)
+    settings = config.evaluate
+    start = min(_PROMPT_TOKENS, model.config.max_position_embeddings // 2)
+    long_enough = np.flatnonzero(test.text_tokens > 2 * start)
+    places = np.linspace(0, len(long_enough) - 1, min(settings.samples, len(long_enough))).round().astype(int)
+    samples = []
+    for document in long_enough[places].tolist():
+        ids = test.tokens[test.offsets[document] : test.offsets[document + 1]].tolist()
+        new = generate(
+            model,
+            ids[:start],
+            max_new_tokens=settings.sample_tokens,
+            temperature=_TEMPERATURE,
+            top_p=_TOP_P,
+            seed=config.seed,
+            stop_ids=tokenizer.stop_ids,
+        )
+        truth = ids[start : start + settings.sample_tokens]
+        samples.append(Sample(*(tokenizer.decode(part) for part in (ids[:start], list(new), truth))))
+    return samples
+
+
+def _chat(config: Config, folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Answer]]:
+    """Metrics, speed and answers of the chat model."""
+    from zen_pipeline.evaluation.asking import ask, choose, greedy, summarize
+    from zen_pipeline.evaluation.speed import measure
+    from zen_pipeline.tasks.chat import chat_format
+    from zen_pipeline.tasks.questions import read_questions
+
+    questions = choose(read_questions(folder / "questions_test.jsonl"), config.evaluate.max_questions)
+    training_answers = [q.answer for q in read_questions(folder / "questions_train.jsonl")]
+    chat = chat_format(folder)
+    model = _load(folder)
+    speed = measure(folder, chat.prompt([{"role": "user", "content": "What is new?"}]))
+    log.info("evaluate: asking %d test questions", len(questions))
+    with _threads(speed.threads):
+        answers = ask(questions, greedy(model, chat))
+    return summarize(answers, training_answers), asdict(speed), answers
+
+
+def _load(folder: Path) -> Qwen3:
+    import torch
+
+    from zen_pipeline.models.folder import load_model
+
+    model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Generate with the number of threads that was measured fastest, then go back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _write(output: Path, metrics: Mapping[str, Any], answers: Sequence[Answer]) -> None:
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    lines = "".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
+    (output / "answers.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"baselines": metrics["baselines"], "test": metrics["test"]}
+    for part in ("base", "speed"):
+        if part in metrics:
+            summary[part] = metrics[part]
+    if chat := metrics.get("chat"):
+        trivial = {name: scores["f1"] for name, scores in chat["baselines"].items()}
+        summary["chat"] = {**{k: chat[k] for k in ("f1", "exact_match", "questions")}, "baseline_f1": trivial}
+    return summary
+
+
+def _report(
+    config: Config, inputs: Inputs, metrics: Mapping[str, Any], samples: Sequence[Sample], answers: Sequence[Answer]
+) -> str:
+    from zen_pipeline.evaluation.report import ReportData, render
+
+    words = inputs["embed"].path
+    picture = words / "embeddings.png"
+    settings = {name: _settings(ref) for name, ref in inputs.items()}
+    return render(
+        ReportData(
+            metrics=metrics,
+            histories={name: _history(inputs[name]) for name in ("pretrain", "finetune")},
+            samples=samples,
+            answers=answers,
+            records=inputs["validate"].summary,
+            embeddings=inputs["embed"].summary,
+            neighbours=_read_json(words / "neighbours.json"),
+            words_png=picture.read_bytes() if picture.is_file() else None,
+            skipped={name: ref.skipped for name, ref in inputs.items() if ref.skipped},
+            settings={**{k: v for k, v in settings.items() if v}, "evaluate": config.evaluate.identity()},
+            lineage=[(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
+        )
+    )
+
+
+def _settings(ref: ArtifactRef) -> dict[str, Any]:
+    """The settings that an artifact was really made with, from its manifest."""
+    parts = read_manifest(ref.path).parts
+    return {key.removeprefix("settings."): value for key, value in parts.items() if key.startswith("settings.")}
+
+
+def _history(ref: ArtifactRef) -> list[dict[str, float]]:
+    path = ref.path / "history.jsonl"
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _settings_that_matter(config: Config) -> dict[str, Any]:
+    return {**config.evaluate.identity(), "seed": config.seed}  # the seed chooses the samples
+
+
+STAGE = Stage(
+    name="evaluate",
+    version=STAGE_VERSION,
+    needs=always(*_NEEDS),
+    build=build,
+    settings=_settings_that_matter,
+    libraries=("torch",),
+)
+run = STAGE.run

@@ -1,0 +1,217 @@
+"""Fine-tune: a chat model from the base model, by conversations whose answers alone are learnt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zen_pipeline.artifacts import ArtifactRef, Built
+from zen_pipeline.config import Config
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zen_pipeline.tasks.chat import ChatFormat
+    from zen_pipeline.tasks.questions import Question, Split
+    from zen_pipeline.training.job import ConversationData, TrainingJob, TrainingResult
+    from zen_pipeline.training.resolved import Resolved
+
+STAGE_VERSION = 1
+KIND = "model"
+_MAX_VALIDATION = 256  # conversations; their loss then varies by a few hundredths of a nat
+_NOTHING_TO_LEARN = (
+    "the corpus holds no conversations and documents no functions or classes, so there is nothing to ask about: add "
+    "a .jsonl file with messages, or with question and answer, or the source python_docs"
+)
+
+log = get_logger(__name__)
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Fill `output` with the chat model, its tokenizer and template, its history and the questions."""
+    from zen_pipeline.models.folder import read_config
+    from zen_pipeline.stages.resolve import load_resolved
+    from zen_pipeline.training.launcher import launch
+
+    if not config.finetune.enabled:
+        return Built(KIND, skipped="fine-tuning is turned off (finetune.enabled: false)")
+    if config.finetune.init_from is None and inputs["pretrain"].skipped:
+        return Built(KIND, skipped=f"there is no base model to start from: {inputs['pretrain'].skipped}")
+    questions = _questions(config, inputs["validate"])
+    if not questions.train or not questions.test:
+        return Built(KIND, skipped=_NOTHING_TO_LEARN)
+    start = _start(config, inputs)
+    tokenizer, chat = _tokenizer(start, context.work / "tokenizer")
+    resolved = load_resolved(inputs["resolve"].path)
+    positions = min(resolved.model.context_length, read_config(start).max_position_embeddings)
+    data, counts = _write_data(questions, chat, positions, context.work)
+    if data is None:
+        return Built(KIND, skipped=f"none of the {counts['too_long']} conversations fits into {positions} tokens")
+    folders = {"init_from": str(start), "tokenizer": str(tokenizer), "output": str(output)}
+    job = _job(config, resolved, context, data=data, context=positions, **folders)
+    result = launch(job, work=context.work, progress=context.progress)
+    _write_questions(output, questions)
+    _end_at_message_end(output, chat)
+    return Built(KIND, summary=_summary(questions, counts, result))
+
+
+# --- what is learnt ---------------------------------------------------------------------------------------------------
+
+
+def _questions(config: Config, records: ArtifactRef) -> Split:
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.questions import collect_questions
+
+    return collect_questions(
+        read_records(records.path / "records.parquet"),
+        test_fraction=config.finetune.test_fraction,
+        salt=f"{config.validate_.split_salt} questions",
+    )
+
+
+def _start(config: Config, inputs: Inputs) -> Path:
+    """The model folder that training starts from."""
+    if config.finetune.init_from is None:
+        return inputs["pretrain"].path
+    return Path(config.finetune.init_from)
+
+
+def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
+    """The tokenizer's files with a chat template: the one that they bring along, else ChatML."""
+    from zen_pipeline.tasks.chat import chat_format, folder_template, write_template
+    from zen_pipeline.training.data import copy_tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_tokenizer(start, folder)
+    if folder_template(folder) is None:
+        write_template(folder)
+    return folder, chat_format(folder)
+
+
+def _rendered(
+    questions: Iterable[Question], chat: ChatFormat, positions: int
+) -> tuple[list[tuple[list[int], list[bool]]], int]:
+    """Conversations that fit into the context, and how many do not: half a question teaches nothing."""
+    rendered = [chat.render(q.messages) for q in questions]
+    fitting = [(ids, learnt) for ids, learnt in rendered if len(ids) <= positions + 1]
+    return fitting, len(rendered) - len(fitting)
+
+
+def _write_data(
+    questions: Split, chat: ChatFormat, positions: int, work: Path
+) -> tuple[ConversationData | None, dict[str, int]]:
+    """The files of the training process, and what became of the conversations; no files when none fits."""
+    from zen_pipeline.training.data import save_conversations
+    from zen_pipeline.training.job import ConversationData
+
+    train, too_long = _rendered(questions.train, chat, positions)
+    valid, _ = _rendered(questions.valid[:_MAX_VALIDATION], chat, positions)
+    if not train:
+        return None, {"too_long": too_long}
+    paths = {"train": work / "train.safetensors", "valid": work / "valid.safetensors"}
+    counts = save_conversations(paths["train"], train, context=positions)
+    if valid:
+        save_conversations(paths["valid"], valid, context=positions)
+    data = ConversationData(train=str(paths["train"]), valid=str(paths["valid"]) if valid else None)
+    return data, {**counts, "too_long": too_long}
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: Any) -> TrainingJob:
+    """The training job; explicit settings win over the resolved ones.
+
+    Args:
+        config: the whole configuration.
+        resolved: sizes that the budget came to.
+        stage: where it works.
+        given: the fields that say what is trained on what.
+    """
+    from zen_pipeline.training.job import Schedule, TrainingJob
+
+    own, sizes = config.finetune, resolved.finetune
+    return TrainingJob(
+        name="finetune",
+        **given,
+        steps=own.steps or sizes.steps,
+        batch=own.batch_size,
+        micro_batch=min(own.batch_size, sizes.micro_batch),
+        schedule=Schedule(
+            learning_rate=own.learning_rate or sizes.learning_rate,
+            embedding_learning_rate=own.embedding_learning_rate or sizes.embedding_learning_rate,
+            weight_decay=own.weight_decay,
+            warmup=own.warmup,
+            cooldown=own.cooldown,
+            gradient_clip=own.gradient_clip,
+        ),
+        precision=resolved.precision,
+        threads=resolved.threads,
+        seed=config.seed,
+        checkpoints=str(stage.work / "checkpoints"),
+        checkpoint_every=own.checkpoint_every,
+        validate_every=own.validate_every,
+        tracking_uri=stage.tracked.tracking_uri,
+        tracking_run_id=stage.tracked.run_id,
+        run_id=stage.run_id,
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _write_questions(output: Path, questions: Split) -> None:
+    from zen_pipeline.tasks.questions import write_questions
+
+    for name in ("train", "valid", "test"):
+        write_questions(output / f"questions_{name}.jsonl", getattr(questions, name))
+
+
+def _end_at_message_end(output: Path, chat: ChatFormat) -> None:
+    """Let every engine that reads generation_config.json stop where an answer ends."""
+    path = output / "generation_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["eos_token_id"] = sorted(chat.stop_ids)
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _summary(questions: Split, counts: dict[str, int], result: TrainingResult) -> dict[str, Any]:
+    asked = {"train": len(questions.train), "valid": len(questions.valid), "test": len(questions.test)}
+    return {
+        "questions": {**asked, "dropped_same_answer": questions.dropped, "too_long": counts["too_long"]},
+        "supervised_tokens": counts["supervised_tokens"],
+        "steps": result.steps,
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+        "tokens_per_second": result.tokens_per_second,
+        "seconds": result.seconds,
+    }
+
+
+def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
+    """The digest of the folder to start from, in place of its path."""
+    from zen_pipeline.stages.pretrain import model_digest
+
+    folder = config.finetune.init_from if config.finetune.enabled else None
+    return {} if folder is None else {"init_from": model_digest(Path(folder))}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    settings = config.finetune.identity()
+    settings["init_from"] = config.finetune.init_from is not None
+    return {**settings, "seed": config.seed}
+
+
+STAGE = Stage(
+    name="finetune",
+    version=STAGE_VERSION,
+    needs=always("validate", "resolve", "tokenize", "pretrain"),
+    build=build,
+    settings=_settings,
+    sources=_sources,
+    libraries=("torch", "lightning", "tokenizers"),
+)
+run = STAGE.run

@@ -1,0 +1,86 @@
+"""Optimize: int8 weights for the linear layers, kept where they are as good.
+
+Files: `base/` and `chat/` (model folders, each only when its int8 form was chosen) and `metrics.json`:
+`{"base": {"float": {bytes, bits_per_byte, tokens_per_second, threads}, "int8": {…}, "chosen", "reason"}, "chat": …}`.
+Bits per byte are those of the first `evaluate.max_test_tokens` of the test split, for the chat model too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zen_pipeline.artifacts import Built
+from zen_pipeline.config import Config
+from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
+
+if TYPE_CHECKING:
+    from zen_pipeline.optimization.quantization import Documents
+
+STAGE_VERSION = 1
+
+log = get_logger(__name__)
+
+
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Quantize and measure each model; see the module for the files.
+
+    Raises:
+        ConfigError: a model folder cannot be read.
+    """
+    if not config.optimize.enabled:
+        return Built(kind="optimized", skipped="turned off: set optimize.enabled to true")
+    models = _models(config, inputs)
+    if not models:
+        return Built(kind="optimized", skipped="nothing was trained: turn on pretraining or fine-tuning")
+    from zen_pipeline.optimization.quantization import compare
+
+    documents = _test_documents(inputs["tokenize"].path, config.evaluate.max_test_tokens)
+    if documents.bytes.sum() == 0:
+        return Built(kind="optimized", skipped="the test split is empty: add text, or raise validate.test_fraction")
+    metrics = {}
+    for kind, folder in models.items():
+        result = compare(
+            folder, output / kind, documents, max_bits_per_byte_loss=config.optimize.max_bits_per_byte_loss
+        )
+        log.info("optimize: %s goes on with %s weights: %s", kind, result.chosen, result.reason)
+        metrics[kind] = result.to_json()
+    path = output / "metrics.json"
+    path.write_text(json.dumps(metrics, indent=2) + "\n")
+    context.tracked.log_file(path)
+    return Built(kind="optimized", summary=metrics)
+
+
+def _models(config: Config, inputs: Inputs) -> dict[str, Path]:
+    """The folders of the models to quantize, by what they are."""
+    models = {}
+    if not inputs["pretrain"].skipped:
+        models["base"] = inputs["pretrain"].path
+    elif config.finetune.init_from is not None:
+        models["base"] = Path(config.finetune.init_from).expanduser()
+    if not inputs["finetune"].skipped:
+        models["chat"] = inputs["finetune"].path
+    return models
+
+
+def _test_documents(tokens: Path, max_tokens: int) -> Documents:
+    """The first documents of the test split, as many as `max_tokens` hold, but at least one when there is one."""
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.optimization.quantization import Documents
+
+    split = TokenSplit.open(tokens, "test")
+    count = max(1, int((split.offsets[1:] <= max_tokens).sum()))
+    return Documents(split.tokens, split.offsets[: count + 1], split.bytes[:count])
+
+
+STAGE = Stage(
+    name="optimize",
+    version=STAGE_VERSION,
+    needs=always("tokenize", "pretrain", "finetune", "evaluate"),
+    build=build,
+    settings=own_section("optimize"),
+    libraries=("torch",),
+)
+run = STAGE.run
