@@ -158,11 +158,14 @@ def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | No
 
 
 def summary(result: TrainingResult) -> dict[str, Any]:
-    """The figures of a training that are worth showing."""
-    shown = ("steps", "tokens", "parameters", "seconds", "tokens_per_second", "train_loss", "validation_loss")
-    more = ("validation_bits_per_byte", "peak_memory_bytes", "precision", "threads", "device", "resumed_from")
-    values = result.model_dump(mode="json", include={*shown, *more})
-    return {name: value for name, value in values.items() if value not in (None, [])}
+    """The figures of a training that are worth showing; `final` keeps them apart from MLflow's curves."""
+    final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second"}
+    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device"}
+    return {
+        **result.model_dump(mode="json", include=own),
+        "resumed": len(result.resumed_from),
+        "final": result.model_dump(mode="json", include=final, exclude_none=True),
+    }
 
 
 STAGE = Stage(
