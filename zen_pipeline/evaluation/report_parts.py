@@ -77,20 +77,20 @@ def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
     """Answers of the chat model, good and bad ones in the order of the questions."""
     if not chat:
         return ""
-    scores = [("this model", chat["f1"], chat["exact_match"])]
-    scores += [(name.replace("_", " "), s["f1"], s["exact_match"]) for name, s in chat["baselines"].items()]
+    named = {"this model": chat, **{name.replace("_", " "): s for name, s in chat["baselines"].items()}}
+    scores = [(name, round(s["f1"], 3), round(s["exact_match"], 3)) for name, s in named.items()]
     rows = [(with_code(a.question), with_code(a.answer), with_code(a.reference), meter(a.f1)) for a in items]
     head = ("question", "answer", "reference", "F1")
     shown = [table(head, rows[:_MAX_ANSWERS], stacked=True)] if rows else []
     if rest := rows[_MAX_ANSWERS:]:
         shown.append(f"<details><summary>{len(rest)} more</summary>{table(head, rest, stacked=True)}</details>")
-    forms = [(form, s["questions"], s["f1"], s["echo_f1"]) for form, s in chat.get("forms", {}).items()]
+    forms = [(n, f["questions"], round(f["f1"], 3), round(f["echo_f1"], 3)) for n, f in chat.get("forms", {}).items()]
     return section(
         "answers",
         "Answers",
         paragraph(with_code(_ANSWERS_NOTE), "note"),
         table(("", "F1", "exact match"), scores),
-        table(("kind of question", "questions", "F1", "F1 of repeating the question"), forms) if forms else "",
+        table(("kind of question", "questions", "F1", "echo F1"), forms) if forms else "",
         *shown,
     )
 
