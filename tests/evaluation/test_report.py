@@ -57,6 +57,15 @@ def test_nested_settings_become_dotted_names() -> None:
     assert flattened({"a": {"b": 1, "c": None}, "d": [1, 2]}) == [("a.b", "1"), ("d", "1, 2")]
 
 
+def test_what_the_model_has_read_of_the_questions_is_said() -> None:
+    form = {"questions": 1, "f1": 0.0, "echo_f1": 0.0}
+    asked = {**CHAT, "forms": {"purpose": form}}
+    read = "was part of the text that the model was pretrained on"
+    assert read in render(ReportData(metrics={"chat": asked, "base": BASE}))
+    assert read not in render(ReportData(metrics={"chat": asked}))  # a given model was fine-tuned
+    assert read not in render(ReportData(metrics={"chat": {**CHAT, "forms": {"chat": form}}, "base": BASE}))
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 

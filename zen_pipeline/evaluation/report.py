@@ -52,7 +52,7 @@ def render(data: ReportData) -> str:
         _scoreboard(data.metrics),
         parts.training(data.histories),
         parts.samples(data.samples),
-        parts.answers(data.answers, data.metrics.get("chat")),
+        parts.answers(data.answers, data.metrics.get("chat"), pretrained="base" in data.metrics),
         parts.data(data.records),
         parts.words(data.embeddings, data.neighbours, data.words_png),
         parts.skipped(data.skipped),

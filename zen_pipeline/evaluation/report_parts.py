@@ -73,8 +73,8 @@ def samples(items: Sequence[Sample]) -> str:
     return section("samples", "Samples", paragraph(note, "note"), *blocks)
 
 
-def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
-    """Answers of the chat model, good and bad ones in the order of the questions."""
+def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None, *, pretrained: bool) -> str:
+    """Answers of the chat model, good and bad ones; `pretrained` on this corpus, or given from elsewhere."""
     if not chat:
         return ""
     named = {"this model": chat, **{name.replace("_", " "): s for name, s in chat["baselines"].items()}}
@@ -88,7 +88,7 @@ def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
     return section(
         "answers",
         "Answers",
-        paragraph(with_code(_ANSWERS_NOTE), "note"),
+        paragraph(_answers_note(list(chat.get("forms", {})), pretrained=pretrained), "note"),
         table(("", "F1", "exact match"), scores),
         table(("kind of question", "questions", "F1", "echo F1"), forms) if forms else "",
         *shown,
@@ -97,11 +97,21 @@ def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
 
 _ANSWERS_NOTE = (
     "Answers are the likeliest tokens one after the other (greedy), compared with the reference as in SQuAD: words "
-    "without case, punctuation and articles. Training never asks about the subjects of these questions and holds none "
-    "of these answers, but the documentation that the answers come from was part of the text that the model was "
-    "pretrained on. The other rows are what can be had without a model: the answer that is most frequent in training, "
-    "and the question itself, said again."
+    "without case, punctuation and articles. The other rows are what can be had without a model: the answer that is "
+    "most frequent in training, and the question itself, said again (echo)."
 )
+_API_NOTE = (
+    "Training never asks about the subjects of the questions on documentation, and holds none of their answers. "
+)
+_READ_NOTE = "But the documentation that they come from was part of the text that the model was pretrained on. "
+_CHAT_NOTE = "Questions of the kind chat are dialogues from the test split of the corpus. "
+
+
+def _answers_note(forms: Sequence[str], *, pretrained: bool) -> str:
+    """What the questions are, and what the model may have read of them."""
+    api = any(form != "chat" for form in forms)
+    said = [_API_NOTE] * api + [_READ_NOTE] * (api and pretrained) + [_CHAT_NOTE] * ("chat" in forms)
+    return "".join(said) + _ANSWERS_NOTE
 
 
 def data(summary: Mapping[str, Any]) -> str:
