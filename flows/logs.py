@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from typing_extensions import override
-
 from zen_pipeline.errors import ZenError
 
 _LIBRARY = "zen_pipeline"
@@ -24,7 +22,6 @@ class _RunIds(logging.Filter):
         super().__init__()
         self._ids = ids
 
-    @override
     def filter(self, record: logging.LogRecord) -> bool:
         for key, value in dict(self._ids).items():
             if not hasattr(record, key):
@@ -35,7 +32,6 @@ class _RunIds(logging.Filter):
 class _OneMessage(logging.Filter):
     """A `ZenError` says all that there is to say in its message: the traceback is left out."""
 
-    @override
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if isinstance(error, ZenError):

@@ -85,3 +85,10 @@ def test_the_last_fingerprint_is_of_the_last_stage_that_ended_well(workspace: Wo
     assert workspace.last_fingerprint("zen", "embed") == "e1"
     assert workspace.last_fingerprint("zen", "pretrain") is None
     assert workspace.last_fingerprint("new", "collect") is None
+
+
+def test_asking_for_a_recalibration_counts(workspace: Workspace) -> None:
+    assert workspace.calibration() == 0
+    workspace.recalibrate()
+    workspace.recalibrate()
+    assert workspace.calibration() == 2

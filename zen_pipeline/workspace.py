@@ -116,6 +116,21 @@ class Workspace:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
         return self.home / "work" / f"{stage}-{fingerprint[:16]}"
 
+    def calibration(self) -> int:
+        """How often the sizes were asked to be chosen anew here; part of the fingerprint of what was measured."""
+        try:
+            return int(self._calibration_file.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def recalibrate(self) -> None:
+        """Have the next `resolve` measure this machine again."""
+        write_atomically(self._calibration_file, f"{self.calibration() + 1}\n")
+
+    @property
+    def _calibration_file(self) -> Path:
+        return self.home / "calibration"
+
     def save_run(self, record: RunRecord) -> None:
         """Write or replace the record of one run."""
         self.runs_folder.mkdir(parents=True, exist_ok=True)

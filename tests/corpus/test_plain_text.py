@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def test_tinyshakespeare_is_kept_whole_in_records_of_a_few_thousand_characters(
     path = shared_data("tinyshakespeare") / "input.txt"
     records, aside = read(path)
     assert not aside
-    assert "\n\n".join(r.text for r in records) == path.read_text().strip("\n")
+    without_gaps = re.sub(r"\n{3,}", "\n\n", path.read_text().strip("\n"))  # several blank lines count as one
+    assert "\n\n".join(r.text for r in records) == without_gaps
     assert max(len(r.text) for r in records) <= LIMIT
     assert 40 < len({r.group for r in records}) < 100
     assert {r.language for r in records} == {"en"}

@@ -50,7 +50,7 @@ def test_excerpts_are_masked_and_printable(text: str, shown: str) -> None:
 
 
 def test_excerpts_are_masked_before_they_are_cut() -> None:
-    shown = excerpt("x" * 70 + " somebody@example.com")
+    shown = excerpt("x" * 76 + " somebody@example.com")
     assert len(shown) <= 80
     assert "somebody" not in shown
     assert shown.endswith("…")

@@ -77,12 +77,14 @@ def test_we_open_a_folder_of_transformers(tmp_path: Path, tied: bool, shard: str
         intermediate_size=48,
         max_position_embeddings=32,
         tie_word_embeddings=tied,
+        rope_parameters={"rope_type": "default", "rope_theta": 77.0},
     )
     theirs = transformers.Qwen3ForCausalLM(config).eval()
     theirs.save_pretrained(tmp_path, max_shard_size=shard)
     assert (tmp_path / "model.safetensors.index.json").exists() == (shard == "10KB")
     ours = load_model(tmp_path)
     assert not ours.training
+    assert ours.config.rope_theta == 77.0
     with torch.no_grad():
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=0, atol=1e-5)
 

@@ -18,34 +18,10 @@ from zen_pipeline.stages import collect, tokenize, validate
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "that",
-    "it",
-    "is",
-    "was",
-    "he",
-    "for",
-    "on",
-    "are",
-    "with",
-    "as",
-    "his",
-    "they",
-    "be",
-    "at",
-    "one",
-    "have",
-    "this",
-    "from",
-    "or",
-    "had",
-    "by",
-]
+_WORDS = """
+    the of and to in that it is was he for on are with as his they be at one have this from or had by
+"""
+WORDS = _WORDS.split()
 
 
 def prose(seed: int, words: int = 120) -> str:
@@ -225,7 +201,7 @@ def test_a_tokenizer_that_is_brought_along_is_used(data: Path, context: StageCon
     used = refs["tokenize"].path / "tokenizer" / "tokenizer.json"
     assert used.read_bytes() == (given / "tokenizer.json").read_bytes()
     assert refs["tokenize"].summary["given"] is True
-    with pytest.raises(ConfigError, match="missing has no tokenizer.json"):
+    with pytest.raises(ConfigError, match=r"missing has no tokenizer.json"):
         chain(config_for(data, overrides=(f"pretrain.init_from={tmp_path / 'missing'}",)), context)
 
 

@@ -74,7 +74,7 @@ def make_job(tokens_folder: Path, tmp_path: Path) -> Callable[..., TrainingJob]:
             "model": shape,
             "data": TokenData(folder=str(tokens_folder), validation_windows=8),
             "context": 64,
-            "steps": 40,
+            "steps": 150,
             "batch": 4,
             "micro_batch": 2,
             "schedule": Schedule(**rates, warmup=0.1, cooldown=0.5, gradient_clip=1.0),
@@ -85,7 +85,7 @@ def make_job(tokens_folder: Path, tmp_path: Path) -> Callable[..., TrainingJob]:
             "checkpoints": str(tmp_path / "checkpoints"),
             "tokenizer": str(tokens_folder / "tokenizer"),
             "checkpoint_every": 5,
-            "validate_every": 10,
+            "validate_every": 50,
         }
         return TrainingJob.model_validate({**fields, **changes})
 

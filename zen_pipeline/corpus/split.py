@@ -81,7 +81,7 @@ def _fill_empty(
     for split in SPLITS:
         if split in units.values():
             continue
-        taken = _donors(units, split, where)[: max(1, round(fractions.get(split, 0.0) * len(units)))]
+        taken = _donors(units, where)[: max(1, round(fractions.get(split, 0.0) * len(units)))]
         if not taken:
             return False
         units.update(dict.fromkeys(taken, split))
@@ -89,7 +89,7 @@ def _fill_empty(
     return True
 
 
-def _donors(units: dict[Unit, str], split: str, where: Callable[[Unit], float]) -> list[Unit]:
+def _donors(units: dict[Unit, str], where: Callable[[Unit], float]) -> list[Unit]:
     """The units that may move into an empty split, lowest position first, leaving one in the split they come from.
 
     Training gives first. What a file's name calls valid or test stays.

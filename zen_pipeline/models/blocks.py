@@ -77,8 +77,11 @@ class RotaryEmbedding(nn.Module):
         self.head_dim, self.max_positions, self.theta = head_dim, max_positions, theta
         self.fill()
 
-    def fill(self, device: torch.device | str | None = None) -> None:
-        """Compute the tables; needed again after a move from the meta device."""
+    def fill(self, device: torch.device | str = "cpu") -> None:
+        """Compute the tables; needed again after a move from the meta device.
+
+        Never on the meta device itself, where arithmetic makes torch import its compiler, which takes seconds.
+        """
         exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device) / self.head_dim
         positions = torch.arange(self.max_positions, dtype=torch.float32, device=device)
         angles = positions[:, None] * (1.0 / self.theta**exponent)

@@ -184,7 +184,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
         import mlflow.pyfunc
         from mlflow.models import Model
 
-        from zen_pipeline.serving.pyfunc import signature
+        from zen_pipeline.serving.signature import signature
 
         model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
         mlflow.pyfunc.save_model(

@@ -31,7 +31,6 @@ class StageContext:
         tracker: starts one tracked run per stage.
         wait: wait for another run that builds the same artifact, or fail.
         verify: check the digests of artifacts that are found, not only their sizes.
-        recalibrate: measure the machine again instead of using the answer that is kept.
         progress: draw progress bars on stderr.
         work: (inside a build) scratch that survives a kill; checkpoints live here.
         tracked: (inside a build) the tracked run of this stage.
@@ -42,7 +41,6 @@ class StageContext:
     tracker: Tracker = NO_TRACKING
     wait: bool = True
     verify: bool = False
-    recalibrate: bool = False
     progress: bool = False
     work: Path = Path()
     tracked: StageTracker = field(default_factory=StageTracker)

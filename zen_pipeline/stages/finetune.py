@@ -16,8 +16,8 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from zen_pipeline.tasks.chat import ChatFormat
     from zen_pipeline.tasks.questions import Question, Split
-    from zen_pipeline.training.resolved import Resolved
     from zen_pipeline.training.job import ConversationData, TrainingJob, TrainingResult
+    from zen_pipeline.training.resolved import Resolved
 
 STAGE_VERSION = 1
 KIND = "model"

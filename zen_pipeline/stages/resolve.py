@@ -12,9 +12,9 @@ from zen_pipeline.artifacts import Built, file_digest, write_atomically
 from zen_pipeline.config import Config, parse_budget
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.machine import profile
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
-from zen_pipeline.training.machine import calibration, machine_profile
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 1
@@ -46,7 +46,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _sources(config: Config, workspace: Workspace) -> dict[str, Any]:
-    found = {"machine": machine_profile(), "calibration": calibration(workspace)}
+    found: dict[str, Any] = {"machine": profile().model_dump(mode="json"), "calibration": workspace.calibration()}
     if (folder := start_folder(config)) is not None:
         found["init_from"] = _config_digest(Path(folder))
     return found
@@ -63,13 +63,13 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """Measure, choose, and write `resolved.json`."""
     from zen_pipeline.training.measure import measure_and_choose
 
-    machine = machine_profile()
+    machine = profile()
     resolved = measure_and_choose(
         Request(
             budget=config.budget,
             train_bytes=train_bytes(inputs["validate"].path / "records.parquet"),
-            cores=machine["cores"],
-            memory_bytes=machine["memory_gib"] << 30,
+            cores=machine.cores,
+            memory_bytes=machine.memory_gib << 30,
             vocab_size=config.tokenize.vocab_size,
             init_from=start_folder(config),
             pretraining=pretrains(config),

@@ -205,6 +205,8 @@ def start_run(
     tracker: Tracker | None = None
     status: RunStatus = "failed"
     try:
+        if recalibrate:
+            workspace.recalibrate()
         tracker = _start_tracking(config, workspace, run_id, target)
         record.mlflow_run_id = tracker.run_id
         _save(workspace, record)
@@ -214,7 +216,6 @@ def start_run(
             tracker=tracker,
             wait=wait,
             verify=verify,
-            recalibrate=recalibrate,
             progress=progress,
         )
         yield PipelineRun(config, workspace, record, context)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.data import Source
-from zen_pipeline.training.events import Events
+from zen_pipeline.training.events import Events, Stopped
 from zen_pipeline.training.job import TrainingJob
 from zen_pipeline.training.module import LanguageModelTraining
 
@@ -23,10 +23,6 @@ _PROGRESS_SECONDS = 0.5
 _FLUSH_SECONDS = 10.0
 _BATCH = 1000  # MLflow's limit of metrics in one request
 HISTORY = "history.jsonl"
-
-
-class Stopped(BaseException):
-    """SIGTERM arrived; not an Exception, so that nobody takes it for a failure and goes on."""
 
 
 class Validator(pl.Callback):

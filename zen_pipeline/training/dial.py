@@ -90,15 +90,15 @@ def choose(request: Request, measure: Measure) -> Resolved:
     else:
         compute = 6.0 * budget.amount**2 * tokens_per_parameter_of_size(budget.amount)
 
-    # 3. Size: parameters of the blocks from the compute.
+    # 3. Size: parameters of the blocks from the compute (of the whole model when that is the budget), and the
+    #    vocabulary: more tokens for more parameters, but not more than the corpus can teach.
     given = _given(request)
     target = budget.amount if budget.kind == "params" else math.sqrt(compute / (6.0 * tokens_per_parameter(compute)))
     target = min(MAX_PARAMETERS, max(MIN_PARAMETERS, target))
-    width = width_for(target, budget.kind == "params")
+    vocabulary = given.vocab_size if given else request.vocab_size or vocabulary_for(target, request.train_bytes)
+    width = width_for(target, vocabulary if budget.kind == "params" else 0)
     shape = shape_of(given, request) if given else shape_for(width, request, corpus_tokens)
 
-    # 4. Vocabulary: more tokens for more parameters, but not more than the corpus can teach.
-    vocabulary = given.vocab_size if given else request.vocab_size or vocabulary_for(target, request.train_bytes)
     config = given or model_config(shape, vocabulary)
     parameters = num_parameters(config)
     per_token = flops_per_token(config, shape.context_length)
@@ -108,7 +108,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
         f"vocabulary {vocabulary}, context {shape.context_length}"
     )
 
-    # 5. Micro-batch: about 2,048 tokens keep the working set near the processor's cache.
+    # 4. Micro-batch: about 2,048 tokens keep the working set near the processor's cache.
     micro = request.micro_batch or max(1, 2048 // shape.context_length)
     speed = measure(config, plan.precision, plan.threads, micro)
     plan.reasons.append(
@@ -116,7 +116,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
         f"and the optimizer takes {speed.optimizer_seconds * 1000:.0f} ms a step"
     )
 
-    # 6. Tokens that the budget pays for, at first without the optimizer, then batch and steps.
+    # 5. Tokens that the budget pays for, at first without the optimizer, then batch and steps.
     usable = max(1.0, share * (seconds or 0.0) - START_SECONDS) * (1 - UPKEEP)
     wanted = usable * speed.tokens_per_second if seconds is not None else tokens_wanted(budget.kind, budget.amount)
     batch_tokens = batch_tokens_for(request, wanted, shape.context_length)
@@ -126,7 +126,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
     if not request.pretraining:
         steps = 1
 
-    # 7. Fine-tuning: the rest of the time, or as many tokens as 15 % of that would have been.
+    # 6. Fine-tuning: the rest of the time, or as many tokens as 15 % of that would have been.
     left = (seconds or step_seconds * steps / PRETRAIN_SHARE) * (1 - share)
     tuning_step = FINETUNE_BATCH * CONVERSATION_TOKENS / speed.tokens_per_second + speed.optimizer_seconds
     tuning = max(1, int(max(1.0, left - START_SECONDS) * (1 - UPKEEP) / tuning_step))
@@ -137,7 +137,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
         f"{tokens / max(1.0, corpus_tokens):.1f} passes over the text; fine-tuning: {tuning} steps"
     )
 
-    # 8. Learning rates.
+    # 7. Learning rates.
     matrices, embeddings = learning_rates_for(shape, given is not None)
     return Resolved(
         vocab_size=vocabulary,

@@ -9,6 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 
+class Stopped(BaseException):
+    """SIGTERM arrived; not an Exception, so that nobody takes it for a failure and goes on."""
+
+
 class Events:
     """Writes events to what was standard output, and sends everything else that is printed there to stderr.
 

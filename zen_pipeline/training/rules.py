@@ -41,15 +41,17 @@ def tokens_wanted(kind: str, amount: float) -> float:
     return amount if kind == "tokens" else amount * tokens_per_parameter_of_size(amount)
 
 
-def width_for(target: float, whole: bool) -> int:
-    """Width whose blocks have `target` parameters when there is one layer per 64 of width: 12 width^3 / 64.
+def width_for(target: float, vocabulary: int = 0) -> int:
+    """The width, a multiple of 64, whose blocks and embeddings come nearest to `target` parameters.
 
-    With `whole`, the target counts the embeddings too, which at these widths are about as many again.
+    With one layer per 64 of width the blocks have 12 width^3 / 64 parameters; input and output embeddings have
+    `vocabulary` rows each (0 leaves them out).
     """
-    inside = target
-    if whole:
-        inside = max(target / 2, target - 2 * 4096 * math.cbrt(64 * target / 24))
-    return max(128, min(2048, 64 * round(math.cbrt(64 * inside / 12) / 64)))
+
+    def distance(width: int) -> float:
+        return abs(math.log((12 * width**3 / 64 + 2 * vocabulary * width) / target))
+
+    return min(range(64, 2049, 64), key=distance)
 
 
 def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
@@ -77,7 +79,17 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
 
 def vocabulary_for(target: float, train_bytes: int) -> int:
     """Vocabulary for so many parameters in the blocks and so much text: a power of two."""
-    wanted = 4096 if target < 10e6 else 8192 if target < 30e6 else 16384 if target < 100e6 else 32768
+    wanted = (
+        2048
+        if target < 1.5e6
+        else 4096
+        if target < 10e6
+        else 8192
+        if target < 30e6
+        else 16384
+        if target < 100e6
+        else 32768
+    )
     teachable = 1 << int(math.log2(max(512.0, train_bytes / 250)))  # each token should be met often
     return max(512, min(wanted, teachable))
 

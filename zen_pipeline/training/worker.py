@@ -7,18 +7,22 @@ last event says what failed; 143: it was asked to stop and has saved what it had
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from zen_pipeline.artifacts import hold_lock, write_atomically
 from zen_pipeline.errors import ZenError
-from zen_pipeline.training.events import Events
+from zen_pipeline.training.events import Events, Stopped
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
@@ -30,25 +34,46 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StopSignal:
-    """SIGTERM as a flag while training, and as an immediate exit before that."""
+    """SIGTERM as a flag while there is something to save, and as an immediate exit before and after that."""
 
     def __init__(self) -> None:
         self.arrived = False
-        self.training = False
+        self._deferred = False
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.arrived = True
-        if not self.training:
+        if not self._deferred:
             raise SystemExit(STOPPED)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """While this lasts, the signal only sets the flag; one that nobody asked about stops at the end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.arrived:  # after the last step: its checkpoint is there
+            raise Stopped
 
     def check(self) -> None:
         """Raise `Stopped` when the signal has arrived."""
         if self.arrived:
-            from zen_pipeline.training.callbacks import Stopped
-
             raise Stopped
+
+
+class _WarningEvents(logging.Handler):
+    """Warnings of our own loggers as events, such as who else holds the checkpoint folder."""
+
+    def __init__(self, events: Events) -> None:
+        super().__init__(logging.WARNING)
+        self._events = events
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self._events.warn(record.getMessage())
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +82,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 2:
         die_with_parent(int(arguments[2]))
     events = Events()
+    logging.getLogger("zen_pipeline").addHandler(_WarningEvents(events))
     try:
         job = TrainingJob.load(Path(arguments[0]))
         result = run_job(job, events, stop)
@@ -82,47 +108,38 @@ def die_with_parent(parent: int) -> None:
 
 def run_job(job: TrainingJob, events: Events, stop: StopSignal) -> TrainingResult:
     """Train, going on from the newest good checkpoint, and fill the output folder."""
-    from zen_pipeline.training.callbacks import Stopped
-
     checkpoints = Path(job.checkpoints)
-    with hold_lock(checkpoints / "lock", what=f"{job.name}'s checkpoint folder", run_id=job.run_id):
-        stop.training = True
+    with hold_lock(checkpoints / "lock", what=f"the checkpoint folder of {job.name}", run_id=job.run_id):
         try:
-            module, recorder = fit(job, events, stop.check)
+            module, recorder = fit(job, events, stop)
         except Stopped:
             raise SystemExit(STOPPED) from None
-        stop.training = False
-        stop_if_late(stop)
         result = _result(job, module, recorder)
         _fill_output(job, module, result)
     return result
 
 
-def stop_if_late(stop: StopSignal) -> None:
-    """A signal that arrived after the last step still stops: the last checkpoint is there."""
-    if stop.arrived:
-        raise SystemExit(STOPPED)
-
-
-def fit(job: TrainingJob, events: Events, interrupt: Callable[[], None]) -> tuple[LanguageModelTraining, Recorder]:
+def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageModelTraining, Recorder]:
     """Run the steps that are left under Lightning."""
-    import lightning.pytorch as pl
     import torch
+
+    from zen_pipeline.training.data import StepLoader, open_source
+    from zen_pipeline.training.initial import initial_model
+
+    torch.set_num_threads(job.threads)
+    make_deterministic()
+    source, model = open_source(job), initial_model(job)  # a user's mistake shows here, before the slow imports
+
+    import lightning.pytorch as pl
 
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
-    from zen_pipeline.training.data import StepLoader, open_source
-    from zen_pipeline.training.initial import initial_model
     from zen_pipeline.training.module import LanguageModelTraining
 
     quiet_lightning()
-    torch.set_num_threads(job.threads)
-    make_deterministic()
-    source = open_source(job)
     folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn)
     found = folder.newest()
-    model = initial_model(job)
-    module = LanguageModelTraining(model, job, interrupt)
+    module = LanguageModelTraining(model, job, stop.check)
     recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
@@ -135,7 +152,7 @@ def fit(job: TrainingJob, events: Events, interrupt: Callable[[], None]) -> tupl
             StepClock(recorder),
             Validator(source, job),
             recorder,
-            Checkpointer(job, folder, events, interrupt),
+            Checkpointer(job, folder, events, stop.check),
         ],
         plugins=[folder.io],
         default_root_dir=job.checkpoints,
@@ -146,7 +163,8 @@ def fit(job: TrainingJob, events: Events, interrupt: Callable[[], None]) -> tupl
         limit_val_batches=0,
     )
     loader = StepLoader(source, job.steps, lambda: trainer.global_step)
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=found[1] if found else None, weights_only=True)
+    with stop.deferred():
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=found[1] if found else None, weights_only=True)
     return module, recorder
 
 

@@ -1,0 +1,204 @@
+"""From records and token shards to sizes and a model, through the real stages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from zen_pipeline.artifacts import ArtifactRef, Built, Identity
+from zen_pipeline.config import Config
+from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.stages import pretrain, resolve
+from zen_pipeline.stages.base import StageContext
+from zen_pipeline.stages.resolve import load_resolved
+from zen_pipeline.tracking import MlflowTracker, mlflow_client
+from zen_pipeline.workspace import Workspace
+
+SMALL = {
+    "model": {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "context_length": 32},
+    "steps": 12,
+    "batch_tokens": 128,
+    "checkpoint_every": 4,
+    "validate_every": 6,
+}
+
+
+def language_reference() -> list[str]:
+    from pydoc_data.topics import topics
+
+    return [topics[name] for name in sorted(topics)][:40]
+
+
+def store(workspace: Workspace, stage: str, kind: str, fill: Any, parts: dict[str, Any] | None = None) -> ArtifactRef:
+    def build(output: Path) -> Built:
+        fill(output)
+        return Built(kind=kind)
+
+    return workspace.store.get_or_build(Identity(stage, parts or {}), build, inputs={}, run_id="test")
+
+
+@pytest.fixture
+def validated(workspace: Workspace) -> ArtifactRef:
+    def fill(output: Path) -> None:
+        texts = [*language_reference(), "only a chat", "only a test"]
+        table = {
+            "text": texts,
+            "split": ["train"] * (len(texts) - 1) + ["test"],
+            "kind": ["document"] * (len(texts) - 2) + ["chat", "document"],
+        }
+        pq.write_table(pa.table(table), output / "records.parquet", row_group_size=7)
+
+    return store(workspace, "validate", "records", fill)
+
+
+def write_tokens(output: Path, texts: list[str]) -> None:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    (output / "tokenizer").mkdir()
+    tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
+    (output / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    np.save(output / "token_bytes.npy", np.array([0 if p in special else len(p) for p in pieces], np.int32))
+    for split, part in (("train", texts[:-2]), ("valid", texts[-2:-1]), ("test", texts[-1:])):
+        ids = [i for text in part for i in (0, *tokenizer.encode(text).ids)]
+        np.array(ids, "<u2").tofile(output / f"{split}.bin")
+
+
+@pytest.fixture
+def tokenized(workspace: Workspace) -> ArtifactRef:
+    return store(workspace, "tokenize", "tokens", lambda output: write_tokens(output, language_reference()))
+
+
+@pytest.fixture
+def context(workspace: Workspace) -> StageContext:
+    return StageContext(workspace, "test")
+
+
+def test_resolve_counts_the_documents_of_the_train_split(validated: ArtifactRef) -> None:
+    expected = sum(len(text.encode()) for text in language_reference())
+    assert resolve.train_bytes(validated.path / "records.parquet") == expected
+
+
+def test_sizes_and_a_model_come_out_and_are_found_again(
+    validated: ArtifactRef, tokenized: ArtifactRef, workspace: Workspace
+) -> None:
+    config = Config.model_validate({"pretrain": SMALL, "budget": "1m"})
+    tracker = MlflowTracker(mlflow_client(workspace.mlflow_folder), experiment="zen", run_name="test", tags={})
+    context = StageContext(workspace, "test", tracker=tracker)
+    sizes = resolve.run(config, {"validate": validated}, context)
+    resolved = load_resolved(sizes.path)
+    assert (resolved.steps, resolved.batch) == (12, 4)
+    assert resolve.run(config, {"validate": validated}, context).cached
+
+    inputs = {"resolve": sizes, "tokenize": tokenized}
+    model = pretrain.run(config, inputs, context)
+    names = {path.name for path in model.path.iterdir()}
+    assert names >= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "training.json"}
+    assert names >= {"history.jsonl", "tokenizer_config.json"}
+    assert model.summary["tokens"] == 12 * 128
+    assert json.loads((model.path / "config.json").read_text())["vocab_size"] == 300
+    assert pretrain.run(config, inputs, context).cached
+    assert not list((workspace.home / "work").iterdir())
+
+    client = mlflow_client(workspace.mlflow_folder)
+    experiment = client.get_experiment_by_name("zen")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`zen.stage` = 'pretrain'")
+    losses = client.get_metric_history(runs[-1].info.run_id, "loss")
+    assert sorted(metric.step for metric in losses) == list(range(1, 13))
+    assert client.get_metric_history(runs[-1].info.run_id, "validation_bits_per_byte")[-1].step == 12
+
+
+def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -> None:
+    upstream = {"validate": validated.fingerprint}
+
+    def parts(settings: dict[str, Any]) -> Identity:
+        return resolve.STAGE.identity(Config.model_validate(settings), upstream, workspace)
+
+    base = parts({})
+    for same in ({"pretrain": {"learning_rate": 0.1}}, {"seed": 5}, {"name": "other"}, {"budget": "240s"}):
+        assert parts(same).fingerprint == base.fingerprint, same
+    for other, changed in (
+        ({"budget": "5m"}, ["settings.amount"]),
+        ({"tokenize": {"vocab_size": 500}}, ["settings.vocab_size"]),
+        ({"pretrain": {"model": {"layers": 2}}}, ["settings.model.layers"]),
+    ):
+        assert parts(other).changed_from(base.parts) == changed
+    workspace.recalibrate()
+    assert parts({}).changed_from(base.parts) == ["sources.calibration"]
+
+
+def test_what_pretraining_depends_on(workspace: Workspace) -> None:
+    upstream = {"resolve": "a", "tokenize": "b", "embed": "c"}
+
+    def parts(settings: dict[str, Any]) -> Identity:
+        return pretrain.STAGE.identity(Config.model_validate(settings), upstream, workspace)
+
+    base = parts({})
+    assert parts({"pretrain": {"checkpoint_every": 7, "validate_every": 9}}).fingerprint == base.fingerprint
+    assert parts({"pretrain": {"learning_rate": 0.1}}).changed_from(base.parts) == ["settings.learning_rate"]
+    assert parts({"seed": 1}).changed_from(base.parts) == ["settings.seed"]
+    vectors = parts({"pretrain": {"token_vectors": True}}).changed_from(base.parts)
+    assert vectors == ["inputs.embed", "settings.token_vectors"]
+
+
+def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
+    validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
+) -> None:
+    config = Config.model_validate({"pretrain": SMALL})
+    sizes = resolve.run(config, {"validate": validated}, context)
+    inputs = {"resolve": sizes, "tokenize": tokenized}
+    first = pretrain.run(config, inputs, context)
+    continued = Config.model_validate({"pretrain": {**SMALL, "init_from": first.folder, "model": {}}})
+    sizes = resolve.run(continued, {"validate": validated}, context)
+    assert load_resolved(sizes.path).model.context_length == 32
+    second = pretrain.run(continued, {"resolve": sizes, "tokenize": tokenized}, context)
+    assert second.summary["validation_loss"] < first.summary["validation_loss"]
+
+    config_file = first.path / "config.json"
+    shrunk = json.loads(config_file.read_text()) | {"vocab_size": 299}
+    config_file.write_text(json.dumps(shrunk))
+    with pytest.raises(ConfigError, match=r"the tokens have 300 ids, but the model in .* has 299 embeddings"):
+        pretrain.run(continued, {"resolve": sizes, "tokenize": tokenized}, context)
+
+
+def test_a_model_given_to_fine_tuning_skips_pretraining(
+    validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext, tmp_path: Path
+) -> None:
+    inputs = {
+        "resolve": store(context.workspace, "resolve", "sizes", lambda output: None),
+        "tokenize": tokenized,
+    }
+    config = Config.model_validate({"finetune": {"init_from": str(tmp_path)}})
+    ref = pretrain.run(config, inputs, context)
+    assert ref.skipped is not None
+    assert "finetune.init_from" in ref.skipped
+
+
+def test_a_corpus_smaller_than_one_context_is_a_mistake_of_the_data(
+    validated: ArtifactRef, workspace: Workspace, context: StageContext
+) -> None:
+    config = Config.model_validate({"pretrain": SMALL})
+    sizes = resolve.run(config, {"validate": validated}, context)
+
+    def fill(output: Path) -> None:
+        write_tokens(output, ["A few words.", "Hold out.", "Test."])
+
+    tokens = store(workspace, "tokenize", "tokens", fill, {"few": 1})
+    with pytest.raises(DataError, match="less than one sequence of 32"):
+        pretrain.run(config, {"resolve": sizes, "tokenize": tokens}, replace(context, run_id="few"))

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zen_pipeline.config import ModelShape
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.folder import save_model
+from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config, flops_per_token, num_parameters
+from zen_pipeline.training.dial import FINETUNE_BATCH, Request, Resolved, Speed, choose
+from zen_pipeline.training.job import Precision
+from zen_pipeline.training.measure import measure, measure_and_choose
+from zen_pipeline.training.rules import model_config, tokens_per_parameter
+
+
+def machine(flops: float) -> Any:
+    """A machine of so many FLOP/s that is twice as fast in bf16, and with two threads."""
+
+    def speed(config: Qwen3Config, precision: Precision, threads: int, micro_batch: int) -> Speed:
+        factor = (2.0 if precision == "bf16" else 1.0) * threads / 4
+        return Speed(flops * factor / flops_per_token(config, config.max_position_embeddings), 0.02)
+
+    return speed
+
+
+def resolve(budget: str, flops: float = 2e11, train_bytes: int = 20_000_000, **settings: Any) -> Resolved:
+    request = Request(budget=budget, train_bytes=train_bytes, cores=2, memory_bytes=8 << 30, **settings)
+    return choose(request, machine(flops))
+
+
+def test_four_minutes_on_two_cores_give_a_model_of_a_few_million_parameters() -> None:
+    found = resolve("4m")
+    assert 2e6 < found.parameters < 6e6
+    assert (found.precision, found.threads) == ("bf16", 2)
+    assert found.vocab_size == 4096
+    assert found.model.context_length == 256
+    assert 4096 <= found.batch_tokens <= 8192
+    assert found.estimates["pretrain_seconds"] == pytest.approx(0.85 * 240, rel=0.05)
+    assert found.estimates["finetune_seconds"] == pytest.approx(0.15 * 240, rel=0.1)
+
+
+@pytest.mark.parametrize("budget", ["30s", "2m", "10m", "2h", "48h"])
+def test_the_predicted_time_is_the_budget(budget: str) -> None:
+    found = resolve(budget, train_bytes=10_000_000_000)
+    seconds = {"30s": 30, "2m": 120, "10m": 600, "2h": 7200, "48h": 172800}[budget]
+    assert found.estimates["pretrain_seconds"] + found.estimates["finetune_seconds"] == pytest.approx(seconds, rel=0.15)
+
+
+def test_more_time_gives_a_larger_model_and_more_tokens() -> None:
+    found = [resolve(budget, train_bytes=10**12) for budget in ("1m", "10m", "2h", "24h")]
+    assert [f.parameters for f in found] == sorted({f.parameters for f in found})
+    assert [f.estimates["tokens"] for f in found] == sorted({f.estimates["tokens"] for f in found})
+
+
+@pytest.mark.parametrize(("budget", "wanted"), [("1M", 1e6), ("5M", 5e6), ("30M", 30e6), ("350M", 350e6), ("1B", 1e9)])
+def test_a_budget_in_parameters_is_met_within_a_third(budget: str, wanted: float) -> None:
+    assert resolve(f"{budget}params", train_bytes=10**12).parameters == pytest.approx(wanted, rel=0.35)
+
+
+def test_a_budget_in_tokens_is_met() -> None:
+    found = resolve("3e8tokens", train_bytes=10**10)
+    assert found.estimates["tokens"] == pytest.approx(3e8, rel=0.01)
+
+
+def test_what_is_set_is_taken() -> None:
+    shape = ModelShape(hidden_size=96, layers=3, heads=4, kv_heads=2, intermediate_size=200, context_length=128)
+    found = resolve("4m", model=shape, vocab_size=1000, steps=77, batch_tokens=1024, micro_batch=3, precision="fp32")
+    assert found.model.model_dump(exclude={"head_dim", "tie_embeddings"}) == shape.model_dump(
+        exclude={"tie_embeddings"}
+    )
+    assert found.model.head_dim == 24
+    assert (found.vocab_size, found.steps, found.batch_tokens, found.micro_batch) == (1000, 77, 1024, 3)
+    assert found.precision == "fp32"
+    assert found.batch == 8
+
+
+def test_a_small_corpus_gets_a_small_vocabulary_and_is_not_repeated_for_ever() -> None:
+    found = resolve("2h", train_bytes=1_000_000)
+    assert found.vocab_size == 2048
+    assert found.estimates["epochs"] <= 16
+    assert any("corpus is so small" in reason for reason in found.reasons)
+
+
+def test_a_tiny_corpus_gets_a_short_context() -> None:
+    assert resolve("1m", train_bytes=2000).model.context_length <= 64
+
+
+def test_sizes_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"pretrain.model do not fit together.*multiple"):
+        resolve("4m", model=ModelShape(heads=3, kv_heads=2))
+
+
+def test_a_given_model_fixes_the_shape(tmp_path: Path) -> None:
+    config = Qwen3Config(
+        vocab_size=700,
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=100,
+        max_position_embeddings=128,
+    )
+    save_model(Qwen3(config), tmp_path)
+    found = resolve("4m", init_from=str(tmp_path))
+    assert model_config(found.model, found.vocab_size) == config
+    assert found.init_from
+    assert found.parameters == num_parameters(config)
+    assert found.learning_rate < resolve("4m").learning_rate
+    assert resolve("4m", init_from=str(tmp_path), pretraining=False).estimates["pretrain_seconds"] == 0
+    with pytest.raises(ConfigError, match="is not a model folder"):
+        resolve("4m", init_from=str(tmp_path / "absent"))
+
+
+def test_tokens_per_parameter_grow_from_half_to_twenty() -> None:
+    values = [tokens_per_parameter(10.0**e) for e in range(10, 26)]
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (0.5, 20.0)
+
+
+def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
+    shape = ModelShape(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_length=32)
+    request = Request(
+        budget="1m", train_bytes=100_000, cores=2, memory_bytes=1 << 30, model=shape, vocab_size=300, steps=5
+    )
+    found = measure_and_choose(request, tmp_path / "work")
+    assert found.steps == 5
+    assert found.finetune.micro_batch == FINETUNE_BATCH
+    assert "bf16 with 2 threads" in found.reasons[0]
+    with pytest.raises(ConfigError, match="is not a model folder"):
+        measure_and_choose(request.model_copy(update={"init_from": str(tmp_path)}), tmp_path / "work")
+
+
+def test_a_larger_model_is_measured_slower() -> None:
+    small, large = (
+        measure(model_config(resolve("1m", model=ModelShape(hidden_size=h, layers=2)).model, 512), "fp32", 1, 1)
+        for h in (32, 512)
+    )
+    assert small.tokens_per_second > large.tokens_per_second

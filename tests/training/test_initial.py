@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.folder import save_model
+from zen_pipeline.training.initial import initial_model
+from zen_pipeline.training.job import TrainingJob
+
+MakeJob = Callable[..., TrainingJob]
+
+
+def embeddings(job: TrainingJob) -> torch.Tensor:
+    return initial_model(job).model.embed_tokens.weight.detach()
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Callable[[int], str]:
+    def write(dimensions: int) -> str:
+        values = torch.randn(400, dimensions, generator=torch.Generator().manual_seed(0)) * 3 + 1
+        values[10:20] = 0
+        save_file({"vectors": values}, tmp_path / "token_vectors.safetensors")
+        return str(tmp_path / "token_vectors.safetensors")
+
+    return write
+
+
+@pytest.mark.parametrize("dimensions", [8, 32, 100])
+def test_token_vectors_replace_embeddings_at_the_same_scale(
+    make_job: MakeJob, vectors: Callable[[int], str], dimensions: int
+) -> None:
+    plain, filled = embeddings(make_job()), embeddings(make_job(token_vectors=vectors(dimensions)))
+    assert torch.equal(filled[10:20], plain[10:20])  # tokens without a vector
+    width = min(dimensions, 32)
+    assert not torch.equal(filled[20:, :width], plain[20:, :width])
+    assert torch.equal(filled[:, width:], plain[:, width:])
+    assert float(filled[:, :width].std()) == pytest.approx(float(plain[:, :width].std()), rel=0.05)
+
+
+def test_projected_vectors_keep_who_is_near_whom(make_job: MakeJob, vectors: Callable[[int], str]) -> None:
+    path = vectors(100)
+    low = torch.randn(400, 5, generator=torch.Generator().manual_seed(1)) @ torch.randn(5, 100)
+    save_file({"vectors": low}, path)
+    filled = embeddings(make_job(token_vectors=path))
+    before = torch.cdist(low, low).flatten()
+    after = torch.cdist(filled, filled).flatten()
+    assert float(torch.corrcoef(torch.stack([before, after]))[0, 1]) > 0.999
+
+
+def test_vectors_of_another_vocabulary_are_refused(make_job: MakeJob, tmp_path: Path) -> None:
+    save_file({"vectors": torch.ones(7, 3)}, tmp_path / "v.safetensors")
+    with pytest.raises(ConfigError, match="holds 7 token vectors, but the model's vocabulary has 400"):
+        initial_model(make_job(token_vectors=str(tmp_path / "v.safetensors")))
+
+
+def test_a_folder_gives_its_weights_and_refuses_longer_sequences(make_job: MakeJob, tmp_path: Path) -> None:
+    original = initial_model(make_job(seed=3))
+    save_model(original, tmp_path / "model")
+    loaded = initial_model(make_job(model=None, init_from=str(tmp_path / "model")))
+    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="sequences of 65 tokens are longer than the model's 64 positions"):
+        initial_model(make_job(model=None, init_from=str(tmp_path / "model"), context=65))
+
+
+def test_the_seed_decides_the_weights(make_job: MakeJob) -> None:
+    assert torch.equal(embeddings(make_job(seed=1)), embeddings(make_job(seed=1)))
+    assert not torch.equal(embeddings(make_job(seed=1)), embeddings(make_job(seed=2)))
