@@ -92,7 +92,7 @@ def test_every_form_is_asked_and_answered_from_the_documentation() -> None:
     assert questions["purpose"].question == f"What does `pathlib.name{number}` do?"
     assert questions["purpose"].answer == f"Return the value with the number {number}."
     assert questions["arguments"].answer == "It takes `a` and `b`."
-    assert questions["module"].answer.endswith("is in the module `pathlib`.")
+    assert questions["module"].answer == "It is in the module `pathlib`."
     (only,) = make_questions([thing("pathlib.Path", "Paths that the system knows.", kind="class")])
     assert "class `pathlib.Path`" in only.question or "In which module is `Path`" in only.question
 
@@ -104,6 +104,12 @@ def test_a_short_name_in_two_modules_is_never_asked_for_its_module() -> None:
         for i in range(99)
     ]
     assert {q.form for q in make_questions(twice)} == {"purpose"}
+
+
+def test_subjects_of_the_test_are_not_asked_for_their_module() -> None:
+    questions = make_questions(many(200), testing=lambda subject: subject.endswith("7"))
+    assert {q.form for q in questions if q.subject.endswith("7")} == {"purpose", "arguments"}
+    assert {q.form for q in questions if not q.subject.endswith("7")} == {"purpose", "arguments", "module"}
 
 
 def test_private_names_and_repeated_definitions_make_no_questions() -> None:

@@ -33,7 +33,7 @@ class Line:
 
 def bar_chart(bars: Sequence[Bar], *, title: str, digits: int = 3) -> str:
     """Horizontal bars from zero, one below the other, each with its value."""
-    row, thick, left, right = 34.0, 20.0, 132.0, 64.0
+    row, thick, left, right = 34.0, 20.0, 140.0, 74.0
     largest = max((b.value for b in bars), default=0.0) or 1.0
     parts = []
     for index, bar in enumerate(bars):
@@ -56,7 +56,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str)
     drawn = [line for line in drawn if line.points]
     if not any(len(line.points) > 1 for line in drawn):
         return ""
-    height, left, right, top, bottom = 280.0, 46.0, 14.0, 12.0, 40.0
+    height, left, right, top, bottom = 290.0, 50.0, 14.0, 12.0, 52.0
     xs = [x for line in drawn for x, _ in line.points]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
     y_ticks = ticks(*_visible_range([[y for _, y in line.points] for line in drawn]))
@@ -70,7 +70,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str)
     parts = [_grid(y_ticks, place, x_low, x_high, left)]
     parts += [_x_axis(place, x_low, x_high, y_low, height)]
     parts += [_curve(line, place) for line in drawn]
-    parts.append(f'<text class="axis end" x="{_WIDTH - right:.0f}" y="{height - 6:.0f}">{escape(x_label)}</text>')
+    parts.append(f'<text class="axis end" x="{_WIDTH - right:.0f}" y="{height - 9:.0f}">{escape(x_label)}</text>')
     names = [line.label for line in drawn if line.label]
     legend = "".join(
         f'<span class="key {escape(line.style)}">{escape(line.label)}</span>' for line in drawn if line.label
@@ -128,7 +128,7 @@ def _grid(y_ticks: Sequence[float], place: Place, x_low: float, x_high: float, l
 def _x_axis(place: Place, x_low: float, x_high: float, y_low: float, height: float) -> str:
     inside = [v for v in ticks(x_low, x_high) if x_low <= v <= x_high]
     return "".join(
-        f'<text class="axis middle" x="{place((v, y_low))[0]:.1f}" y="{height - 24:.0f}">{v:g}</text>' for v in inside
+        f'<text class="axis middle" x="{place((v, y_low))[0]:.1f}" y="{height - 34:.0f}">{v:g}</text>' for v in inside
     )
 
 

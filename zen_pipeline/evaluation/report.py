@@ -52,7 +52,7 @@ def render(data: ReportData) -> str:
         _scoreboard(data.metrics),
         parts.training(data.histories),
         parts.samples(data.samples),
-        parts.answers(data.answers, data.metrics.get("chat")),
+        parts.answers(data.answers, data.metrics.get("chat"), pretrained="base" in data.metrics),
         parts.data(data.records),
         parts.words(data.embeddings, data.neighbours, data.words_png),
         parts.skipped(data.skipped),
@@ -81,7 +81,7 @@ def verdict(metrics: Metrics) -> str:
         word = "beats" if difference > 0 else "does not reach"
         said.append(
             f"The model needs {base['bits_per_byte']:.3f} bits per byte of unseen text and {word} "
-            f"the {name} model's {strongest:.3f}"
+            f"the {_unbroken(name)} model's {strongest:.3f}"
         )
     elif base:
         said.append(f"The model needs {base['bits_per_byte']:.3f} bits per byte of unseen text")
@@ -93,6 +93,11 @@ def verdict(metrics: Metrics) -> str:
         return "No model was trained, so there is nothing to judge."
     sentence = "; ".join(said)
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _unbroken(name: str) -> str:
+    """`5-gram` with a hyphen at which no line ends."""
+    return name.replace("-", "\u2011")
 
 
 def strongest_baseline(metrics: Metrics) -> tuple[str, float | None]:
@@ -107,12 +112,13 @@ def strongest_baseline(metrics: Metrics) -> tuple[str, float | None]:
 def _cards(metrics: Metrics) -> str:
     base, chat, speed = (metrics.get(key) for key in ("base", "chat", "speed"))
     shown = []
-    _, strongest = strongest_baseline(metrics)
+    name, strongest = strongest_baseline(metrics)
     if base:
         shown.append(card(f"{base['bits_per_byte']:.3f}", "bits per byte, test", main=True))
         if strongest is not None:
             better = strongest - base["bits_per_byte"]
-            shown.append(card(f"{better:+.3f}".replace("-", "−"), "bits saved per byte over the best n-gram model"))
+            word = "fewer" if better > 0 else "more"
+            shown.append(card(f"{abs(better):.3f}", f"bits per byte {word} than the {_unbroken(name)} model"))
         shown.append(card(f"{base['token_accuracy']:.1%}", "of next tokens right"))
     if chat:
         shown.append(card(f"{chat['f1']:.2f}", "answer F1"))

@@ -73,35 +73,45 @@ def samples(items: Sequence[Sample]) -> str:
     return section("samples", "Samples", paragraph(note, "note"), *blocks)
 
 
-def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None) -> str:
-    """Answers of the chat model, good and bad ones in the order of the questions."""
+def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None, *, pretrained: bool) -> str:
+    """Answers of the chat model, good and bad ones; `pretrained` on this corpus, or given from elsewhere."""
     if not chat:
         return ""
-    scores = [("this model", chat["f1"], chat["exact_match"])]
-    scores += [(name.replace("_", " "), s["f1"], s["exact_match"]) for name, s in chat["baselines"].items()]
+    named = {"this model": chat, **{name.replace("_", " "): s for name, s in chat["baselines"].items()}}
+    scores = [(name, round(s["f1"], 3), round(s["exact_match"], 3)) for name, s in named.items()]
     rows = [(with_code(a.question), with_code(a.answer), with_code(a.reference), meter(a.f1)) for a in items]
     head = ("question", "answer", "reference", "F1")
     shown = [table(head, rows[:_MAX_ANSWERS], stacked=True)] if rows else []
     if rest := rows[_MAX_ANSWERS:]:
         shown.append(f"<details><summary>{len(rest)} more</summary>{table(head, rest, stacked=True)}</details>")
-    forms = [(form, s["questions"], s["f1"], s["echo_f1"]) for form, s in chat.get("forms", {}).items()]
+    forms = [(n, f["questions"], round(f["f1"], 3), round(f["echo_f1"], 3)) for n, f in chat.get("forms", {}).items()]
     return section(
         "answers",
         "Answers",
-        paragraph(with_code(_ANSWERS_NOTE), "note"),
+        paragraph(_answers_note(list(chat.get("forms", {})), pretrained=pretrained), "note"),
         table(("", "F1", "exact match"), scores),
-        table(("kind of question", "questions", "F1", "F1 of repeating the question"), forms) if forms else "",
+        table(("kind of question", "questions", "F1", "echo F1"), forms) if forms else "",
         *shown,
     )
 
 
 _ANSWERS_NOTE = (
     "Answers are the likeliest tokens one after the other (greedy), compared with the reference as in SQuAD: words "
-    "without case, punctuation and articles. Training never asks about the subjects of these questions and holds none "
-    "of these answers, but the documentation that the answers come from was part of the text that the model was "
-    "pretrained on. The other rows are what can be had without a model: the answer that is most frequent in training, "
-    "and the question itself, said again."
+    "without case, punctuation and articles. The other rows are what can be had without a model: the answer that is "
+    "most frequent in training, and the question itself, said again (echo)."
 )
+_API_NOTE = (
+    "Training never asks about the subjects of the questions on documentation, and holds none of their answers. "
+)
+_READ_NOTE = "But the documentation that they come from was part of the text that the model was pretrained on. "
+_CHAT_NOTE = "Questions of the kind chat are dialogues from the test split of the corpus. "
+
+
+def _answers_note(forms: Sequence[str], *, pretrained: bool) -> str:
+    """What the questions are, and what the model may have read of them."""
+    api = any(form != "chat" for form in forms)
+    said = [_API_NOTE] * api + [_READ_NOTE] * (api and pretrained) + [_CHAT_NOTE] * ("chat" in forms)
+    return "".join(said) + _ANSWERS_NOTE
 
 
 def data(summary: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -136,13 +136,22 @@ def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: 
             item = documented(record.text, json.loads(record.meta))
             if item is not None:
                 objects.append(item)
-    api = split_questions(make_questions(objects), test_fraction=test_fraction, salt=salt)
+    questions = make_questions(objects, testing=lambda subject: position(subject, salt) < test_fraction)
+    api = split_questions(questions, test_fraction=test_fraction, salt=salt)
     train, valid, test = (a + dialogues[n] for a, n in ((api.train, "train"), (api.valid, "valid"), (api.test, "test")))
     return Split(train, valid, test, api.dropped)
 
 
-def make_questions(objects: Iterable[Documented]) -> list[Question]:
-    """One question for each object whose documentation begins with a real sentence, in the order of their names."""
+def make_questions(
+    objects: Iterable[Documented], *, testing: Callable[[str], bool] = lambda _: False
+) -> list[Question]:
+    """One question for each object whose documentation begins with a real sentence, in the order of their names.
+
+    Args:
+        objects: what is documented; of two with one name the first counts.
+        testing: whether a subject is kept for the test. Those are not asked for their module: the answer names what
+            many training questions were answered with.
+    """
     first: dict[str, Documented] = {}
     for item in objects:
         if not any(part.startswith("_") for part in item.qualname.split(".")):
@@ -152,7 +161,8 @@ def make_questions(objects: Iterable[Documented]) -> list[Question]:
     for item in sorted(first.values(), key=lambda d: d.qualname):
         sentence = first_sentence(item.doc)
         if sentence is not None:
-            made.append(_question(item, sentence, unique=short_names[_short_name(item)] == 1))
+            unique = short_names[_short_name(item)] == 1 and not testing(item.qualname)
+            made.append(_question(item, sentence, unique=unique))
     return made
 
 
@@ -197,9 +207,7 @@ def _worded(item: Documented, form: Form, sentence: str, arguments: list[str]) -
     if form == "arguments":
         return f"Which arguments does `{item.qualname}` take?", f"It takes {_listed(arguments)}."
     if form == "module":
-        # With the name in it, or the answers about one module would all be the same text.
-        name = _short_name(item)
-        return f"In which module is `{name}`?", f"`{name}` is in the module `{item.module}`."
+        return f"In which module is `{_short_name(item)}`?", f"It is in the module `{item.module}`."
     if item.object == "class":
         return f"What is the class `{item.qualname}` for?", sentence
     return f"What does `{item.qualname}` do?", sentence
