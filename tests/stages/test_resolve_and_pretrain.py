@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
+from zen_pipeline.corpus.shards import write_index, write_split
+from zen_pipeline.corpus.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.stages import pretrain, resolve
 from zen_pipeline.stages.base import StageContext
@@ -23,6 +25,7 @@ from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import Workspace
 
 SMALL = {
+    "start_vectors": "none",
     "model": {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "context_length": 32},
     "steps": 12,
     "batch_tokens": 128,
@@ -60,23 +63,10 @@ def validated(workspace: Workspace) -> ArtifactRef:
 
 
 def write_tokens(output: Path, texts: list[str]) -> None:
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    (output / "tokenizer").mkdir()
-    tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
-    (output / "tokenizer" / "tokenizer_config.json").write_text("{}")
-    pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
-    np.save(output / "token_bytes.npy", np.array([0 if p in special else len(p) for p in pieces], np.int32))
-    for split, part in (("train", texts[:-2]), ("valid", texts[-2:-1]), ("test", texts[-1:])):
-        ids = [i for text in part for i in (0, *tokenizer.encode(text).ids)]
-        np.array(ids, "<u2").tofile(output / f"{split}.bin")
+    tokenizer = train_tokenizer(texts, 300)
+    tokenizer.save(output / "tokenizer")
+    parts = {"train": texts[:-2], "valid": texts[-2:-1], "test": texts[-1:]}
+    write_index(output, tokenizer, {split: write_split(output, split, t, tokenizer) for split, t in parts.items()})
 
 
 @pytest.fixture
@@ -154,8 +144,8 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
     assert parts({"pretrain": {"checkpoint_every": 7, "validate_every": 9}}).fingerprint == base.fingerprint
     assert parts({"pretrain": {"learning_rate": 0.1}}).changed_from(base.parts) == ["settings.learning_rate"]
     assert parts({"seed": 1}).changed_from(base.parts) == ["settings.seed"]
-    vectors = parts({"pretrain": {"token_vectors": True}}).changed_from(base.parts)
-    assert vectors == ["inputs.embed", "settings.token_vectors"]
+    random = parts({"pretrain": {"start_vectors": "none"}}).changed_from(base.parts)
+    assert random == ["inputs.embed", "settings.start_vectors"]
 
 
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
@@ -185,7 +175,7 @@ def test_a_model_given_to_fine_tuning_skips_pretraining(
         "resolve": store(context.workspace, "resolve", "sizes", lambda output: None),
         "tokenize": tokenized,
     }
-    config = Config.model_validate({"finetune": {"init_from": str(tmp_path)}})
+    config = Config.model_validate({"pretrain": SMALL, "finetune": {"init_from": str(tmp_path)}})
     ref = pretrain.run(config, inputs, context)
     assert ref.skipped is not None
     assert "finetune.init_from" in ref.skipped
@@ -203,3 +193,13 @@ def test_a_corpus_smaller_than_one_context_is_a_mistake_of_the_data(
     tokens = store(workspace, "tokenize", "tokens", fill, {"few": 1})
     with pytest.raises(DataError, match="less than one sequence of 32"):
         pretrain.run(config, {"resolve": sizes, "tokenize": tokens}, replace(context, run_id="few"))
+
+
+def test_the_stages_load_nothing_heavy() -> None:
+    code = (
+        "import sys; import zen_pipeline.stages.resolve, zen_pipeline.stages.pretrain\n"
+        "heavy = {'torch', 'lightning', 'mlflow', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

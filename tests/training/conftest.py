@@ -6,43 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from zen_pipeline.corpus.shards import write_index, write_split
+from zen_pipeline.corpus.tokenizer import train_tokenizer
 from zen_pipeline.training.job import Schedule, TokenData, TrainingJob
-
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def write_shards(folder: Path, *, vocab_size: int, characters: int) -> None:
-    """tokenizer/, token_bytes.npy and {train,valid,test}.bin of the language reference."""
+    """A tokens artifact of the language reference, which every Python installation has."""
     from pydoc_data.topics import topics
 
     text = "\n".join(topics[name] for name in sorted(topics))[:characters]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([text], trainer)
-    (folder / "tokenizer").mkdir(parents=True)
-    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    (folder / "tokenizer" / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
-    sizes = [0 if piece in SPECIAL else len(piece) for piece in pieces]  # byte-level: one character per byte
-    np.save(folder / "token_bytes.npy", np.array(sizes, np.int32))
+    tokenizer = train_tokenizer([text], vocab_size)
+    tokenizer.save(folder / "tokenizer")
     tenth = len(text) // 10
-    for split, part in (
-        ("train", text[: 8 * tenth]),
-        ("valid", text[8 * tenth : 9 * tenth]),
-        ("test", text[9 * tenth :]),
-    ):
-        np.array([0, *tokenizer.encode(part).ids], "<u2").tofile(folder / f"{split}.bin")
+    parts = {"train": text[: 8 * tenth], "valid": text[8 * tenth : 9 * tenth], "test": text[9 * tenth :]}
+    write_index(folder, tokenizer, {split: write_split(folder, split, [t], tokenizer) for split, t in parts.items()})
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,11 @@ from zen_pipeline.training.job import ConversationData, TokenData, TrainingJob
 
 def windows(folder: Path, tokens: int, *, context: int = 8, batch: int = 3, seed: int = 0) -> TokenWindows:
     np.save(folder / "token_bytes.npy", np.ones(60_000, np.int32))
-    np.arange(tokens, dtype="<u2").tofile(folder / "train.bin")
-    np.arange(100, dtype="<u2").tofile(folder / "valid.bin")
+    (folder / "shards.json").write_text('{"dtype": "<u2"}')
+    for split, count in (("train", tokens), ("valid", 100)):
+        np.arange(count, dtype="<u2").tofile(folder / f"{split}.bin")
+        np.save(folder / f"{split}.offsets.npy", np.array([0, count]))
+        np.save(folder / f"{split}.bytes.npy", np.array([count]))
     return TokenWindows(TokenData(folder=str(folder)), context=context, batch=batch, seed=seed, micro=2)
 
 

@@ -131,6 +131,39 @@ def test_the_model_folder_is_whole_and_a_finished_training_is_not_done_again(mak
     assert (again.tokens, again.validation_loss) == (result.tokens, result.validation_loss)
 
 
+def test_a_full_disk_costs_checkpoints_and_not_the_training(
+    make_job: MakeJob,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    job = make_job()
+    expected = reference(job, tmp_path, undisturbed)
+    shown = launcher.Progress.show
+    warnings: list[str] = []
+
+    def fill_the_disk(self: launcher.Progress, event: dict[str, Any]) -> None:
+        shown(self, event)
+        if event["event"] == "start":  # the kernel refuses to write on, as on a full disk
+            limit_files(30_000)
+        elif event["event"] == "warning":
+            warnings.append(event["message"])
+            limit_files(psutil.RLIM_INFINITY)
+
+    def limit_files(size: int) -> None:
+        for child in psutil.Process().children():
+            if str(tmp_path / "work" / "job.json") in child.cmdline():
+                child.rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
+
+    monkeypatch.setattr(launcher.Progress, "show", fill_the_disk)
+    with caplog.at_level("WARNING"):
+        launch(job, work=tmp_path / "work")
+    assert "the checkpoint of step 5 could not be written" in warnings[0]
+    assert "training goes on" in caplog.text
+    assert weights(job.output) == expected
+
+
 def test_a_loss_that_is_not_a_number_is_an_error_that_names_the_step(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job()
     schedule = job.schedule.model_copy(update={"learning_rate": 1e30, "embedding_learning_rate": 1e30})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zen_pipeline.corpus.shards import TokenSplit
 from zen_pipeline.errors import DataError, TrainingError
 from zen_pipeline.training.job import ConversationData, TokenData, TrainingJob
 
@@ -88,8 +89,8 @@ class TokenWindows:
     def __init__(self, data: TokenData, *, context: int, batch: int, seed: int, micro: int) -> None:
         folder = Path(data.folder)
         self.token_bytes = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
-        self._tokens = open_tokens(folder, "train", len(self.token_bytes))
-        self._held_out = open_tokens(folder, "valid", len(self.token_bytes))
+        self._tokens = TokenSplit.open(folder, "train").tokens
+        self._held_out = TokenSplit.open(folder, "valid").tokens
         self._context, self._seed, self._micro = context, seed, micro
         self._validation_windows = data.validation_windows
         if len(self._tokens) < context + 1:
@@ -128,17 +129,6 @@ class TokenWindows:
         rows = np.stack([np.asarray(tokens[s : s + length + 1], dtype=np.int64) for s in starts])
         windows = torch.from_numpy(rows)  # (B, T + 1)
         return Batch(step, windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
-
-
-def open_tokens(folder: Path, split: str, vocab_size: int) -> np.ndarray:
-    """The tokens of one split as a read-only memory map; uint16 up to 65,536 ids, else uint32."""
-    path = folder / f"{split}.bin"
-    dtype = np.dtype("<u2" if vocab_size <= 65536 else "<u4")
-    if not path.is_file():
-        raise DataError(f"{path} is missing: the tokens artifact is not whole; run `zen tokenize` again")
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype=dtype, mode="r")
 
 
 # --- fine-tuning ------------------------------------------------------------------------------------------------------

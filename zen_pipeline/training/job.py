@@ -121,7 +121,7 @@ class TrainingJob(_Record):
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
             *("tracking_uri", "tracking_run_id", "run_id"),
         }
-        values = self.model_dump(mode="json", exclude=elsewhere)
+        values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
