@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ZenError
+from zen_pipeline.machine import peak_memory
 
 if TYPE_CHECKING:
     from zen_pipeline.models.qwen3 import Qwen3
@@ -89,7 +89,7 @@ def _measure_here(folder: Path, prompt_ids: list[int], tokens: int) -> Speed:
         rates[threads] = _generate(model, prompt_ids, tokens)
     best = max(rates, key=lambda threads: rates[threads])
     parameters = sum(p.numel() for p in model.parameters())
-    return Speed(rates[best], best, _peak_memory(device), parameters, device)
+    return Speed(rates[best], best, peak_memory(), parameters, device)
 
 
 def _generate(model: Qwen3, prompt_ids: list[int], tokens: int) -> float:
@@ -100,21 +100,6 @@ def _generate(model: Qwen3, prompt_ids: list[int], tokens: int) -> float:
     times += [time.perf_counter() for _ in generate(model, prompt_ids, max_new_tokens=tokens, temperature=0.0)]
     counted = times[1:] if len(times) > 2 else times
     return (len(counted) - 1) / max(counted[-1] - counted[0], 1e-9)
-
-
-def _peak_memory(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    # Not ru_maxrss where it can be avoided: Linux starts it at what the parent process held.
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:

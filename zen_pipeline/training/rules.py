@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     from zen_pipeline.models.qwen3 import Qwen3Config
 
 
+_LAYER_EVERY = 48  # one layer per so much width
+# Vocabulary by parameters of the blocks: below so many, this one.
+_VOCABULARIES = ((1.5e6, 2048), (10e6, 4096), (30e6, 8192), (100e6, 16384))
+
+
 def tokens_per_parameter(compute: float) -> float:
     """How many tokens a parameter of the blocks is trained on, given the FLOPs of the whole training.
 
-    Assumption: a power law through 0.6 at 3e13 FLOPs (minutes on two cores, where the model must be worth its
-    embeddings) and 20 at 1e20 FLOPs (Hoffmann et al. 2022).
+    A power law through 1 at 3e13 FLOPs (minutes on two cores; docs/experiments.md) and 20 at 1e20 FLOPs (Hoffmann et
+    al. 2022); between the two it is an assumption.
     """
-    return min(20.0, max(0.5, 0.6 * math.pow(compute / 3e13, 0.233)))
+    return min(20.0, max(0.5, math.pow(compute / 3e13, 0.2)))
 
 
 def tokens_per_parameter_of_size(parameters: float) -> float:
@@ -44,12 +49,12 @@ def tokens_wanted(kind: str, amount: float) -> float:
 def width_for(target: float, vocabulary: int = 0) -> int:
     """The width, a multiple of 64, whose blocks and embeddings come nearest to `target` parameters.
 
-    With one layer per 64 of width the blocks have 12 width^3 / 64 parameters; input and output embeddings have
+    With one layer per 48 of width the blocks have 12 width^3 / 48 parameters; input and output embeddings have
     `vocabulary` rows each (0 leaves them out).
     """
 
     def distance(width: int) -> float:
-        return abs(math.log((12 * width**3 / 64 + 2 * vocabulary * width) / target))
+        return abs(math.log((12 * width**3 / _LAYER_EVERY + 2 * vocabulary * width) / target))
 
     return min(range(64, 2049, 64), key=distance)
 
@@ -60,14 +65,14 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
     hidden = own.hidden_size or width
     heads = own.heads or max(1, hidden // 64)  # heads of 64, as in most published models of this size
     kv_heads = own.kv_heads or (heads // 4 if heads >= 16 and heads % 4 == 0 else heads)
-    parameters = 12 * hidden**3 / 64
+    parameters = 12 * hidden**3 / _LAYER_EVERY
     context = own.context_length or (256 if parameters < 10e6 else 512 if parameters < 50e6 else 1024)
     if own.context_length is None:
         while context > 16 and corpus_tokens < 8 * context:  # a tiny corpus must still fill some windows
             context //= 2
     return Shape(
         hidden_size=hidden,
-        layers=own.layers or max(2, round(hidden / 64)),
+        layers=own.layers or max(2, round(hidden / _LAYER_EVERY)),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=max(2, hidden // heads // 2 * 2),
@@ -79,26 +84,16 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
 
 def vocabulary_for(target: float, train_bytes: int) -> int:
     """Vocabulary for so many parameters in the blocks and so much text: a power of two."""
-    wanted = (
-        2048
-        if target < 1.5e6
-        else 4096
-        if target < 10e6
-        else 8192
-        if target < 30e6
-        else 16384
-        if target < 100e6
-        else 32768
-    )
+    wanted = next((size for below, size in _VOCABULARIES if target < below), 32768)
     teachable = 1 << int(math.log2(max(512.0, train_bytes / 250)))  # each token should be met often
     return max(512, min(wanted, teachable))
 
 
 def batch_tokens_for(request: Request, tokens: float, context: int) -> int:
-    """4,096 tokens a step for two million tokens, growing with the square root of the tokens, to 2^19."""
+    """2,048 tokens a step up to a million tokens, growing with the square root of the tokens, to 2^19."""
     if request.batch_tokens is not None:
         return max(1, request.batch_tokens // context) * context
-    wanted = 4096 << round(math.log2(max(1.0, math.sqrt(tokens / 2e6))))
+    wanted = 2048 << round(math.log2(max(1.0, math.sqrt(tokens / 1e6))))
     return max(1, min(1 << 19, wanted) // context) * context
 
 

@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from zen_pipeline.artifacts import hold_lock, write_atomically
 from zen_pipeline.errors import ZenError
+from zen_pipeline.machine import peak_memory
 from zen_pipeline.training.events import Events, Stopped
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 
@@ -217,18 +218,6 @@ def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder)
         precision=job.precision,
         threads=job.threads,
     )
-
-
-def peak_memory() -> int:
-    """Largest memory of this process so far, in bytes; the GPU's where there is one."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _fill_output(job: TrainingJob, module: LanguageModelTraining, result: TrainingResult) -> None:
