@@ -199,6 +199,7 @@ class OptimizeConfig(Section):
     """Smaller and faster weights, kept only when they are as good."""
 
     enabled: bool = True
+    max_test_tokens: int = Field(50_000, ge=1000, description="both forms are compared on the first so many of them")
     max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
 
 

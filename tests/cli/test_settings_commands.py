@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.zen_command import Zen
 from zen_pipeline.config import Config, load_config
 
 
 def zen(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a folder, without a workspace named by the environment."""
-    environment = {k: v for k, v in os.environ.items() if k != "ZEN_HOME"}
-    command = [sys.executable, "-m", "zen_pipeline", *arguments]
-    root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = root
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    """Run the real command in a folder."""
+    return Zen(cwd)(*arguments)
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_chat_model_has_learnt_to_answer(tuned: ArtifactRef) -> None:
     assert len(rows) == STEPS
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert tuned.summary["steps"] == STEPS
-    assert tuned.summary["validation_loss"] > 0
+    assert tuned.summary["final"]["validation_loss"] > 0
     chat, model = chat_format(tuned.path), load_model(tuned.path).eval()
     ids = chat.prompt([{"role": "user", "content": "Is the number 4 even?"}])
     said = chat.decode(list(generate(model, ids, max_new_tokens=30, temperature=0.0, stop_ids=chat.stop_ids)))

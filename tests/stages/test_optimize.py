@@ -76,7 +76,7 @@ def inputs(artifacts: dict[str, Path], **skipped: str) -> dict[str, ArtifactRef]
 
 
 def config(**settings: Any) -> Config:
-    return Config.model_validate({"optimize": settings, "evaluate": {"max_test_tokens": 2000}})
+    return Config.model_validate({"optimize": {"max_test_tokens": 2000, **settings}})
 
 
 def test_both_models_are_quantized_measured_and_kept(artifacts: dict[str, Path], workspace: Workspace) -> None:

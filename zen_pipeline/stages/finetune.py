@@ -179,15 +179,13 @@ def _end_at_message_end(output: Path, chat: ChatFormat) -> None:
 
 
 def _summary(questions: Split, counts: dict[str, int], result: TrainingResult) -> dict[str, Any]:
+    from zen_pipeline.stages.pretrain import summary as training_summary
+
     asked = {"train": len(questions.train), "valid": len(questions.valid), "test": len(questions.test)}
     return {
         "questions": {**asked, "dropped_same_answer": questions.dropped, "too_long": counts["too_long"]},
         "supervised_tokens": counts["supervised_tokens"],
-        "steps": result.steps,
-        "train_loss": result.train_loss,
-        "validation_loss": result.validation_loss,
-        "tokens_per_second": result.tokens_per_second,
-        "seconds": result.seconds,
+        **training_summary(result),
     }
 
 

@@ -2,7 +2,7 @@
 
 Files: `base/` and `chat/` (model folders, each only when its int8 form was chosen) and `metrics.json`:
 `{"base": {"float": {bytes, bits_per_byte, tokens_per_second, threads}, "int8": {…}, "chosen", "reason"}, "chat": …}`.
-Bits per byte are those of the first `evaluate.max_test_tokens` of the test split, for the chat model too.
+Bits per byte are those of the first `optimize.max_test_tokens` of the test split, for the chat model too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(kind="optimized", skipped="nothing was trained: turn on pretraining or fine-tuning")
     from zen_pipeline.optimization.quantization import compare
 
-    documents = _test_documents(inputs["tokenize"].path, config.evaluate.max_test_tokens)
+    documents = _test_documents(inputs["tokenize"].path, config.optimize.max_test_tokens)
     if documents.bytes.sum() == 0:
         return Built(kind="optimized", skipped="the test split is empty: add text, or raise validate.test_fraction")
     metrics = {}

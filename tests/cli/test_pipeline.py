@@ -1,0 +1,105 @@
+"""The whole chain through the real command: what it prints, what it keeps, and what the second run does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.zen_command import Zen
+from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+
+def statuses(result: dict) -> dict[str, str]:
+    return {stage["name"]: stage["status"] for stage in result["stages"]}
+
+
+def test_a_first_run_does_every_stage_and_releases_a_champion(project: Zen) -> None:
+    result = json.loads((project.folder / "run.json").read_text())
+    assert statuses(result) == dict.fromkeys(STAGE_NAMES, "ran")
+    assert list(statuses(result)) == list(STAGE_NAMES)
+    assert all(stage["seconds"] >= 0 and Path(stage["artifact"]).exists() for stage in result["stages"])
+    assert result["released"] == {"model": "tiny-chat", "version": "1", "alias": "champion"}
+    assert result["seconds"] > 0
+    assert result["run_id"]
+
+
+def test_a_second_run_takes_everything_from_the_store(project: Zen) -> None:
+    result = project.json("run")
+    assert statuses(result) == dict.fromkeys(STAGE_NAMES, "cached")
+    assert result["released"] == {"model": "tiny-chat", "version": "1", "alias": "champion"}
+
+
+def test_the_plan_marks_what_a_setting_changes_and_nothing_before_it(project: Zen) -> None:
+    assert {s["status"] for s in project.json("plan")["stages"]} == {"cached"}
+    planned = {s["name"]: s for s in project.json("plan", "--set", "pretrain.learning_rate=0.001")["stages"]}
+    first = STAGE_NAMES.index("pretrain")
+    assert [planned[n]["status"] for n in STAGE_NAMES] == ["cached"] * first + ["would_run"] * (10 - first)
+    assert planned["pretrain"]["changed"] == ["settings.learning_rate"]
+    assert "inputs.pretrain" in planned["finetune"]["changed"]
+
+
+def test_the_champion_answers_from_a_folder_below(project: Zen) -> None:
+    below = project.folder / "a" / "b"
+    below.mkdir(parents=True, exist_ok=True)
+    options = ("generate", "The with statement", "--max-new-tokens", "8", "--temperature", "0")
+    first, second = project.json(*options, cwd=below), project.json(*options)
+    assert first["model"] == "tiny-chat"
+    assert first["text"] == second["text"]
+    assert 0 < first["tokens"] <= 8
+
+
+def test_chat_answers_and_a_base_model_refuses_to(project: Zen) -> None:
+    answer = project.json("chat", "What does `pathlib.Path.exists` do?", "--max-new-tokens", "8")
+    assert answer["model"] == "tiny-chat"
+    assert isinstance(answer["answer"], str)
+    refused = project("chat", "hello", "--model", "tiny-base@champion")
+    assert refused.returncode == 2
+    assert "not a chat model" in refused.stderr
+
+
+def test_models_can_be_listed_shown_and_exported(project: Zen, tmp_path: Path) -> None:
+    listed = project.json("models", "list")["models"]
+    assert {(m["name"], m["version"]) for m in listed} == {("tiny-base", "1"), ("tiny-chat", "1")}
+    shown = project.json("models", "show", "tiny-base/1")
+    assert "first" in json.dumps(shown)
+    target = tmp_path / "exported"
+    project.json("models", "export", "tiny-chat@champion", str(target))
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(target)
+    assert model.config.model_type == "qwen3"
+    assert AutoTokenizer.from_pretrained(target).chat_template
+
+
+def test_data_embeddings_and_garbage_can_be_looked_at(project: Zen) -> None:
+    assert project.json("data", "show", "--pipeline", "tiny", "--count", "2")["summary"]["records"] > 100
+    assert project.json("embeddings", "similar", "the", "--pipeline", "tiny")["neighbours"]
+    assert project.json("gc", "--dry-run")["removed"] == []
+
+
+def test_a_damaged_artifact_is_set_aside_and_built_again(project: Zen) -> None:
+    workspace = Workspace(project.folder / ".zen")
+    fingerprint = workspace.last_fingerprint("tiny", "tokenize")
+    assert fingerprint is not None
+    path = workspace.store.folder("tokenize", fingerprint) / "train.bin"
+    good = path.read_bytes()
+    path.write_bytes(good[:-100])
+    result = project("tokenize", "--json")
+    assert result.returncode == 0, result.stderr
+    assert "set aside" in result.stderr
+    assert statuses(json.loads(result.stdout))["tokenize"] == "ran"
+    assert path.read_bytes() == good
+
+
+def test_require_release_ends_with_4_when_the_champion_stays(new_project: Callable[[], Zen], project: Zen) -> None:
+    result = project("run", "--require-release", "--set", "seed=1", "--json")
+    released = json.loads(result.stdout)["released"]
+    assert (result.returncode, released["alias"]) in {(4, "challenger"), (0, "champion")}
+    if result.returncode == 4:
+        assert "no new champion" in result.stderr
