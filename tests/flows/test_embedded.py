@@ -25,7 +25,7 @@ TESTS = Path(__file__).resolve().parents[1]
 # argv: the workspace, the target, the stage that fails, how it fails
 PROGRAM = """
 import json, sys
-import tiny_chain
+from tests import tiny_chain
 from zen_pipeline import errors
 from zen_pipeline.config import load_config
 from zen_pipeline.logs import show_on_stderr

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import evaluation_artifacts as made
 import numpy as np
 import pytest
 
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Identity
 from zen_pipeline.config import Config, EvaluateConfig
 from zen_pipeline.corpus.shards import TokenSplit

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import evaluation_artifacts as made
 import pytest
 
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config, FinetuneConfig
 from zen_pipeline.inference.generate import generate

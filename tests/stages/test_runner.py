@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import tiny_chain
 
+from tests import tiny_chain
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.errors import DataError, Interrupted, StoreError, TrainingError, ZenError
 from zen_pipeline.stages import STAGE_NAMES
