@@ -31,6 +31,7 @@ MLFLOW_QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+_SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on traces of language model calls
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _MOST_PARAMS = 100  # MLflow's limit of parameters in one request
 _LONGEST_TAG = 5000
@@ -217,7 +218,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return str(experiment.experiment_id)
     database = local_database(client.tracking_uri)
     location = (database.parent / "artifacts" / name).as_uri() if database else None
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=_SHOWN_AS))
 
 
 def local_database(tracking_uri: str) -> Path | None:
