@@ -26,7 +26,7 @@ run: install ## install, then collect, validate, train, evaluate and register a 
 
 test: ## install with the tools for the tests, then run them
 	@$(INSTALL) --dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: ## ruff and mypy
 	@$(INSTALL) --dev
