@@ -20,6 +20,9 @@ def _preset_choices(schema: dict[str, Any]) -> None:
     schema["enum"] = preset_names()
 
 
+PROJECT_FILE = Path("zen.yaml")  # what `zen run` uses in the same folder
+
+
 class Choice(BaseModel):
     """A preset, and what differs from it; the same words as on the command line.
 
@@ -30,7 +33,7 @@ class Choice(BaseModel):
 
     preset: str = Field(DEFAULT_PRESET, description="a shipped preset", json_schema_extra=_preset_choices)
     file: str | None = Field(
-        None, description="a YAML config laid over the preset; relative to the worker's project folder"
+        None, description="a YAML config laid over the preset; default: zen.yaml in the worker's project folder"
     )
     data: list[str] = Field(default=[], description="files, folders or globs that replace the configured sources")
     overrides: dict[str, Any] = Field(
@@ -43,9 +46,10 @@ class Choice(BaseModel):
         Raises:
             ConfigError: unknown preset, unreadable file, unknown key, value out of range.
         """
+        file = Path(self.file) if self.file else PROJECT_FILE if PROJECT_FILE.is_file() else None
         return load_config(
-            preset=None if self.file and self.preset == DEFAULT_PRESET else self.preset,
-            file=Path(self.file) if self.file else None,
+            preset=None if file and self.preset == DEFAULT_PRESET else self.preset,
+            file=file,
             data=self.data,
             overrides=[f"{key}={json.dumps(value)}" for key, value in self.overrides.items()],
         )

@@ -18,14 +18,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
-from zen_pipeline.errors import ZenError
+from zen_pipeline.errors import StoreError, ZenError
+from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.workspace import Workspace
 
 _READY_SECONDS = 180  # a first start migrates the database: 10 s here, more on a slow disk
 _STOP_SECONDS = 3
+_LEAST_FREE = 4_000_000  # bytes that the server needs for its database and log
 
 # For the flow's process and the server alike. None of these overrides what the user has set.
 QUIET = {
@@ -81,7 +84,10 @@ class EmbeddedServer:
         Raises:
             ZenError: the process cannot be started.
         """
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(explain_os_error(error, home) or f"cannot make {home}: {error.strerror}") from error
         self._log = home / "server.log"
         # Listening here already, the kernel queues our first requests, and no other process can take the port.
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -129,6 +135,8 @@ class EmbeddedServer:
             with opener.open(f"{self.address}/health", timeout=_READY_SECONDS) as answer:
                 answer.read()
         except (OSError, urllib.error.URLError) as error:
+            if disk_usage(self._log.parent).free < _LEAST_FREE:
+                raise StoreError(f"the disk is full ({self._log.parent}): free some space and start again") from error
             tail = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
             raise ZenError(
                 f"the local Prefect server did not start ({error}): {' / '.join(tail) or 'it said nothing'}; "

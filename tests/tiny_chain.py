@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, folder_digest
+from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
+from zen_pipeline.files import folder_digest
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always

@@ -28,12 +28,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from zen_pipeline.errors import StoreError
-from zen_pipeline.files import explain_os_error as explain_os_error
-from zen_pipeline.files import file_digest as file_digest
-from zen_pipeline.files import folder_digest as folder_digest
-from zen_pipeline.files import sync_folder
-from zen_pipeline.files import write_atomically as write_atomically
-from zen_pipeline.locks import hold_lock as hold_lock
+from zen_pipeline.files import explain_os_error, file_digest, sync_folder, write_atomically
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
 MANIFEST = "manifest.json"

@@ -31,7 +31,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class Section(BaseModel):
     """Settings of one stage: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the stage's result, as plain JSON values."""
@@ -207,10 +207,12 @@ class ReleaseConfig(Section):
     """When a model becomes the champion."""
 
     seed_noise_bits_per_byte: float = Field(
-        0.01, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
+        0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
     )
     seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1")
-    max_growth: float = Field(1.5, ge=1.0, description="largest allowed size, as a multiple of the champion's")
+    max_growth: float | None = Field(
+        None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"
+    )
 
 
 # --- everything -------------------------------------------------------------------------------------------------------
@@ -316,10 +318,12 @@ def load_config(
     """
     own = _read_yaml(file.read_text, str(file)) if file is not None else {}
     named = own.pop("preset", None)
-    settings = _read_preset(preset or str(named or DEFAULT_PRESET))
+    if not isinstance(named, str | None):
+        raise ConfigError(f"{file}: preset must be the name of a preset, found {named!r}")
+    settings = _read_preset(preset or named or DEFAULT_PRESET)
     if file is not None:
         settings = merge(settings, _anchored(own, file.resolve().parent))
-    if paths := [str(Path(p).absolute()) for p in data]:
+    if paths := [_absolute(p, Path.cwd()) for p in data]:
         settings = merge(settings, {"collect": {"sources": [{"type": "files", "paths": paths}]}})
     if budget is not None:
         settings = merge(settings, {"budget": budget})
@@ -331,11 +335,24 @@ def load_config(
         raise ConfigError(_explain(error)) from None
 
 
+def _absolute(path: str, folder: Path) -> str:
+    """`path` seen from `folder`; the folder's own brackets and stars are no pattern when the path is one."""
+    from glob import escape, has_magic
+
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"the path {path!r} cannot be used: {error}") from None
+    if expanded.is_absolute():
+        return str(expanded)
+    return str(Path(escape(str(folder)) if has_magic(path) and not (folder / path).exists() else folder) / expanded)
+
+
 def _anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths of a config file as absolute ones, so that it means the same from every working folder."""
 
     def absolute(value: Any) -> Any:
-        return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
+        return _absolute(value, folder) if isinstance(value, str) else value
 
     anchored = dict(settings)
     for section, key in _PATH_SETTINGS:
@@ -378,7 +395,7 @@ def _read_yaml(read: Any, where: str) -> dict[str, Any]:
         loaded = yaml.safe_load(read(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config {where}: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}
@@ -393,7 +410,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text!r}: write it as key=value, for example pretrain.learning_rate=0.01")
     try:
         nested: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

@@ -6,16 +6,18 @@ and processes can log. Without a tracker the same calls do nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import Interrupted
+from zen_pipeline.errors import Interrupted, StoreError
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
 if TYPE_CHECKING:
@@ -89,7 +91,35 @@ def mlflow_client(mlflow_folder: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     mlflow_folder.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=local_tracking_uri(mlflow_folder))
+    address = local_tracking_uri(mlflow_folder)
+    database = local_database(address)
+    return MlflowClient(tracking_uri=address) if database is None else _open_database(address, database)
+
+
+def _open_database(address: str, database: Path) -> MlflowClient:
+    """Make MLflow's tables, one process at a time: two at once fail on each other.
+
+    Raises:
+        StoreError: the file is no database that MLflow can read.
+    """
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    with hold_lock(database.with_suffix(".lock"), what="the MLflow database", run_id="-"):
+        try:
+            client = MlflowClient(tracking_uri=address)
+            client.get_experiment_by_name("zen")
+        except OSError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if "disk is full" in reason:
+                raise StoreError(f"the disk is full ({database}): free some space and start again") from error
+            raise StoreError(
+                f"{database} cannot be read ({reason[:120]}): move it away and run `zen run` again; the store is kept, "
+                "the registry's versions and aliases are lost"
+            ) from error
+    return client
 
 
 class MlflowStage(StageTracker):
@@ -136,16 +166,15 @@ class MlflowTracker(Tracker):
     def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
         tags = {**_source_tags(), "mlflow.parentRunId": str(self.run_id), "zen.stage": name}
         run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
-        status = "FAILED"
         try:
             self._log_identity(run_id, identity, inputs)
             yield MlflowStage(self._client, run_id)
-            status = "FINISHED"
-        except (KeyboardInterrupt, Interrupted):
-            status = "KILLED"
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+            with suppress(Exception):  # the stage's own error is the one to show
+                self._client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
-        finally:
-            self._client.set_terminated(run_id, status)
+        self._client.set_terminated(run_id, "FINISHED")
 
     def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
         from mlflow.entities import Param

@@ -59,6 +59,8 @@ class Workspace:
             home = Path(named).expanduser().resolve()
             if home.is_dir():
                 return cls(home)
+            if home.exists():
+                raise ConfigError(f"ZEN_HOME names {home}, which is not a folder: name another one")
             raise ConfigError(f"ZEN_HOME names {home}, which does not exist: run `zen run` to make it")
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):

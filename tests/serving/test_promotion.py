@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
-from zen_pipeline.artifacts import file_digest
 from zen_pipeline.errors import ConfigError, StageBusy, StoreError
+from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases, registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
 from zen_pipeline.serving.decision import Comparison, compare_f1

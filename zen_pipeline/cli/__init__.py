@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import typer
 
 from zen_pipeline.cli import embeddings, maintain, models, run, talk
 from zen_pipeline.errors import Interrupted, ZenError
+from zen_pipeline.files import explain_os_error
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -33,31 +36,46 @@ app.add_typer(embeddings.app, name="embeddings")
 maintain.add_to(app)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: handled like Ctrl-C, but the exit code says which it was."""
+_KEPT = "everything finished so far is kept, run the same command to go on"
+_INTERRUPTED, _TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
+_signals: list[int] = []
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """SIGTERM is handled like Ctrl-C; the exit code says which it was."""
+    _signals.append(number)
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command; a user's mistake ends in one line on stderr and an exit code, never in a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         app()
-    except Terminated:
-        _end("terminated: everything finished so far is kept, run the same command to go on", 143)
     except (KeyboardInterrupt, Interrupted):
-        _end("interrupted: everything finished so far is kept, run the same command to go on", 130)
+        _end_stopped()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what click makes of a KeyboardInterrupt inside a command
+            _end_stopped()
+        raise
     except ZenError as error:
         _end(f"error: {error}", error.exit_code)
     except BrokenPipeError:
         # The reader has gone: give the interpreter something that it can flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _end(f"error: {explain_os_error(error, Path.cwd()) or error}", 1)
 
 
-def _end(message: str, code: int) -> None:
+def _end_stopped() -> NoReturn:
+    if _signals:
+        _end(f"terminated: {_KEPT}", _TERMINATED)
+    _end(f"interrupted: {_KEPT}", _INTERRUPTED)
+
+
+def _end(message: str, code: int) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,11 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A YAML file laid over the preset; default: ./zen.yaml."),
 ]
-Data = Annotated[list[str] | None, typer.Option("--data", "-d", help="A file, folder or glob to use as the corpus.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", "-d", help="Files, folders or globs to use as the corpus."),
+]
+MoreData = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More data, after --data.")]
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", "-b", help="What training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams.")
 ]
@@ -39,12 +44,42 @@ def settings(
     budget: str | None,
     overrides: Sequence[str] | None,
 ) -> Config:
-    """The configuration that the options name; `zen.yaml` in the working folder is used when no file is named."""
+    """The configuration that the options name.
+
+    When no file is named, the project's `zen.yaml` is used: the one in the working folder, or the one beside the
+    workspace that the working folder lies in.
+    """
     from zen_pipeline.config import load_config
 
-    if file is None and Path(PROJECT_FILE).is_file():
-        file = Path(PROJECT_FILE)
+    if file is None:
+        file = _project_file()
     return load_config(preset=preset, file=file, data=data or (), budget=budget, overrides=overrides or ())
+
+
+def _project_file() -> Path | None:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if os.path.lexists(folder / PROJECT_FILE):
+            return folder / PROJECT_FILE
+        if (folder / ".zen").is_dir():
+            return None
+    return None
+
+
+def corpus(data: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
+    """The paths of `--data PATH PATH...`.
+
+    Raises:
+        ConfigError: paths without `--data`, or an empty one.
+    """
+    from zen_pipeline.errors import ConfigError
+
+    if more and not data:
+        raise ConfigError(f"unexpected {more[0]!r}: to use it as the corpus, write --data {more[0]}")
+    paths = [*(data or ()), *(more or ())]
+    if any(not path.strip() for path in paths):
+        raise ConfigError("--data is empty: name a file, a folder or a glob")
+    return paths
 
 
 def show_logs(*, verbose: bool = False) -> None:
@@ -54,7 +89,7 @@ def show_logs(*, verbose: bool = False) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str, allow_nan=False))
 
 
 def print_table(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zen_pipeline.cli import common
-from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, Json, Overrides, Preset
-from zen_pipeline.errors import ConfigError, NotReleased
+from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, Json, MoreData, Overrides, Preset
+from zen_pipeline.errors import ConfigError, NotReleased, ZenError
 from zen_pipeline.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _command(target: str) -> Callable[..., None]:
         preset: Preset = None,
         config: ConfigFile = None,
         data: Data = None,
+        more: MoreData = None,
         budget: BudgetOption = None,
         overrides: Overrides = None,
         require_release: RequireRelease = False,
@@ -70,22 +71,29 @@ def _command(target: str) -> Callable[..., None]:
         verbose: Verbose = False,
         json: Json = False,
     ) -> None:
-        resolved = common.settings(preset, config, data, budget, overrides)
+        resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides)
         common.show_logs(verbose=verbose)
         from flows.entry import run_flow
-
         from zen_pipeline.workspace import Workspace
 
-        record = run_flow(
-            target,
-            resolved,
-            Workspace.find_or_create(),
-            require_release=False,
-            recalibrate=recalibrate,
-            wait=not no_wait,
-            verify=verify,
-            progress=not json,
-        )
+        workspace = Workspace.find_or_create()
+        before = {r.run_id for r in workspace.runs()} if json else set()
+        try:
+            record = run_flow(
+                target,
+                resolved,
+                workspace,
+                require_release=False,
+                recalibrate=recalibrate,
+                wait=not no_wait,
+                verify=verify,
+                progress=not json,
+            )
+        except ZenError as error:
+            mine = [r for r in workspace.runs() if r.run_id not in before] if json else []
+            if mine:
+                common.print_json({**run_result(mine[-1]), "error": str(error)})
+            raise
         if json:
             common.print_json(run_result(record))
         else:
@@ -129,12 +137,13 @@ def plan(
     preset: Preset = None,
     config: ConfigFile = None,
     data: Data = None,
+    more: MoreData = None,
     budget: BudgetOption = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Say for each stage whether it would run, what changed, and what it is expected to take."""
-    resolved = common.settings(preset, config, data, budget, overrides)
+    resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides)
     from zen_pipeline.stages.plan import make_plan
     from zen_pipeline.workspace import Workspace
 
@@ -151,8 +160,8 @@ def plan(
     expected = [s.seconds for s in stages if s.status == "would_run" and s.seconds is not None]
     unknown = [s.name for s in stages if s.status == "would_run" and s.seconds is None]
     if expected or unknown:
-        more = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
-        print(f"expected: {common.duration(sum(expected))}{more}")
+        besides = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
+        print(f"expected: {common.duration(sum(expected))}{besides}")
 
 
 def _plan_row(stage: StagePlan) -> tuple[object, ...]:
@@ -170,22 +179,23 @@ def _plan_row(stage: StagePlan) -> tuple[object, ...]:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to write zen.yaml.")] = Path(),
     data: Data = None,
+    more: MoreData = None,
+    folder: Annotated[Path, typer.Option(help="Where to write zen.yaml.")] = Path(),
     name: Annotated[str, typer.Option(help="The pipeline's name.")] = "zen",
     force: Annotated[bool, typer.Option("--force", help="Replace a zen.yaml that exists.")] = False,
 ) -> None:
     """Write a commented zen.yaml for your own project."""
-    from zen_pipeline.artifacts import write_atomically
     from zen_pipeline.cli.template import commented_config
     from zen_pipeline.config import load_config
+    from zen_pipeline.files import write_atomically
 
     target = folder / common.PROJECT_FILE
     if target.exists() and not force:
         raise ConfigError(f"{target} exists: edit it, or replace it with --force")
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: make it first")
-    text = commented_config(name=name, paths=list(data or ["texts"]))
+    text = commented_config(name=name, paths=common.corpus(data, more) or ["texts"])
     write_atomically(target, text)
     load_config(file=target)
     print(f"wrote {target}: put your text where `paths` says, then `zen plan` and `zen run`")
@@ -195,12 +205,15 @@ def config_show(
     preset: Preset = None,
     config: ConfigFile = None,
     data: Data = None,
+    more: MoreData = None,
     budget: BudgetOption = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Print every setting as a run would use it."""
-    resolved = common.settings(preset, config, data, budget, overrides).model_dump(mode="json", by_alias=True)
+    resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides).model_dump(
+        mode="json", by_alias=True
+    )
     if json:
         common.print_json(resolved)
         return

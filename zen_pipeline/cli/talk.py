@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Option("--model", "-m", help="champion, zen-chat@champion, zen-base/3, or a folder.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Stop after so many tokens.")]
-Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0.0, help="0 takes the likeliest token.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0.0, max=100.0, help="0: the likeliest token.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")]
 TopP = Annotated[float, typer.Option(min=0.01, max=1.0, help="Sample from the likeliest tokens of this total mass.")]
 
 # One thread decodes a model that fits in the cache faster than two: two spin for each other (docs/experiments.md).
@@ -116,7 +116,10 @@ def generate(
     """Continue a text with a released model."""
     speaker = Speaker.load(model)
     text = sys.stdin.read() if prompt == "-" else prompt
-    ids = [speaker.tokenizer.start_id, *speaker.tokenizer.encode(text)]
+    ids = [speaker.tokenizer.start_id, *speaker.tokenizer.encode(_checked(text))]
+    room = speaker.model.config.max_position_embeddings
+    if len(ids) >= room:
+        raise ConfigError(f"the prompt has {len(ids)} tokens, the model's context {room}: give a shorter one")
     printer = _Printer(speaker.tokenizer, show=not json)
     if not json:
         print(text, end="", flush=True)
@@ -153,7 +156,10 @@ def chat(
     """Talk with a released chat model; an empty line, /exit or Ctrl-D ends it."""
     speaker = Speaker.load(model)
     if speaker.source.kind != "chat":
-        raise ConfigError(f"{speaker.source.name} is not a chat model: name one with --model, or use `zen generate`")
+        raise ConfigError(
+            f"{speaker.source.name or speaker.source.folder} is not a chat model: "
+            "name one with --model, or use `zen generate`"
+        )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "seed": seed}
     messages: list[dict[str, str]] = []
     if message is not None:
@@ -168,6 +174,14 @@ def chat(
         _answer(speaker, messages, question, max_new_tokens, options, show=True)
 
 
+def _checked(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the text is not valid UTF-8") from None
+    return text
+
+
 def _read_line() -> str:
     try:
         return input("you> " if sys.stdin.isatty() else "").strip()
@@ -179,11 +193,12 @@ def _answer(
     speaker: Speaker, messages: list[dict[str, str]], question: str, limit: int, options: dict[str, Any], *, show: bool
 ) -> str:
     """Answer, and keep the turn; the oldest turns are forgotten when the context is full."""
-    from zen_pipeline.tasks.chat import prompt
+    from zen_pipeline.tasks.chat import chat_format
 
-    messages.append({"role": "user", "content": question})
+    speech = chat_format(speaker.source.folder)
+    messages.append({"role": "user", "content": _checked(question)})
     room = speaker.model.config.max_position_embeddings
-    while len(ids := prompt(speaker.tokenizer, messages)) > room // 2 and len(messages) > 2:
+    while len(ids := speech.prompt(messages)) > room // 2 and len(messages) > 2:
         del messages[:2]
     if len(ids) >= room:
         messages.pop()

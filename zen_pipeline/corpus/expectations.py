@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.artifacts import file_digest
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import file_digest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,6 +6,7 @@ that does not exist, a column that is nowhere) raises.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob, has_magic
@@ -78,21 +79,36 @@ def find_files(paths: Sequence[str], *, taken: set[str] | None = None) -> Found:
 
 def _expand(given: str) -> Iterator[tuple[str, Path]]:
     path = Path(given).expanduser()
-    if path.is_file():
-        yield f"{path.absolute().parent.name}/{path.name}", path
-    elif path.is_dir():
+    try:
+        is_file, is_dir = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ConfigError(f"the data path {given[:80]!r} cannot be read: {error.strerror}") from None
+    if is_file:
+        yield f"{path.absolute().parent.name}/{_printable(path.name)}", path
+    elif is_dir:
         top = path.resolve()
-        for found in sorted(path.rglob("*")):
-            if found.is_file():
-                yield f"{top.name}/{found.relative_to(path).as_posix()}", found
+        for found in sorted(_walk(path)):
+            yield f"{top.name}/{_printable(found.relative_to(path).as_posix())}", found
     elif has_magic(given):
         matches = [Path(m) for m in sorted(glob(str(path), recursive=True)) if Path(m).is_file()]
         if not matches:
             raise ConfigError(f"no file matches {given!r}: check the pattern and the folder that it starts in")
         for found in matches:
-            yield f"{found.absolute().parent.name}/{found.name}", found
+            yield f"{found.absolute().parent.name}/{_printable(found.name)}", found
     else:
         raise ConfigError(f"the data path {given!r} does not exist (looked for {path.absolute()})")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder; hidden folders, such as our own `.zen`, are not entered."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in files if (path := Path(parent, name)).is_file())
+
+
+def _printable(name: str) -> str:
+    """A file name as text; bytes that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _why_left_out(path: Path) -> str:

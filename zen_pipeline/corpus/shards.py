@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zen_pipeline.artifacts import file_digest
 from zen_pipeline.corpus.tokenizer import Tokenizer
 from zen_pipeline.errors import StoreError
+from zen_pipeline.files import file_digest
 
 INDEX = "shards.json"
 _BATCH_CHARACTERS = 4 << 20  # text in memory at a time while encoding

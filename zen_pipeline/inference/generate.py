@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from zen_pipeline.models.qwen3 import Qwen3
 
 
+_COLDEST = 1e-4  # below it the division overflows, and the likeliest token is certain anyway
+
+
 def generate(
     model: Qwen3,
     prompt_ids: Sequence[int],
@@ -69,7 +72,7 @@ def sample(
     logits: Tensor, generator: torch.Generator, *, temperature: float, top_k: int = 0, top_p: float = 1.0
 ) -> int:
     """Choose one token from logits (V,); the other arguments are those of `generate`."""
-    if temperature == 0.0:
+    if temperature < _COLDEST:
         return int(logits.argmax())
     logits = logits.float().cpu() / temperature
     if 0 < top_k < logits.numel():

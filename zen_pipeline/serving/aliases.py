@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from zen_pipeline.artifacts import hold_lock
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -130,7 +130,7 @@ def decide(comparison: Comparison, *, champion: str, seed_noise: float) -> Decis
     return Decision("champion", f"better: {figures}")
 
 
-def check_growth(size: int, champion_size: int, *, champion: str, max_growth: float) -> Decision | None:
+def check_growth(size: int, champion_size: int, *, champion: str, max_growth: float | None) -> Decision | None:
     """The refusal of a model that has grown too much, or None.
 
     Args:
@@ -138,9 +138,9 @@ def check_growth(size: int, champion_size: int, *, champion: str, max_growth: fl
             choice of a smaller number format neither hides growth nor looks like it.
         champion_size: bytes of the champion's float weights.
         champion: the champion's version, for the reason.
-        max_growth: the largest allowed ratio of the two.
+        max_growth: the largest allowed ratio of the two; None: any.
     """
-    if size <= max_growth * champion_size:
+    if max_growth is None or size <= max_growth * champion_size:
         return None
     return Decision(
         "challenger",

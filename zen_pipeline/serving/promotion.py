@@ -7,6 +7,7 @@ what it holds, and goes on where it stopped.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,14 +70,14 @@ class Candidate:
         name: of the registered model.
         digest: SHA-256 of what the version holds; equal digest, same version.
         seed_noise: how much two runs differ by the seed alone, in the unit of the comparison.
-        max_growth: the largest allowed size, as a multiple of the champion's.
+        max_growth: the largest allowed size, as a multiple of the champion's; None: any.
         prepare: reads the rest; not called for a model that is the champion already.
     """
 
     name: str
     digest: str
     seed_noise: float
-    max_growth: float
+    max_growth: float | None
     prepare: Callable[[], Dossier]
 
 
@@ -139,7 +140,7 @@ def _decide(
     """The decision, and what it was taken against, so that the same question is not computed twice."""
     tags: Mapping[str, str] = {} if found is None else found.tags
     test_set = dossier.bundle.release.test_set
-    noise = f"seed noise {candidate.seed_noise:g}, growth {candidate.max_growth:g}"
+    noise = f"seed noise {candidate.seed_noise:g}, growth {candidate.max_growth or math.inf:g}"
     against = f"version {model.champion or 'none'}, test set {test_set[:16]}, {noise}"
     if held := tags.get(HELD_BACK):
         return Decision(CHALLENGER, f"held back: {held}; `zen models promote` makes it the champion again"), against

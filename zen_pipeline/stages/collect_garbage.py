@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Manifest
+from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.workspace import Workspace
 
@@ -27,8 +28,8 @@ class Removed(BaseModel):
 def collect_garbage(workspace: Workspace, *, keep_runs: int, dry_run: bool = False) -> list[Removed]:
     """Remove what neither the last `keep_runs` runs of a pipeline, a registered model nor a running stage refers to.
 
-    An artifact that is kept keeps everything that it was made from. Damaged artifacts that were set aside, and
-    scratch of stages that nobody runs, go too.
+    An artifact that is kept keeps everything that it was made from. Damaged artifacts that were set aside and what
+    killed builds left go too, and scratch once every run has ended well.
     """
     artifacts = list(workspace.store.manifests())
     kept = _closure(_recent(workspace, keep_runs) | _registered(workspace), artifacts)
@@ -55,7 +56,15 @@ def _recent(workspace: Workspace, keep_runs: int) -> set[str]:
 
 def _registered(workspace: Workspace) -> set[str]:
     from zen_pipeline.serving.registry import registered_fingerprints
+    from zen_pipeline.tracking import local_database, local_tracking_uri
 
+    database = local_database(local_tracking_uri(workspace.mlflow_folder))
+    lost = database is not None and not (database.is_file() and database.stat().st_size)
+    if lost and any(workspace.store.root.glob("pretrain/*/manifest.json")):
+        raise StoreError(
+            f"{database} is missing or empty, so nobody knows which models are registered, and nothing is removed: "
+            "put the database back, or delete the store by hand"
+        )
     return registered_fingerprints(workspace)
 
 
@@ -89,11 +98,16 @@ def _remove_artifact(workspace: Workspace, folder: Path, manifest: Manifest, dry
 def _remove_leftovers(workspace: Workspace, dry_run: bool) -> list[Removed]:
     leftovers = [(p, "damaged artifact") for p in sorted((workspace.store.root / "damaged").glob("*"))]
     leftovers += [(p, "half-removed artifact") for p in sorted(workspace.store.root.glob("*/.removing-*"))]
-    leftovers += [(p, "scratch of a stage") for p in sorted((workspace.home / "work").glob("*"))]
+    leftovers += [(p, "half-built artifact") for p in sorted(workspace.store.root.glob("*/.building-*"))]
+    # Checkpoints of a training that was stopped are there to go on from: they stay while any run has not ended well.
+    if all(record.status == "completed" for record in workspace.runs()):
+        leftovers += [(p, "scratch of a stage") for p in sorted((workspace.home / "work").glob("*"))]
     removed = []
     for folder, what in leftovers:
         size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        lock = FileLock(workspace.store.root / "locks" / f"{folder.name}.lock")
+        building = folder.name.startswith(".building-")
+        name = f"{folder.parent.name}-{folder.name.removeprefix('.building-')}" if building else folder.name
+        lock = FileLock(workspace.store.root / "locks" / f"{name}.lock")
         try:
             with lock.acquire(timeout=0):
                 if not dry_run:

@@ -78,7 +78,7 @@ def _test_documents(tokens: Path, max_tokens: int) -> Documents:
 STAGE = Stage(
     name="optimize",
     version=STAGE_VERSION,
-    needs=always("tokenize", "pretrain", "finetune", "evaluate"),
+    needs=always("tokenize", "pretrain", "finetune"),
     build=build,
     settings=own_section("optimize"),
     libraries=("torch",),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.artifacts import Built, canonical_json, file_digest
+from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext
 from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
@@ -21,7 +22,10 @@ from zen_pipeline.workspace import Workspace
 STAGE_VERSION = 1
 NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 log = get_logger(__name__)
-_MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json")
+_MODEL_FILES = (
+    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
+    *("tokenizer*.json", "chat_template.jinja", "special_tokens_map.json"),
+)
 
 
 def _needs(config: Config) -> tuple[str, ...]:

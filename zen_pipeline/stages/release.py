@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, file_digest, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.config import Config
+from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
 from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, find_version, release

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.artifacts import Built, file_digest, write_atomically
+from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config, parse_budget
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
@@ -84,18 +85,19 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 
 
 def train_bytes(records: Path) -> int:
-    """UTF-8 bytes of the documents in the train split."""
+    """UTF-8 bytes of the documents in the train split; of the conversations where there are no documents."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    total = 0
+    totals = {"document": 0, "chat": 0}
     with pq.ParquetFile(records) as file:
         for batch in file.iter_batches(columns=["text", "split", "kind"]):
-            chosen = pc.and_(pc.equal(batch["split"], "train"), pc.equal(batch["kind"], "document"))
-            texts = pc.filter(batch["text"].cast(pa.large_string()), chosen)
-            total += pc.sum(pc.binary_length(texts)).as_py() or 0
-    return int(total)
+            for kind in totals:
+                chosen = pc.and_(pc.equal(batch["split"], "train"), pc.equal(batch["kind"], kind))
+                texts = pc.filter(batch["text"].cast(pa.large_string()), chosen)
+                totals[kind] += pc.sum(pc.binary_length(texts)).as_py() or 0
+    return int(totals["document"] or totals["chat"])
 
 
 def _summary(resolved: Resolved) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Literal
 
-from zen_pipeline.artifacts import ArtifactRef, explain_os_error
+from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import Interrupted, StoreError, ZenError
+from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
@@ -238,6 +239,8 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
         return MlflowTracker(client, experiment=config.name, run_name=run_id, tags=tags)
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or str(error)) from error
+    except ZenError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = local_tracking_uri(workspace.mlflow_folder)

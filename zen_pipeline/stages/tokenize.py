@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.artifacts import Built, file_digest
+from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.files import file_digest
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
@@ -69,7 +70,7 @@ def _texts(records: Path, kind: Any, split: str) -> Iterator[str]:
 
 
 def _given_folder(config: Config) -> Path | None:
-    named = config.pretrain.init_from or config.finetune.init_from
+    named = config.pretrain.init_from or (config.finetune.init_from if config.finetune.enabled else None)
     return Path(named) if named else None
 
 

@@ -279,5 +279,6 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     sources=_digests,
+    libraries=("great-expectations", "pandas"),
 )
 run = STAGE.run

@@ -18,7 +18,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import override
 
-from zen_pipeline.artifacts import file_digest, write_atomically
+from zen_pipeline.files import file_digest, write_atomically
 
 KEEP = 2
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zen_pipeline.artifacts import canonical_json, write_atomically
+from zen_pipeline.artifacts import canonical_json
+from zen_pipeline.files import write_atomically
 
 Precision = Literal["bf16", "fp32"]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zen_pipeline.artifacts import write_atomically
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
+from zen_pipeline.files import write_atomically
 from zen_pipeline.training.dial import Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision, Schedule
 

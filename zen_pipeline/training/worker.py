@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from zen_pipeline.artifacts import hold_lock, write_atomically
 from zen_pipeline.errors import ZenError
+from zen_pipeline.files import write_atomically
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine import peak_memory
 from zen_pipeline.training.events import Events, Stopped
 from zen_pipeline.training.job import TrainingJob, TrainingResult

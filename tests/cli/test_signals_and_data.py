@@ -1,0 +1,95 @@
+"""How the real command ends when it is stopped, and what `--data` may be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.zen_command import ROOT, Zen
+
+PROSE = "The sea was calm that morning, and the boats went out before the light came over the hills. " * 40
+
+
+def write_texts(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in ("one.txt", "two.txt", "three.txt"):
+        (folder / name).write_text(name + "\n\n" + PROSE)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_stopped_command_says_so_and_ends_with_its_code(tmp_path: Path, number: int, code: int, word: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zen_pipeline", "collect"],
+        cwd=tmp_path,
+        env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:  # until the stage has begun
+        seen += line
+        if "collect: started" in line:
+            break
+    process.send_signal(number)
+    seen += process.communicate(timeout=60)[1]
+    assert process.returncode == code, seen
+    assert word in seen.splitlines()[-1]
+    assert "Traceback" not in seen
+
+
+def test_several_paths_follow_one_data_option_and_none_comes_without(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    shown = Zen(tmp_path).json("config", "show", "--data", "one.txt", "two.txt", "*.md")
+    assert [Path(p).name for p in shown["collect"]["sources"][0]["paths"]] == ["one.txt", "two.txt", "*.md"]
+    assert Zen(tmp_path)("config", "show", "one.txt").returncode == 2
+    assert Zen(tmp_path)("config", "show", "--data", "").returncode == 2
+
+
+def test_a_folder_that_holds_its_own_workspace_stays_the_same_corpus(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    zen = Zen(tmp_path)
+    first, second = (zen.json("collect", "--data", ".")["stages"][0] for _ in range(2))
+    assert (first["status"], second["status"]) == ("ran", "cached")
+
+
+def test_the_projects_config_is_used_from_a_folder_below(tmp_path: Path) -> None:
+    (tmp_path / "zen.yaml").write_text("name: poems\n")
+    (tmp_path / ".zen").mkdir()
+    below = tmp_path / "a"
+    below.mkdir()
+    assert Zen(below).json("config", "show")["name"] == "poems"
+
+
+def test_a_failed_run_still_prints_one_json_object(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = Zen(tmp_path)("collect", "--data", "empty", "--json")
+    assert result.returncode == 2
+    printed = json.loads(result.stdout)
+    assert printed["stages"] == [] or printed["stages"][-1]["status"] == "failed"
+    assert "nothing to read" in printed["error"]
+
+
+def test_a_damaged_registry_is_named_and_nothing_is_collected(tmp_path: Path) -> None:
+    database = tmp_path / ".zen" / "mlflow" / "mlflow.db"
+    database.parent.mkdir(parents=True)
+    database.write_text("garbage")
+    for command in (["models", "list"], ["gc"], ["generate", "x"]):
+        result = Zen(tmp_path)(*command)
+        assert result.returncode == 1, command
+        assert "mlflow.db cannot be read" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("setting", ["pretrain.learning_rate=.inf", "embed.subsample=.nan"])
+def test_infinite_settings_are_refused(tmp_path: Path, setting: str) -> None:
+    assert Zen(tmp_path)("config", "show", "--set", setting).returncode == 2
