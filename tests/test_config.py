@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zen_pipeline.config import Config, FilesSource, load_config, merge, parse_budget
+from zen_pipeline.budget import parse_budget
+from zen_pipeline.config import Config, FilesSource, load_config, merge
 from zen_pipeline.errors import ConfigError
 
 

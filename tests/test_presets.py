@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zen_pipeline.config import load_config, parse_budget, preset_names
+from zen_pipeline.budget import parse_budget
+from zen_pipeline.config import load_config, preset_names
 
 
 def test_the_laptop_preset_is_shipped() -> None:

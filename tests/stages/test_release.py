@@ -274,6 +274,7 @@ def test_the_champion_is_measured_again_when_the_test_set_is_another(
 
 
 def test_a_larger_model_than_allowed_stays_challenger(world: World) -> None:
+    world.config = Config.model_validate({"release": {"max_growth": 1.5}})
     world.release(world.inputs(base=UNTRAINED))
     grown = world.release(world.inputs(base={"steps": 60, "hidden": 64}))
 

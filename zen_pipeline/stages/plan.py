@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import ArtifactRef, Manifest, read_manifest
-from zen_pipeline.config import Config, parse_budget
+from zen_pipeline.budget import parse_budget
+from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Stage

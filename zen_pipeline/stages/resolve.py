@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import Built
-from zen_pipeline.config import Config, parse_budget
+from zen_pipeline.budget import parse_budget
+from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.logs import get_logger

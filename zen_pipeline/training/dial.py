@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from zen_pipeline.config import parse_budget
+from zen_pipeline.budget import parse_budget
 from zen_pipeline.training.job import Precision
 from zen_pipeline.training.resolved import Finetuning, Request, Resolved
 from zen_pipeline.training.rules import (
