@@ -98,7 +98,7 @@ def _no_build(config: Config, inputs: Inputs, output: Path, context: StageContex
 
 def _release(config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
     """Counts as cached when the same models were released before, as a registry would know."""
-    fingerprint = STAGE_FINGERPRINT(config, inputs, context)
+    fingerprint = stage_fingerprint(config, inputs, context)
     registry = context.workspace.home / "released.txt"
     known = registry.read_text().split() if registry.is_file() else []
     if fingerprint not in known:
@@ -120,7 +120,7 @@ def _release(config: Config, inputs: Inputs, context: StageContext) -> ArtifactR
     )
 
 
-def STAGE_FINGERPRINT(config: Config, inputs: Inputs, context: StageContext) -> str:  # noqa: N802
+def stage_fingerprint(config: Config, inputs: Inputs, context: StageContext) -> str:
     stage: Stage = sys.modules["zen_pipeline.stages.release"].STAGE  # type: ignore[attr-defined]
     needed = {name: inputs[name].fingerprint for name in stage.needs(config)}
     return stage.identity(config, needed, context.workspace).fingerprint
