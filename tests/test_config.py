@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zen_pipeline.budget import parse_budget
-from zen_pipeline.config import Config, FilesSource, load_config, merge
+from zen_pipeline.config import Config, load_config, merge
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.settings.data import FilesSource
 
 
 def config_file(tmp_path: Path, text: str) -> Path:

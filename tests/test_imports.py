@@ -19,6 +19,7 @@ BASE = {
     "logs",
     "machine",
     "presets",
+    "settings",
     "tracking",
     "workspace",
 }

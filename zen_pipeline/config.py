@@ -1,4 +1,4 @@
-"""Settings: one pydantic model per stage, presets and files in YAML, overrides as dotted keys.
+"""The whole configuration: the settings of every stage, presets and files in YAML, overrides as dotted keys.
 
 Order of precedence: preset, config file, `--data` and `--budget`, `--set a.b=c`. A key that does not exist is an
 error that names the nearest one. YAML is loaded safely and nothing in it can name code to run.
@@ -11,211 +11,20 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.settings.base import Section
+from zen_pipeline.settings.data import CollectConfig, TokenizeConfig, ValidateConfig
+from zen_pipeline.settings.models import EmbedConfig, FinetuneConfig, PretrainConfig
+from zen_pipeline.settings.outcome import EvaluateConfig, OptimizeConfig, ReleaseConfig
 
 DEFAULT_PRESET = "laptop"
 _PATH_SETTINGS = (("pretrain", "init_from"), ("finetune", "init_from"), ("validate", "suites"))
-
-# A field marked with this does not change what a stage makes, so it is not part of the fingerprint.
-NOT_IDENTITY: dict[str, Any] = {"identity": False}
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """Settings of one stage: immutable, and strict about unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def identity(self) -> dict[str, Any]:
-        """The settings that decide the stage's result, as plain JSON values."""
-        skip = {
-            name
-            for name, field in type(self).model_fields.items()
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("identity") is False
-        }
-        return self.model_dump(mode="json", exclude=skip)
-
-
-# --- collect ----------------------------------------------------------------------------------------------------------
-
-
-class PythonDocsSource(Section):
-    """The documentation of the Python installation in use: docstrings and the language reference."""
-
-    type: Literal["python_docs"] = "python_docs"
-    packages: list[str] = Field(default=[], description="installed distributions to read besides the standard library")
-
-
-class FilesSource(Section):
-    """Files, folders and globs of .txt .md .jsonl .csv .parquet."""
-
-    type: Literal["files"] = "files"
-    paths: list[str] = Field(description="files, folders or globs; relative ones start at the working folder")
-    text_column: str = Field("text", description="the field or column that holds the text of a record")
-    split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
-        "auto", description="how a plain text file becomes records"
-    )
-
-    def identity(self) -> dict[str, Any]:
-        """Without `paths`: the content digests stand for them."""
-        return self.model_dump(mode="json", exclude={"paths"})
-
-
-Source = Annotated[PythonDocsSource | FilesSource, Field(discriminator="type")]
-
-
-class CollectConfig(Section):
-    """Where the text comes from."""
-
-    sources: list[Source] = Field(default=[PythonDocsSource()], min_length=1)
-
-
-# --- validate ---------------------------------------------------------------------------------------------------------
-
-
-class ValidateConfig(Section):
-    """What a record must be like, and when the whole corpus is refused."""
-
-    suites: str | None = Field(None, description="folder with records.json and corpus.json; default: the shipped ones")
-    min_characters: int = Field(32, ge=0, description="shorter records are set aside")
-    max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
-    deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")
-    max_replacement_share: Fraction = Field(0.01, description="share of U+FFFD above which it is set aside")
-    max_control_share: Fraction = Field(0.01, description="share of control characters above which it is set aside")
-    validation_fraction: Fraction = Field(0.05, description="share of the groups in the validation split")
-    test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
-    split_salt: str = Field("zen", description="changes which groups are in which split")
-
-    @model_validator(mode="after")
-    def _limits_leave_something(self) -> Self:
-        if self.min_characters > self.max_characters:
-            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
-        if self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction and test_fraction together leave nothing to train on")
-        return self
-
-
-# --- tokenize, embed --------------------------------------------------------------------------------------------------
-
-
-class TokenizeConfig(Section):
-    """Byte-level BPE and the token shards."""
-
-    vocab_size: int | None = Field(None, ge=300, le=262_144, description="default: chosen by the budget")
-
-
-class EmbedConfig(Section):
-    """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
-
-    enabled: bool = Field(True, description="train word vectors")
-    dimensions: int = Field(100, ge=2, le=2048)
-    window: int = Field(5, ge=1, le=50)
-    negatives: int = Field(5, ge=1, le=50)
-    epochs: int = Field(3, ge=1, le=1000)
-    min_count: int = Field(5, ge=1, description="rarer words have no vector")
-    subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
-    learning_rate: float = Field(0.025, gt=0.0)
-    max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
-    next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
-    next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
-
-
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
-class ModelShape(Section):
-    """Sizes of a decoder of the qwen3 family; what is None is chosen by the budget."""
-
-    hidden_size: int | None = Field(None, ge=16)
-    layers: int | None = Field(None, ge=1)
-    heads: int | None = Field(None, ge=1)
-    kv_heads: int | None = Field(None, ge=1)
-    intermediate_size: int | None = Field(None, ge=16)
-    context_length: int | None = Field(None, ge=16)
-    tie_embeddings: bool | None = None
-
-
-class PretrainConfig(Section):
-    """Next-token training of the base model."""
-
-    init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
-    start_vectors: Literal["next_token", "words", "none"] = Field(
-        "next_token", description="what of the embedding stage the token tables start from"
-    )
-    model: ModelShape = ModelShape()
-    steps: int | None = Field(None, ge=1)
-    batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
-    micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
-    precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
-    learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")
-    embedding_learning_rate: float | None = Field(None, gt=0.0, description="peak rate of everything else (AdamW)")
-    weight_decay: float = Field(0.1, ge=0.0)
-    warmup: Fraction = Field(0.02, description="share of the steps with a rising rate")
-    cooldown: Fraction = Field(0.5, description="share of the steps with a falling rate")
-    gradient_clip: float = Field(1.0, gt=0.0)
-    checkpoint_every: int = Field(100, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
-    validate_every: int = Field(200, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
-
-
-class FinetuneConfig(Section):
-    """Answering questions; the loss is on the answer only."""
-
-    enabled: bool = True
-    init_from: str | None = Field(None, description="a Hugging Face chat or base folder; pretraining is then skipped")
-    steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1, description="conversations per optimizer step")
-    learning_rate: float | None = Field(None, gt=0.0)
-    embedding_learning_rate: float | None = Field(None, gt=0.0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    warmup: Fraction = 0.05
-    cooldown: Fraction = 0.5
-    gradient_clip: float = Field(1.0, gt=0.0)
-    test_fraction: Fraction = Field(0.1, description="share of the questions kept for the test")
-    checkpoint_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
-    validate_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
-
-
-# --- evaluate, optimize, release --------------------------------------------------------------------------------------
-
-
-class EvaluateConfig(Section):
-    """What is measured on the test split."""
-
-    ngram_order: int = Field(5, ge=2, le=8, description="highest order of the Kneser-Ney baseline")
-    max_test_tokens: int = Field(200_000, ge=1000, description="the first so many tokens of the test split")
-    max_questions: int = Field(100, ge=1)
-    samples: int = Field(5, ge=0)
-    sample_tokens: int = Field(80, ge=1)
-
-
-class OptimizeConfig(Section):
-    """Smaller and faster weights, kept only when they are as good."""
-
-    enabled: bool = True
-    max_test_tokens: int = Field(50_000, ge=1000, description="both forms are compared on the first so many of them")
-    max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
-
-
-class ReleaseConfig(Section):
-    """When a model becomes the champion."""
-
-    seed_noise_bits_per_byte: float = Field(
-        0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
-    )
-    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1")
-    max_growth: float | None = Field(
-        None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"
-    )
-
-
-# --- everything -------------------------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 

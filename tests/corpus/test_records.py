@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.config import ValidateConfig
 from zen_pipeline.corpus.deduplicate import SeenTexts
 from zen_pipeline.corpus.language import guess_language
 from zen_pipeline.corpus.measures import explain, measure
 from zen_pipeline.corpus.records import Record, excerpt, read_records, record_writer
+from zen_pipeline.settings.data import ValidateConfig
 
 
 def record(text: str, identity: str = "a", **more: str) -> Record:

@@ -9,9 +9,10 @@ import pytest
 
 from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.config import Config, FinetuneConfig
+from zen_pipeline.config import Config
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.models.folder import load_model
+from zen_pipeline.settings.models import FinetuneConfig
 from zen_pipeline.stages import finetune
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tasks.chat import CHAT_TEMPLATE, chat_format

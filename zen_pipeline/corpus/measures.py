@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zen_pipeline.config import ValidateConfig
 from zen_pipeline.corpus.records import Record
+from zen_pipeline.settings.data import ValidateConfig
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from zen_pipeline.artifacts import Built
-from zen_pipeline.config import Config, EmbedConfig
+from zen_pipeline.config import Config
 from zen_pipeline.embeddings.token_vectors import token_vectors
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import SkipGramResult, SkipGramSettings, train_skipgram
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.settings.models import EmbedConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 
 STAGE_VERSION = 1

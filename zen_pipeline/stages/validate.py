@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import Built
-from zen_pipeline.config import Config, ValidateConfig
+from zen_pipeline.config import Config
 from zen_pipeline.corpus.deduplicate import SeenTexts
 from zen_pipeline.corpus.expectations import Finding, judge, suite_digests
 from zen_pipeline.corpus.measures import Measures, explain, measure, to_frame, write_measures
@@ -27,6 +27,7 @@ from zen_pipeline.corpus.report import Reason, Report, render
 from zen_pipeline.corpus.split import Splits, assign
 from zen_pipeline.errors import DataError, ValidationFailed
 from zen_pipeline.logs import get_logger
+from zen_pipeline.settings.data import ValidateConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 

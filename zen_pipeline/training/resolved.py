@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from zen_pipeline.config import ModelShape
+from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.job import Precision
 
 

@@ -1,0 +1,1 @@
+"""The settings of every stage, one module per part of the chain."""

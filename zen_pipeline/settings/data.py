@@ -1,0 +1,68 @@
+"""Settings of the data: where it comes from, what it must be like, how it becomes tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from zen_pipeline.settings.base import Fraction, Section
+
+
+class PythonDocsSource(Section):
+    """The documentation of the Python installation in use: docstrings and the language reference."""
+
+    type: Literal["python_docs"] = "python_docs"
+    packages: list[str] = Field(default=[], description="installed distributions to read besides the standard library")
+
+
+class FilesSource(Section):
+    """Files, folders and globs of .txt .md .jsonl .csv .parquet."""
+
+    type: Literal["files"] = "files"
+    paths: list[str] = Field(description="files, folders or globs; relative ones start at the working folder")
+    text_column: str = Field("text", description="the field or column that holds the text of a record")
+    split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
+        "auto", description="how a plain text file becomes records"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Without `paths`: the content digests stand for them."""
+        return self.model_dump(mode="json", exclude={"paths"})
+
+
+Source = Annotated[PythonDocsSource | FilesSource, Field(discriminator="type")]
+
+
+class CollectConfig(Section):
+    """Where the text comes from."""
+
+    sources: list[Source] = Field(default=[PythonDocsSource()], min_length=1)
+
+
+class ValidateConfig(Section):
+    """What a record must be like, and when the whole corpus is refused."""
+
+    suites: str | None = Field(None, description="folder with records.json and corpus.json; default: the shipped ones")
+    min_characters: int = Field(32, ge=0, description="shorter records are set aside")
+    max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
+    deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")
+    max_replacement_share: Fraction = Field(0.01, description="share of U+FFFD above which it is set aside")
+    max_control_share: Fraction = Field(0.01, description="share of control characters above which it is set aside")
+    validation_fraction: Fraction = Field(0.05, description="share of the groups in the validation split")
+    test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
+    split_salt: str = Field("zen", description="changes which groups are in which split")
+
+    @model_validator(mode="after")
+    def _limits_leave_something(self) -> Self:
+        if self.min_characters > self.max_characters:
+            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction together leave nothing to train on")
+        return self
+
+
+class TokenizeConfig(Section):
+    """Byte-level BPE and the token shards."""
+
+    vocab_size: int | None = Field(None, ge=300, le=262_144, description="default: chosen by the budget")

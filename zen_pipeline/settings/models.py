@@ -1,0 +1,77 @@
+"""Settings of what is trained: vectors, the base model, the chat model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
+
+
+class EmbedConfig(Section):
+    """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
+
+    enabled: bool = Field(True, description="train word vectors")
+    dimensions: int = Field(100, ge=2, le=2048)
+    window: int = Field(5, ge=1, le=50)
+    negatives: int = Field(5, ge=1, le=50)
+    epochs: int = Field(3, ge=1, le=1000)
+    min_count: int = Field(5, ge=1, description="rarer words have no vector")
+    subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
+    learning_rate: float = Field(0.025, gt=0.0)
+    max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
+    next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
+    next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
+
+
+class ModelShape(Section):
+    """Sizes of a decoder of the qwen3 family; what is None is chosen by the budget."""
+
+    hidden_size: int | None = Field(None, ge=16)
+    layers: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    kv_heads: int | None = Field(None, ge=1)
+    intermediate_size: int | None = Field(None, ge=16)
+    context_length: int | None = Field(None, ge=16)
+    tie_embeddings: bool | None = None
+
+
+class PretrainConfig(Section):
+    """Next-token training of the base model."""
+
+    init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
+    start_vectors: Literal["next_token", "words", "none"] = Field(
+        "next_token", description="what of the embedding stage the token tables start from"
+    )
+    model: ModelShape = ModelShape()
+    steps: int | None = Field(None, ge=1)
+    batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
+    micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
+    precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
+    learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")
+    embedding_learning_rate: float | None = Field(None, gt=0.0, description="peak rate of everything else (AdamW)")
+    weight_decay: float = Field(0.1, ge=0.0)
+    warmup: Fraction = Field(0.02, description="share of the steps with a rising rate")
+    cooldown: Fraction = Field(0.5, description="share of the steps with a falling rate")
+    gradient_clip: float = Field(1.0, gt=0.0)
+    checkpoint_every: int = Field(100, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
+    validate_every: int = Field(200, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
+
+
+class FinetuneConfig(Section):
+    """Answering questions; the loss is on the answer only."""
+
+    enabled: bool = True
+    init_from: str | None = Field(None, description="a Hugging Face chat or base folder; pretraining is then skipped")
+    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(32, ge=1, description="conversations per optimizer step")
+    learning_rate: float | None = Field(None, gt=0.0)
+    embedding_learning_rate: float | None = Field(None, gt=0.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    warmup: Fraction = 0.05
+    cooldown: Fraction = 0.5
+    gradient_clip: float = Field(1.0, gt=0.0)
+    test_fraction: Fraction = Field(0.1, description="share of the questions kept for the test")
+    checkpoint_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
+    validate_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)

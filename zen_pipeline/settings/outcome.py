@@ -1,0 +1,37 @@
+"""Settings of what comes out: what is measured, made smaller, and released."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from zen_pipeline.settings.base import Section
+
+
+class EvaluateConfig(Section):
+    """What is measured on the test split."""
+
+    ngram_order: int = Field(5, ge=2, le=8, description="highest order of the Kneser-Ney baseline")
+    max_test_tokens: int = Field(200_000, ge=1000, description="the first so many tokens of the test split")
+    max_questions: int = Field(100, ge=1)
+    samples: int = Field(5, ge=0)
+    sample_tokens: int = Field(80, ge=1)
+
+
+class OptimizeConfig(Section):
+    """Smaller and faster weights, kept only when they are as good."""
+
+    enabled: bool = True
+    max_test_tokens: int = Field(50_000, ge=1000, description="both forms are compared on the first so many of them")
+    max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
+
+
+class ReleaseConfig(Section):
+    """When a model becomes the champion."""
+
+    seed_noise_bits_per_byte: float = Field(
+        0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
+    )
+    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1")
+    max_growth: float | None = Field(
+        None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"
+    )
