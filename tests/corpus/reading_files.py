@@ -49,6 +49,4 @@ def read_paths(
 
 def sort(entries: Sequence[Record | Aside], left_out: dict[str, int]) -> Read:
     """Records and what was set aside."""
-    return Read(
-        [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Aside)], left_out
-    )
+    return Read([e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Aside)], left_out)

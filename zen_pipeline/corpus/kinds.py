@@ -176,9 +176,7 @@ def _classification(row: Mapping[str, Any], text_column: str) -> Content | str:
 
 def _languages(row: Mapping[str, Any]) -> tuple[str, str] | None:
     """The two fields that are named by languages, such as `en` and `zh-cn`, when there are exactly two."""
-    found = [
-        n for n, v in row.items() if isinstance(v, str) and n.replace("_", "-").partition("-")[0] in LANGUAGE_CODES
-    ]
+    found = [name for name, value in row.items() if isinstance(value, str) and language_code(name)]
     return (found[0], found[1]) if len(found) == 2 else None
 
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 MEBIBYTE = 1 << 20
 HEAD = MEBIBYTE  # bytes that `Stream.head` shows: enough to tell formats apart
+_BLOCK = 1 << 16  # bytes asked for at a time: what is lost where reading fails
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"}
 _MAGIC = {
     b"\x1f\x8b": "gzip data",
@@ -196,30 +197,39 @@ class Guarded(io.RawIOBase):
     def __init__(self, content: Any, meter: Meter | None = None, below: io.RawIOBase | None = None) -> None:
         self._content, self._meter, self._below = content, meter, below
         self._offset = 0
+        self._trouble: Exception | None = None
 
     def readable(self) -> bool:
         """Yes."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill as much of the buffer as there is, so that looking ahead sees what it asks for."""
+        """Fill as much of the buffer as there is; trouble comes after what was read before it."""
         filled = 0
-        while filled < len(buffer):
-            try:
-                block = self._content.read(len(buffer) - filled)
-            except Exception as error:
-                reason = why_unreadable(error)
-                if reason is None:
-                    raise
-                raise Unreadable(f"{reason} after {self._offset:,} bytes of content") from error
+        while filled < len(buffer) and self._trouble is None:
+            block = self._read(len(buffer) - filled)
             if not block:
                 break
+            buffer[filled : filled + len(block)] = block
+            filled += len(block)
+        if self._trouble is not None and not filled:
+            raise self._trouble
+        return filled
+
+    def _read(self, size: int) -> bytes:
+        try:
+            block: bytes = self._content.read(min(size, _BLOCK))
             self._offset += len(block)
             if self._meter is not None:
                 self._meter.add(len(block))
-            buffer[filled : filled + len(block)] = block
-            filled += len(block)
-        return filled
+        except Unreadable as error:
+            self._trouble = error
+        except Exception as error:
+            reason = why_unreadable(error)
+            self._trouble = error if reason is None else Unreadable(f"{reason} after {self._offset:,} bytes of content")
+        else:
+            return block
+        return b""
 
     def close(self) -> None:
         """Close what lies below; decompressors leave the file that they read from open."""
@@ -249,7 +259,7 @@ def why_unreadable(error: Exception) -> str | None:
     first_line = (str(error).splitlines() or [""])[0][:120]
     if isinstance(error, EOFError):
         return "the compressed data is cut"
-    if isinstance(error, RuntimeError) and "password" in first_line:
+    if isinstance(error, RuntimeError) and "encrypted" in str(error):
         return "it is encrypted"
     if isinstance(error, NotImplementedError):
         return f"it is compressed in an unknown way ({first_line})"
