@@ -6,7 +6,8 @@ Credentials are those of the environment, as each library documents them; none i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from glob import has_magic
 from typing import Any, BinaryIO, cast
 
@@ -47,15 +48,55 @@ def find(address: str) -> Iterator[tuple[str, str]]:
         yield f"{folder}/{below.partition('?')[0]}", str(system.unstrip_protocol(each))
 
 
+class _RemoteFile(io.RawIOBase):
+    """A file at an address whose trouble is that of the address, never of the content.
+
+    A connection that breaks must end the run: as a set-aside entry it would silently make the data smaller.
+    """
+
+    def __init__(self, address: str, opened: Any) -> None:
+        self._address, self._opened = address, opened
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._opened.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._asked(self._opened.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._opened.tell())
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._asked(self._opened.read, size))
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._opened.close()
+        super().close()
+
+    def _asked(self, method: Callable[..., Any], *arguments: int) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            raise DataError(f"cannot read {self._address}: {_said(error)}") from error
+
+
 def open_address(address: str) -> BinaryIO:
     """The bytes at an address.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it cannot be opened or, later, not be read.
     """
     system, path = _system(address)
     try:
-        return cast(BinaryIO, system.open(path, "rb"))
+        return cast(BinaryIO, _RemoteFile(address, system.open(path, "rb")))
     except Exception as error:
         raise DataError(f"cannot read {address}: {_said(error)}") from error
 

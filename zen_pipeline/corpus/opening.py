@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple
 
+from zen_pipeline.errors import DataError
+
 MEBIBYTE = 1 << 20
 HEAD = MEBIBYTE  # bytes that `Stream.head` shows: enough to tell formats apart
 _BLOCK = 1 << 16  # bytes asked for at a time: what is lost where reading fails
@@ -131,7 +133,7 @@ def seekable(file: TextFile) -> BinaryIO:
     """
     if not file.compression:
         stored = file.raw()
-        if stored.seekable() and not isinstance(stored, zipfile.ZipExtFile):  # which seeks back by reading it all again
+        if _has_random_access(stored):
             return stored
         stored.close()
     with file.open() as stream:
@@ -142,6 +144,19 @@ def seekable(file: TextFile) -> BinaryIO:
             "unpack it, or keep it where parts of it can be read"
         )
     return io.BytesIO(content)
+
+
+def _has_random_access(stored: BinaryIO) -> bool:
+    """Tried, not asked: a web server without ranges says so only when a part is read."""
+    try:
+        if not stored.seekable():
+            return False
+        stored.seek(-1, io.SEEK_END)
+        stored.read(1)
+        stored.seek(0)
+    except (OSError, ValueError, DataError):
+        return False
+    return True
 
 
 class Counted(io.RawIOBase):
