@@ -11,7 +11,6 @@ from uuid import UUID
 
 from flows.server import QUIET, environment, prefect_server
 from zen_pipeline.config import Config
-from zen_pipeline.errors import Interrupted
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -71,12 +70,7 @@ def run_flow(
         if server is not None:
             server.wait_ready()
         with _connected(server.address if server else None, progress=progress):
-            try:
-                record: RunRecord = flow(config, **options)
-            except KeyboardInterrupt as stop:
-                if isinstance(stop.__cause__, Interrupted):
-                    raise stop.__cause__ from None
-                raise
+            record: RunRecord = flow(config, **options)
     return record
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import Interrupted, StoreError
+from zen_pipeline.errors import StoreError
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
@@ -74,6 +74,9 @@ class Tracker:
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
         """End the pipeline's run."""
+
+    def close_killed(self, run_id: str) -> None:
+        """End the run of a pipeline whose process was killed, and its nested runs."""
 
 
 NO_TRACKING = Tracker()
@@ -170,7 +173,7 @@ class MlflowTracker(Tracker):
             self._log_identity(run_id, identity, inputs)
             yield MlflowStage(self._client, run_id)
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+            stopped = not isinstance(error, Exception)
             with suppress(Exception):  # the stage's own error is the one to show
                 self._client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
@@ -188,6 +191,18 @@ class MlflowTracker(Tracker):
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
         log_metrics(self._client, str(self.run_id), metrics, 0)
         self._client.set_terminated(str(self.run_id), status)
+
+    @override
+    def close_killed(self, run_id: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            experiment = self._client.get_run(run_id).info.experiment_id
+            nested = self._client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'")
+            for each in [run_id, *(r.info.run_id for r in nested if r.info.status == "RUNNING")]:
+                self._client.set_terminated(each, "KILLED")
+        except MlflowException as error:  # deleted since, or tracked elsewhere
+            log.debug("the MLflow run %s could not be closed: %s", run_id, error)
 
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
