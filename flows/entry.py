@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.server import QUIET, environment, prefect_server
+from flows.server import QUIET, check_answers, configured_api_url, environment, prefect_server
 from zen_pipeline.config import Config
+from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -70,7 +72,13 @@ def run_flow(
         if server is not None:
             server.wait_ready()
         with _connected(server.address if server else None, progress=progress):
-            record: RunRecord = flow(config, **options)
+            try:
+                record: RunRecord = flow(config, **options)
+            except ZenError:
+                raise
+            except Exception:
+                check_answers(os.environ.get("PREFECT_API_URL") or str(configured_api_url()))  # has it gone meanwhile?
+                raise
     return record
 
 

@@ -6,7 +6,6 @@ for whoever wants to call the stages one by one (the Prefect flows do).
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
-from zen_pipeline.tracking import MlflowTracker, Tracker, local_tracking_uri, mlflow_client
+from zen_pipeline.tracking import MlflowTracker, Tracker, local_tracking_uri, mlflow_client, without_password
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
 RunStatus = Literal["completed", "failed", "interrupted"]
@@ -246,7 +245,7 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = local_tracking_uri(workspace.mlflow_folder)
         message = f"MLflow at {where} cannot be used ({reason[:200]}): see that it runs, or correct MLFLOW_TRACKING_URI"
-        raise ZenError(_without_passwords(message)) from error
+        raise ZenError(without_password(message)) from error
 
 
 def _settle_killed_runs(workspace: Workspace, tracker: Tracker) -> None:
@@ -277,10 +276,6 @@ def _save(workspace: Workspace, record: RunRecord) -> None:
         workspace.save_run(record)
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or f"cannot write {error.filename}") from error
-
-
-def _without_passwords(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _since(started: float) -> float:
