@@ -35,7 +35,6 @@ def run_flow(
     config: Config,
     workspace: Workspace,
     *,
-    require_release: bool = False,
     recalibrate: bool = False,
     wait: bool = True,
     verify: bool = False,
@@ -47,7 +46,6 @@ def run_flow(
         target: `pipeline` or the name of a stage.
         config: the whole configuration.
         workspace: where artifacts, checkpoints and the local servers' databases lie.
-        require_release: fail when the run ends without a new champion.
         recalibrate: measure the machine again and choose the sizes anew.
         wait: wait for another run that builds the same artifact, or fail.
         verify: check the digests of stored artifacts, not only their sizes.
@@ -61,8 +59,6 @@ def run_flow(
     if target not in ("pipeline", *STAGE_NAMES):
         raise KeyError(target)
     options: dict[str, Any] = {"recalibrate": recalibrate, "wait": wait, "verify": verify}
-    if target in ("pipeline", "release"):
-        options["require_release"] = require_release
     with (
         environment({**QUIET, **_CONSOLE}, replace=False),
         environment({"ZEN_HOME": str(workspace.home)}, replace=True),

@@ -18,7 +18,7 @@ from flows.artifacts import publish
 from flows.logs import library_logs
 from flows.parameters import Settings, resolve
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.errors import NotReleased, TrainingDiverged, TrainingError
+from zen_pipeline.errors import TrainingDiverged, TrainingError
 from zen_pipeline.stages import load_stage
 from zen_pipeline.stages.runner import PipelineRun, stages_up_to, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -139,16 +139,4 @@ def opened(
         ) as run:
             yield FlowRun(run, log_ids)
         if require_release:
-            check_released(run.record)
-
-
-def check_released(record: RunRecord) -> None:
-    """Fail unless the most finished model of this run is the champion.
-
-    Raises:
-        NotReleased: with the reason that the release stage gave.
-    """
-    if not record.released:
-        raise NotReleased("no new champion: the run did not reach the release stage")
-    if record.released[-1].get("alias") != "champion":
-        raise NotReleased(f"no new champion: {record.released[-1].get('reason', 'no reason given')}")
+            run.record.require_champion()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Store
-from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.errors import ConfigError, NotReleased, StoreError
 from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 
@@ -42,6 +42,17 @@ class RunRecord(BaseModel):
     mlflow_run_id: str | None = None
     stages: list[StageRecord] = []
     released: list[dict[str, Any]] = []
+
+    def require_champion(self) -> None:
+        """See that the most finished model of this run is the champion.
+
+        Raises:
+            NotReleased: with the reason that the release stage gave.
+        """
+        if not self.released:
+            raise NotReleased("no new champion: the run did not reach the release stage")
+        if self.released[-1].get("alias") != "champion":
+            raise NotReleased(f"no new champion: {self.released[-1].get('reason', 'no reason given')}")
 
 
 @dataclass(frozen=True)
