@@ -80,19 +80,28 @@ def explain(reason: str, measures: dict[str, Any], config: ValidateConfig) -> st
     return f"{reason}: {figures.format(config=config, **measures)}" if figures else reason
 
 
+# What expectations may look at, and in how many bytes. `group` and `duplicate_of` are long strings that nobody judges.
+_LABELS = ("source", "language", "kind", "split")
+_NUMBERS = {
+    **dict.fromkeys(("characters", "bytes", "words", "longest_line"), "int32"),
+    **dict.fromkeys(("replacement_share", "control_share", "digit_share"), "float32"),
+}
+
+
 def read_kept(path: Path) -> pd.DataFrame:
-    """The rows of measures.parquet that were kept, in few bytes each: labels as categories, numbers of 32 bits."""
+    """The measures of the records that were kept, for the expectations: labels as categories, numbers of 32 bits."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    labels = ("language", "kind", "split", "source")
     parts = []
-    with pq.ParquetFile(path, read_dictionary=list(labels)) as file:
+    with pq.ParquetFile(path, read_dictionary=list(_LABELS)) as file:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            parts.append(table.filter(pc.equal(table.column("reason"), "")).drop_columns(["reason"]))
-    kept = pa.concat_tables(parts).unify_dictionaries()
-    del parts
-    frame: pd.DataFrame = kept.to_pandas(split_blocks=True)
+            table = file.read_row_group(group, columns=["id", *_LABELS, *_NUMBERS, "reason"])
+            table = table.filter(pc.equal(table.column("reason"), "")).drop_columns(["reason"])
+            for name, kind in _NUMBERS.items():
+                place = table.schema.get_field_index(name)
+                table = table.set_column(place, name, table.column(name).cast(pa.type_for_alias(kind), safe=False))
+            parts.append(table)
+    frame: pd.DataFrame = pa.concat_tables(parts).unify_dictionaries().to_pandas(split_blocks=True)
     return frame
