@@ -58,6 +58,9 @@ class StageTracker:
     def log_file(self, path: Path) -> None:
         """Keep a copy of a file that people look at: a report, a picture, a table."""
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record words by which the run is found."""
+
     def finish(self, ref: ArtifactRef) -> None:
         """Record the artifact that the stage ended with."""
 
@@ -137,6 +140,10 @@ class MlflowStage(StageTracker):
     @override
     def log_file(self, path: Path) -> None:
         self._client.log_artifact(str(self.run_id), str(path))
+
+    @override
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        _log_batch(self._client, str(self.run_id), {}, tags=tags)
 
     @override
     def finish(self, ref: ArtifactRef) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zen_pipeline.corpus.kind_measures import KIND_COLUMNS, Measured, measure_kind
 from zen_pipeline.corpus.records import Record
 from zen_pipeline.settings.data import ValidateConfig
 
@@ -23,6 +25,7 @@ class Measures:
     Attributes:
         reason: why the record was set aside, without its particulars; empty for a record that was kept.
         duplicate_of: id of the first record with the same text; empty for that one.
+        of_kind: what only its kind has, by the columns of `KIND_COLUMNS`.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Measures:
     digit_share: float
     duplicate_of: str
     reason: str
+    of_kind: Measured = field(default_factory=dict)
 
 
 def measure(record: Record, *, duplicate_of: str | None, config: ValidateConfig) -> Measures:
@@ -64,6 +68,7 @@ def measure(record: Record, *, duplicate_of: str | None, config: ValidateConfig)
         longest_line=max(map(len, record.text.split("\n"))),
         duplicate_of=duplicate_of or "",
         reason=_reason(len(record.text.strip()), shares, duplicate_of, config),
+        of_kind=measure_kind(record.kind, json.loads(record.meta), record.text),
         **shares,
     )
 
@@ -95,14 +100,19 @@ def explain(measures: Measures, config: ValidateConfig) -> str:
         "too many control characters": f"too many control characters: {measures.control_share:.1%}",
         "duplicate": f"duplicate of {measures.duplicate_of}",
     }
-    return found[measures.reason]
+    return found.get(measures.reason, measures.reason)  # an expectation's reason says it all
 
 
 def to_frame(rows: list[Measures]) -> pd.DataFrame:
-    """The measures as a frame, one row per record."""
+    """The measures as a frame, one row per record; the columns of other kinds are empty."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(row) for row in rows], columns=list(Measures.__dataclass_fields__))
+    own = [name for name in Measures.__dataclass_fields__ if name != "of_kind"]
+    frame = pd.DataFrame([{name: getattr(row, name) for name in own} for row in rows], columns=own)
+    for name, holds in KIND_COLUMNS.items():
+        values = [row.of_kind.get(name) for row in rows]
+        frame[name] = pd.Series(values, index=frame.index, dtype="float64" if holds == "number" else "object")
+    return frame
 
 
 def write_measures(frame: pd.DataFrame, path: Path) -> None:

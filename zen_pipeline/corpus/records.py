@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SPLITS = ("train", "valid", "test")
-Kind = Literal["document", "chat"]
+Kind = Literal["document", "chat", "preference", "translation", "qa", "classification"]
 
 _ROWS = 8192  # rows per row group, or
 _TEXT = 16 << 20  # characters per row group, whichever comes first: bounds the memory of a reader
