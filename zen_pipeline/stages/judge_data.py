@@ -47,7 +47,7 @@ def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageC
         suites=DATA_SUITES,
         judge=judge,
         what="the data",
-        compared_with=baseline.name if baseline else "",
+        extra={"inputs.compared_with": baseline.name if baseline else ""},
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity, read_manifest
@@ -61,7 +62,7 @@ def judged(
     suites: Sequence[str],
     judge: Callable[[Judge, Suites], Outcome],
     what: str,
-    compared_with: str = "",
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> ArtifactRef:
     """The reference with the verdict in its summary (`judgement`), found in the store or asked for now.
 
@@ -72,7 +73,7 @@ def judged(
         suites: names of the suites that judge it.
         judge: asks for the findings; called when the verdict is not stored.
         what: the artifact in words, for messages: `the data`.
-        compared_with: fingerprint of what else goes into the verdict.
+        extra: what else goes into the verdict, by dotted name.
 
     Raises:
         ValidationFailed: an expectation with the action `stop` is not met.
@@ -83,8 +84,8 @@ def judged(
         "version": JUDGEMENT_VERSION,
         "settings.pipeline": config.name,
         f"inputs.{ref.stage}": ref.fingerprint,
-        "inputs.compared_with": compared_with,
         "libraries.great-expectations": version("great-expectations"),
+        **extra,
         **{f"sources.{name}": digest for name, digest in suite_digests(folder, suites).items()},
     }
 
