@@ -58,7 +58,7 @@ def test_share_of_foreign_language_leaves_the_unknown_out(
 def test_share_of_unknown_characters_counts_characters_and_not_records(judge: Judge, limit: float, met: bool) -> None:
     frame = pd.DataFrame({"replacement_share": [1.0, 0.0], "characters": [10, 990]})
     kind = "expect_column_share_of_unknown_characters_to_be_at_most"
-    finding = ask(judge, frame, kind, column="replacement_share", max_share=limit)
+    finding = ask(judge, frame, kind, column="replacement_share", weight_column="characters", max_share=limit)
     assert (finding.success, finding.observed) == (met, "0.01")
 
 

@@ -140,7 +140,7 @@ class ExpectColumnShareOfForeignLanguageToBeAtMost(_AtMost):
 class ExpectColumnShareOfUnknownCharactersToBeAtMost(_AtMost):
     """Share of all characters that are U+FFFD; the column holds each record's share, `weight_column` its length."""
 
-    weight_column: str = "characters"
+    weight_column: str
     metric_dependencies: ClassVar[tuple[str, ...]] = ("column.weighted_mean",)
     success_keys: ClassVar[tuple[str, ...]] = ("max_share", "weight_column")
 
