@@ -119,10 +119,11 @@ def _head(report: Report) -> str:
     kind, word = (
         ("bad", "Refused") if stopped else ("warn", "Accepted, with warnings") if warned else ("good", "Accepted")
     )
-    met = sum(f.success for f in report.findings)
+    met, aside = sum(f.success for f in report.findings), sum(f.sets_aside for f in report.findings)
+    unmet = [f"{n} {what}" for n, what in ((stopped, "stop"), (aside, "set records aside"), (warned, "warn")) if n]
     return (
         f"<h1>{escape(report.title)}</h1><p><span class='verdict {kind}'>{word}</span>"
-        f"{met} of {len(report.findings)} expectations met</p>"
+        f"{met} of {len(report.findings)} expectations met{'; ' if unmet else ''}{', '.join(unmet)}</p>"
     )
 
 
@@ -153,6 +154,13 @@ def _badge(finding: Finding) -> str:
     return f"<span class='verdict {kind}'>{word}</span>"
 
 
+def _measure(finding: Finding) -> str:
+    """Suite and columns; those of a kind carry its name already."""
+    columns = escape(finding.column).replace(", ", "<br>")
+    named = finding.column.startswith(f"{finding.suite}.")
+    return f"<code>{columns}</code>" if named else f"{escape(finding.suite)}: <code>{columns}</code>"
+
+
 def _wrong(report: Report) -> str:
     """What was not met, the worst first: what it means, what was found, and by which records."""
     order = ("stop", "set aside", "warning")
@@ -167,7 +175,7 @@ def _wrong(report: Report) -> str:
         advice = finding.advice[:1].upper() + finding.advice[1:]
         rows.append(
             f"<tr><td>{_badge(finding)}</td><td class='wide'>{escape(advice)}<div class='soft'>{examples}</div></td>"
-            f"<td>{escape(finding.suite)}: <code>{escape(finding.column)}</code></td>"
+            f"<td>{_measure(finding)}</td>"
             f"<td>{escape(finding.expected)}</td><td>{escape(finding.observed)}</td></tr>"
         )
     head = "<tr><th></th><th>What it means</th><th>Measure</th><th>Expected</th><th>Observed</th></tr>"

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3
 _TABLE_ROWS = 30
-_FEW = ("kind", "split", "language", "reason", "source", "classification.label")  # columns with few different texts
+# Columns with few different texts, which are stored once each.
+_FEW = ("kind", "split", "language", "reason", "source", "duplicate_of", "classification.label")
 
 
 def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageContext) -> ArtifactRef:
@@ -105,6 +106,8 @@ class _Hearing:
 
     def _frame(self, suites: Suites) -> pd.DataFrame:
         """The measures that the suites look at, and those of the report; texts that repeat are stored once."""
+        import pandas as pd
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self._folder / "measures.parquet"
@@ -114,8 +117,11 @@ class _Hearing:
         few = [c for c in wanted if c in _FEW]
         if not named <= set(there):  # the message then lists every measure that there is
             wanted, few = there, []
-        frame: pd.DataFrame = pq.read_table(path, columns=wanted, read_dictionary=few).to_pandas()
-        return frame
+        table = pq.read_table(path, columns=wanted, read_dictionary=few)
+        frame: pd.DataFrame = table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)
+        # Great Expectations is fast with numbers of 64 bits only.
+        wide = {c: "float64" if t.kind == "f" else "int64" for c, t in frame.dtypes.items() if t.kind in "fiu"}
+        return frame.astype(wide)
 
     def _suite(
         self, asked: Judge, name: str, entries: Sequence[Entry], frame: pd.DataFrame, drift: pd.DataFrame | None
@@ -137,7 +143,7 @@ class _Hearing:
         aside = [
             set_aside_finding(e, int(reasons.get(e.reason, 0)), candidates) for e in entries if e.action == "set_aside"
         ]
-        return [*aside, *asked.findings(frame[mine & kept], entries)]
+        return [*aside, *asked.findings(frame, entries, rows=mine & kept)]
 
     def _named(self, findings: Sequence[Finding]) -> list[Finding]:
         """The findings about records with the ids of the offenders in place of their row numbers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,18 +80,19 @@ class Judge:
         self.seconds = 0.0
         self._assets = 0
 
-    def findings(self, frame: pd.DataFrame, entries: Sequence[Entry]) -> list[Finding]:
+    def findings(self, frame: pd.DataFrame, entries: Sequence[Entry], rows: Any = None) -> list[Finding]:
         """One finding per entry that stops or warns, in their order.
 
         Args:
             frame: with a column for each measure; offenders are named by its index.
             entries: of one suite.
+            rows: which rows are judged, a mask; default: all.
 
         Raises:
             ConfigError: an entry names an expectation, an argument or a column that does not exist.
         """
         mine = [entry for entry in entries if entry.action != "set_aside"]
-        return [_finding(e, r, frame) for e, r in zip(mine, self._results(frame, mine, _SUMMARY), strict=True)]
+        return [_finding(entry, *asked) for entry, asked in self._results(frame, rows, mine, _SUMMARY)]
 
     def set_aside(self, frame: pd.DataFrame, suites: Mapping[str, Sequence[Entry]]) -> dict[Any, str]:
         """The rows that do not meet an entry with the action `set_aside`: index of the row, reason.
@@ -107,25 +108,44 @@ class Judge:
             ConfigError: as `findings`.
         """
         reasons: dict[Any, str] = {}
+        frame = frame.assign(**{_ROW: frame.index.to_numpy()})
+        wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]}
         for name, entries in suites.items():
             mine = [entry for entry in entries if entry.action == "set_aside"]
-            rows = frame[frame["kind"] == name] if name in KIND_SUITES else frame
-            if not mine or rows.empty:
+            rows = frame["kind"] == name if name in KIND_SUITES else frame["kind"] != ""
+            if not mine or not rows.any():
                 continue
-            indexed = rows.assign(**{_ROW: rows.index.to_numpy()})
-            wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]}
-            for entry, result in zip(mine, self._results(indexed, mine, wanted), strict=True):
-                _check_computed(entry, result, rows)
+            for entry, (result, judged) in self._results(frame, rows, mine, wanted):
+                _check_computed(entry, result, judged)
                 if "unexpected_index_list" not in result.result:
                     raise ConfigError(f"{entry.where}: {entry.type} does not look at single records; use stop or warn")
                 for row in result.result["unexpected_index_list"] or []:
                     reasons.setdefault(row[_ROW], entry.reason)
         return reasons
 
-    def _results(self, frame: pd.DataFrame, entries: Sequence[Entry], result_format: dict[str, Any]) -> list[Any]:
-        if not entries:
-            return []
-        _check_columns(entries, list(frame.columns))
+    def _results(
+        self, frame: pd.DataFrame, rows: Any, entries: Sequence[Entry], result_format: dict[str, Any]
+    ) -> Iterator[tuple[Entry, tuple[Any, pd.DataFrame]]]:
+        """Each entry with its result and the frame that it was asked of, in the order of the entries.
+
+        Great Expectations copies the frame for each expectation, so it is given the columns that it needs and no more.
+        """
+        _check_columns(entries, [name for name in frame.columns if name != _ROW])
+        groups: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(tuple(dict.fromkeys(entry.columns)), []).append(entry)
+        found: dict[int, tuple[Any, pd.DataFrame]] = {}
+        for columns, group in groups.items():
+            picked = list(columns or frame.columns)
+            if _ROW in frame.columns and _ROW not in picked:
+                picked.append(_ROW)
+            part = frame[picked] if rows is None else frame.loc[rows, picked]
+            results = self._ask(part, group, result_format)
+            found |= {id(entry): (result, part) for entry, result in zip(group, results, strict=True)}
+        for entry in entries:
+            yield entry, found[id(entry)]
+
+    def _ask(self, frame: pd.DataFrame, entries: Sequence[Entry], result_format: dict[str, Any]) -> list[Any]:
         began = time.perf_counter()
         self._assets += 1
         asset = self._source.add_dataframe_asset(f"{entries[0].suite}-{self._assets}")
@@ -258,4 +278,4 @@ def _observed(found: dict[str, Any], frame: pd.DataFrame, entry: Entry) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

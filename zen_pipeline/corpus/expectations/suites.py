@@ -77,7 +77,7 @@ class Entry:
     @property
     def limits(self) -> str:
         """Its other arguments in words."""
-        hidden = {*_COLUMN_ARGUMENTS, *_COLUMN_LISTS, "distribution"}
+        hidden = {*_COLUMN_ARGUMENTS, *_COLUMN_LISTS, "distribution", "ignore_row_if"}
         shown = {k: v for k, v in self.kwargs.items() if k not in hidden and v is not None}
         return ", ".join(f"{k.removesuffix('_value').replace('_', ' ')} {v}" for k, v in shown.items())
 
