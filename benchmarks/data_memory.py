@@ -5,8 +5,8 @@
 
 The corpus is made of words drawn from the given text, always the same ones: `--megabytes` makes records of 2,000 to
 4,000 characters, of which 1 % are copies and 2 % are copies with one word changed; `--records` makes that many of about
-60 characters. It is written to a temporary folder and removed. The stages run in a process of their own; what counts is the
-largest sum of the resident memory of that process and its workers, so pages that they share count more than once.
+60 characters. It is written to a temporary folder and removed. The stages run in a process of their own; what counts is
+the largest sum of the resident memory of that process and its workers, so pages that they share count more than once.
 """
 
 from __future__ import annotations

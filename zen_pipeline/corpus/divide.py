@@ -14,17 +14,16 @@ import pyarrow.parquet as pq
 
 from zen_pipeline.corpus.deduplicate import NO_ROW
 from zen_pipeline.corpus.fates import CONTAMINATED, DUPLICATE, NEAR_DUPLICATE, Fates
+from zen_pipeline.corpus.kind_measures import KIND_COLUMNS
 from zen_pipeline.corpus.measures import explain
 from zen_pipeline.corpus.parts import Parts
 from zen_pipeline.corpus.records import RECORD_SCHEMA, SPLITS, SetAside, excerpt, set_aside_writer
-from zen_pipeline.corpus.report import Reason
 from zen_pipeline.corpus.units import Integers
 
 MEASURES = (
     "id", "group", "source", "language", "kind", "split", "characters", "bytes", "words", "longest_line",
-    "replacement_share", "control_share", "digit_share", "duplicate_of", "similarity", "reason",
+    "replacement_share", "control_share", "digit_share", "duplicate_of", "similarity", "reason", *KIND_COLUMNS,
 )  # fmt: skip
-_EXAMPLES = 3
 _ROWS, _TEXT = 8192, 16 << 20  # of a row group, whichever comes first; the same as when records are collected
 
 
@@ -94,7 +93,6 @@ class Dividing:
         split_bytes: bytes of what is kept, by split.
         kinds: records that are kept, by kind.
         languages: the same by language.
-        reasons: why records were set aside, most frequent first, after the end.
     """
 
     def __init__(self, parts: Parts, fates: Fates, evaluation_ids: Sequence[str]) -> None:
@@ -105,11 +103,9 @@ class Dividing:
         self.split_bytes = dict.fromkeys(SPLITS, 0)
         self.kinds: dict[str, int] = {}
         self.languages: dict[str, int] = {}
-        self.reasons: list[Reason] = []
 
     def write(self, output: Path) -> None:
         """Write records.parquet, set_aside.parquet and measures.parquet."""
-        examples: dict[str, list[tuple[str, str]]] = {}
         with (
             GroupedWriter(output / "records.parquet") as keep,
             GroupedWriter(output / "measures.parquet") as measured,
@@ -123,11 +119,7 @@ class Dividing:
                 keep.write(kept.select(RECORD_SCHEMA.names))
                 measured.write(table.select(MEASURES))
                 for row in self._set_aside(table, rows.start, np.flatnonzero(~stays)):
-                    aside.write(row[1])
-                    if len(shown := examples.setdefault(row[0], [])) < _EXAMPLES:
-                        shown.append((row[1].id, row[1].excerpt))
-        counts = sorted(self._fates.counts().items(), key=lambda pair: -pair[1])
-        self.reasons = [Reason(reason, "validate", count, examples[reason]) for reason, count in counts]
+                    aside.write(row)
 
     def _decided(self, index: int, rows: slice) -> pa.Table:
         """A part with the columns that depend on other records."""
@@ -155,11 +147,10 @@ class Dividing:
         for entry in sizes:
             self.split_bytes[entry["split"]] += entry["bytes_sum"]
 
-    def _set_aside(self, table: pa.Table, first: int, places: Integers) -> list[tuple[str, SetAside]]:
-        """(reason, row of set_aside.parquet) of some records of a part."""
+    def _set_aside(self, table: pa.Table, first: int, places: Integers) -> list[SetAside]:
         chosen = table.take(pa.array(places)).to_pylist()
         return [
-            (row["reason"], SetAside(row["id"], row["group"], self._explain(row, first + place), excerpt(row["text"])))
+            SetAside(row["id"], row["group"], self._explain(row, first + place), excerpt(row["text"]))
             for row, place in zip(chosen, places.tolist(), strict=True)
         ]
 
@@ -167,7 +158,7 @@ class Dividing:
         if row["reason"] == DUPLICATE:
             return f"duplicate of {row['duplicate_of']}"
         if row["reason"] == NEAR_DUPLICATE:
-            return f"near duplicate of {row['duplicate_of']}: similarity {row['similarity']:.2f}"
+            return f"near duplicate of {row['duplicate_of']} (similarity {row['similarity']:.2f})"
         if row["reason"] == CONTAMINATED:
             return self._explain_contaminated(number)
         return explain(row["reason"], row, self._parts.config)

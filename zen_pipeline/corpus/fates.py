@@ -63,6 +63,12 @@ class Fates:
         return kept
 
     @property
+    def exact_duplicates(self) -> int:
+        """How many records have the text of another, whether they are set aside or not."""
+        near = self.reasons == _FIRST_REASONS.index(NEAR_DUPLICATE)
+        return int(((self.originals != NO_ROW) & ~near).sum())
+
+    @property
     def priority(self) -> npt.NDArray[np.int8]:
         """The lowest stays of equals."""
         return _PRIORITY[self.roles]

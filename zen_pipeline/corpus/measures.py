@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from zen_pipeline.corpus.units import Texts, code_point_classes
 from zen_pipeline.settings.data import ValidateConfig
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -78,30 +77,3 @@ def explain(reason: str, measures: dict[str, Any], config: ValidateConfig) -> st
     """A reason with the figures of one record; one that is not from `reasons` stays as it is."""
     figures = _FIGURES.get(reason)
     return f"{reason}: {figures.format(config=config, **measures)}" if figures else reason
-
-
-# What expectations may look at, and in how many bytes. `group` and `duplicate_of` are long strings that nobody judges.
-_LABELS = ("source", "language", "kind", "split")
-_NUMBERS = {
-    **dict.fromkeys(("characters", "bytes", "words", "longest_line"), "int32"),
-    **dict.fromkeys(("replacement_share", "control_share", "digit_share"), "float32"),
-}
-
-
-def read_kept(path: Path) -> pd.DataFrame:
-    """The measures of the records that were kept, for the expectations: labels as categories, numbers of 32 bits."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    parts = []
-    with pq.ParquetFile(path, read_dictionary=list(_LABELS)) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["id", *_LABELS, *_NUMBERS, "reason"])
-            table = table.filter(pc.equal(table.column("reason"), "")).drop_columns(["reason"])
-            for name, kind in _NUMBERS.items():
-                place = table.schema.get_field_index(name)
-                table = table.set_column(place, name, table.column(name).cast(pa.type_for_alias(kind), safe=False))
-            parts.append(table)
-    frame: pd.DataFrame = pa.concat_tables(parts).unify_dictionaries().to_pandas(split_blocks=True)
-    return frame

@@ -6,21 +6,27 @@ back to the parent as small arrays. Nothing here depends on which process does w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zen_pipeline.corpus.contamination import Matches, Protected, Window, window_hashes
 from zen_pipeline.corpus.deduplicate import text_key
+from zen_pipeline.corpus.expectations.judging import Gate
+from zen_pipeline.corpus.kind_measures import KIND_COLUMNS, measure_kind
 from zen_pipeline.corpus.measures import measure, reasons
 from zen_pipeline.corpus.near_duplicates import MinHash, Signed
-from zen_pipeline.corpus.records import RECORD_SCHEMA
+from zen_pipeline.corpus.profile import Profile
+from zen_pipeline.corpus.records import RECORD_SCHEMA, Record
 from zen_pipeline.corpus.split import NUMBER, position_bits
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, compared_text, normal_form
 from zen_pipeline.settings.data import ValidateConfig
@@ -34,11 +40,13 @@ class Parts:
         source: records.parquet of collection.
         folder: where the parts are written.
         config: the settings of validation.
+        gate: identity of what the suites set aside.
     """
 
     source: Path
     folder: Path
     config: ValidateConfig
+    gate: str
 
     def path(self, index: int) -> Path:
         """The file of one part."""
@@ -90,6 +98,11 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         table = file.read_row_group(index)
     measures = measure(_arrow_texts(table.column("text")))
     why = reasons(measures, config)
+    for name, values in measures.items():
+        table = table.append_column(name, pa.array(values))
+    for name, column in _kind_measures(table).items():
+        table = table.append_column(name, column)
+    _pass_gate(parts, table, why)
     good = [place for place, reason in enumerate(why) if not reason]
     normal = _normal_forms(table, good)
     keys = np.zeros((2, len(why)), np.uint64)
@@ -97,13 +110,48 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         keys[:, good] = np.frombuffer(b"".join(map(text_key, normal)), np.uint64).reshape(-1, 2).T
     signed = None
     if config.near_duplicates.enabled:
-        signed = MinHash(config.near_duplicates).sign(Texts.of(normal))
-        signed = signed._replace(which=np.asarray(good, np.int64)[signed.which])
-    for name, values in measures.items():
-        table = table.append_column(name, pa.array(values))
+        kinds = table.column("kind").to_pylist()
+        compared = [n for n, place in enumerate(good) if kinds[place] in config.near_duplicates.kinds]
+        signed = MinHash(config.near_duplicates).sign(Texts.of([normal[n] for n in compared]))
+        signed = signed._replace(which=np.array([good[n] for n in compared], np.int64)[signed.which])
     table = table.append_column("reason", pa.array(why, pa.string()))
     pq.write_table(table, parts.path(index), compression="lz4")
     return Prepared(why, _roles(table), positions(table.column("group"), config.split_salt), keys, signed, {}, {})
+
+
+def _kind_measures(table: pa.Table) -> dict[str, pa.Array]:
+    """What only some kinds have, one column each; null for records of other kinds."""
+    types = {name: pa.float64() if holds == "number" else pa.string() for name, holds in KIND_COLUMNS.items()}
+    if set(pc.unique(table.column("kind")).to_pylist()) <= {"document"}:
+        return {name: pa.nulls(len(table), kind) for name, kind in types.items()}
+    rows = zip(*(table.column(name).to_pylist() for name in ("kind", "meta", "text")), strict=True)
+    measured = [measure_kind(kind, json.loads(meta), text) if kind != "document" else {} for kind, meta, text in rows]
+    return {name: pa.array([m.get(name) for m in measured], kind) for name, kind in types.items()}
+
+
+def _pass_gate(parts: Parts, table: pa.Table, why: list[str]) -> None:
+    """Give a reason to each record that does not meet an expectation with the action `set_aside`."""
+    gate = _gate(parts.config.suites, parts.gate)
+    if gate.is_open:
+        return
+    places = [place for place, reason in enumerate(why) if not reason]
+    frame = table.drop_columns(["text", "meta"]).take(pa.array(places, pa.int64())).to_pandas()
+    for place, reason in gate.set_aside(frame.set_index(np.array(places, np.int64))).items():
+        why[place] = reason
+
+
+@lru_cache(maxsize=1)  # loading Great Expectations takes seconds
+def _gate(folder: str | None, _identity: str) -> Gate:
+    return Gate(folder)
+
+
+def profile_part(task: tuple[Parts, int, Integers]) -> Profile:
+    """The counts of some records of a part."""
+    parts, index, places = task
+    profile = Profile()
+    for row in parts.read(index, *RECORD_SCHEMA.names).take(pa.array(places)).to_pylist():
+        profile.add(Record(**row))
+    return profile
 
 
 def _arrow_texts(column: pa.ChunkedArray) -> Texts:

@@ -50,6 +50,10 @@ class NearDuplicatesConfig(Section):
     """Which records are so much like another that they are set aside (MinHash)."""
 
     enabled: bool = Field(True, description="set aside records that resemble another")
+    kinds: list[RecordKind] = Field(
+        default=["document"],
+        description="kinds that are compared; questions about one context, say, resemble each other",
+    )
     threshold: float = Field(0.8, gt=0.0, lt=1.0, description="Jaccard similarity of the shingles from which they do")
     shingle: int = Field(5, ge=1, le=50, description="words of a shingle; characters where no spaces are written")
     permutations: int = Field(128, ge=16, le=1024, description="length of a signature, in bytes per record on disk")

@@ -1,7 +1,7 @@
-"""Validate: set bad records aside, divide the good ones, and let the expectations decide whether they may be used.
+"""Validate: set bad records aside and divide the good ones; the suites then judge whether they may be used.
 
 The order: measure; remove exact duplicates; remove near duplicates; divide; remove from training what the test data
-holds; judge. The texts are never in memory together (`corpus.parts`); a record costs some tens of bytes there.
+holds. The texts are never in memory together (`corpus.parts`); a record costs some tens of bytes there.
 """
 
 from __future__ import annotations
@@ -9,73 +9,74 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from zen_pipeline.artifacts import Built
+from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
 from zen_pipeline.corpus import files
 from zen_pipeline.corpus.contamination import Evidence, Protected, Window, window_hashes
 from zen_pipeline.corpus.deduplicate import exact_duplicates
 from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.divide import Dividing
-from zen_pipeline.corpus.expectations import judge, suite_digests
-from zen_pipeline.corpus.fates import Fates
-from zen_pipeline.corpus.measures import read_kept
+from zen_pipeline.corpus.expectations.suites import set_aside_identity
+from zen_pipeline.corpus.fates import CONTAMINATED, NEAR_DUPLICATE, Fates
 from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
 from zen_pipeline.corpus.parts import (
     Parts,
     id_positions,
     prepare,
+    profile_part,
     protected_matches,
     protected_windows,
 )
-from zen_pipeline.corpus.records import Record
+from zen_pipeline.corpus.profile import Profile
+from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.records import SPLITS, Record
 from zen_pipeline.corpus.split import assign
+from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, normal_form
 from zen_pipeline.corpus.workers import ordered, worker_count
 from zen_pipeline.errors import DataError
+from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.data import ValidateConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.validate_report import Unreadable, report, summarize
+from zen_pipeline.stages.judge_data import judge_data
 from zen_pipeline.workspace import Workspace
 
-if TYPE_CHECKING:
-    import pandas as pd
+STAGE_VERSION = 3
 
-STAGE_VERSION = 2
+log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Write records.parquet, set_aside.parquet, measures.parquet, validation.json and validation.html.
+    """Write records.parquet, set_aside.parquet, measures.parquet and profile.json.
 
     Raises:
         ConfigError: evaluation data does not exist.
         DataError: too few records are left to divide, or none to train on.
-        ValidationFailed: an expectation with the action `stop` is not met; the report lies in the work folder.
     """
     settings = config.validate_
     collected = inputs["collect"].path
-    unreadable = Unreadable.of(collected)
+    unreadable = pq.read_metadata(collected / "aside.parquet").num_rows
     folder = context.work / "parts"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
-    parts = Parts(collected / "records.parquet", folder, settings)
+    parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
     workers = worker_count(parts.text_bytes(), settings.workers)
     fates = _prepare(parts, workers)
     if not fates.kept.any():
-        raise DataError(_nothing_left(fates, len(unreadable.rows), settings))
+        raise DataError(_nothing_left(fates, unreadable, settings))
     notes = _split(parts, fates, workers)
     contamination, evaluation_ids = _decontaminate(parts, fates, workers)
     divided = Dividing(parts, fates, evaluation_ids)
     divided.write(output)
+    _profile(parts, fates, workers).save(output)
     shutil.rmtree(folder)
-    summary = summarize(fates, divided, len(unreadable.rows)) | {"contamination": contamination}
-    kept = read_kept(output / "measures.parquet")
-    findings = judge({"records": kept, "corpus": _corpus_row(summary)}, settings.suites)
-    reasons = [*divided.reasons, *unreadable.reasons()]
-    report(config.name, output, context, summary, findings, kept, reasons, notes)
+    summary = _summary(fates, divided, unreadable) | {"contamination": contamination, "notes": notes}
+    _tell(summary)
     return Built("records", summary)
 
 
@@ -182,8 +183,9 @@ def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Wi
     if not settings.evaluation_data:
         return
     window = Window.of(settings.contamination)
+    reader = FilesReader(Shape("text", None, {}), "auto")
     for file in files.find_files(settings.evaluation_data).files:
-        entries = files.read_files([file], text_column="text", split_text="auto")
+        entries = reader.read([file])
         records = [entry for entry in entries if isinstance(entry, Record)]
         hashes, counts = window_hashes(Texts.of([normal_form(record.text) for record in records]), window)
         numbers = -1 - np.arange(len(ids), len(ids) + len(records))
@@ -191,10 +193,59 @@ def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Wi
         yield hashes, np.repeat(numbers, counts), counts
 
 
-def _corpus_row(summary: dict[str, Any]) -> pd.DataFrame:
-    import pandas as pd
+def _profile(parts: Parts, fates: Fates, workers: int) -> Profile:
+    """The counts of everything that is kept."""
+    tasks = [(parts, index, np.flatnonzero(fates.kept[rows])) for index, rows in enumerate(fates.parts())]
+    profile = Profile()
+    for counted in ordered(profile_part, tasks, workers):
+        profile.merge(counted)
+    return profile
 
-    return pd.DataFrame([{name: value for name, value in summary.items() if isinstance(value, int | float)}])
+
+def _summary(fates: Fates, divided: Dividing, unreadable: int) -> dict[str, Any]:
+    """The figures of the whole corpus; those that are plain numbers are judged by the suite `corpus`."""
+    records, kept = len(fates.reasons), int(fates.kept.sum())
+    total = records + unreadable
+    reasons = fates.counts()
+    splits = {
+        name: {
+            "records": int(inside.sum()),
+            "bytes": divided.split_bytes[name],
+            "groups": len(np.unique(fates.groups[inside])),
+        }
+        for name in SPLITS
+        for inside in [fates.in_split(name)]
+    }
+    return {
+        "records_in": total,
+        "records": kept,
+        "set_aside": total - kept,
+        "unreadable": unreadable,
+        **divided.totals,
+        "documents": divided.kinds.get("document", 0),
+        "chats": divided.kinds.get("chat", 0),
+        "share_set_aside": (total - kept) / total,
+        "share_unreadable": unreadable / total,
+        "share_duplicates": fates.exact_duplicates / records,
+        "share_near_duplicates": reasons.get(NEAR_DUPLICATE, 0) / records,
+        "share_contaminated": reasons.get(CONTAMINATED, 0) / records,
+        "share_language_unknown": divided.languages.get("und", 0) / kept,
+        "share_train_bytes": splits["train"]["bytes"] / max(divided.totals["bytes"], 1),
+        "reasons": reasons,
+        "kinds": dict(sorted(divided.kinds.items())),
+        "languages": dict(sorted(divided.languages.items())),
+        "splits": splits,
+    }
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    log.info(
+        "validated %d records: %d kept (%.2f MB), %d set aside",
+        summary["records_in"],
+        summary["records"],
+        summary["bytes"] / 1e6,
+        summary["set_aside"],
+    )
 
 
 def _nothing_left(fates: Fates, unreadable: int, settings: ValidateConfig) -> str:
@@ -209,16 +260,19 @@ def _nothing_left(fates: Fates, unreadable: int, settings: ValidateConfig) -> st
 
 def _settings(config: Config) -> dict[str, Any]:
     settings = config.validate_.identity()
-    del settings["suites"], settings["evaluation_data"]  # paths; the contents are among the sources
+    del settings["suites"]  # a path; what the suites set aside is among the sources, the rest only judges
+    del settings["evaluation_data"]  # paths; the contents are among the sources
     return settings
 
 
-def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
+def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
     settings = config.validate_
-    digests: dict[str, Any] = {"suites": suite_digests(settings.suites)}
+    digests: dict[str, Any] = {"suites": set_aside_identity(settings.suites)}
     if settings.evaluation_data:
         found = files.find_files(settings.evaluation_data).files
-        digests["evaluation_data"] = digest_files([(file.name, str(file.path)) for file in found])
+        digests["evaluation_data"] = digest_files(
+            [(part.name, part.address) for file in found for part in (file, file.partner) if part is not None]
+        )
     return digests
 
 
@@ -228,7 +282,8 @@ STAGE = Stage(
     needs=always("collect"),
     build=build,
     settings=_settings,
-    sources=_digests,
-    libraries=("great-expectations", "pandas"),
+    sources=_sources,
+    libraries=("pandas",),
+    judge=judge_data,
 )
 run = STAGE.run
