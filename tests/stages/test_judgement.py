@@ -225,6 +225,13 @@ def test_labels_that_are_all_the_same_stop(context: StageContext) -> None:
         run(config_for(), context, records)
 
 
+def test_ids_that_are_not_unique_stop(context: StageContext) -> None:
+    records = [document(n) for n in range(20)]
+    twice = [*records, replace(records[0], text=prose(99))]
+    with pytest.raises(ValidationFailed, match=r"corpus\.repeated_ids: expected max 0, found 1"):
+        run(config_for(), context, twice)
+
+
 def test_a_suite_with_an_unknown_measure_is_an_error_that_lists_those_there_are(
     tmp_path: Path, context: StageContext
 ) -> None:
