@@ -123,12 +123,13 @@ def test_a_changed_limit_that_sets_aside_makes_other_data(tmp_path: Path, contex
 
 def test_the_same_question_is_asked_once(context: StageContext, caplog: pytest.LogCaptureFixture) -> None:
     records = [document(n) for n in range(30)]
-    first = run(config_for(), context, records)
-    caplog.clear()
     with caplog.at_level(logging.INFO, "zen_pipeline"):
+        first = run(config_for(), context, records)
+        assert [m for m in caplog.messages if "Great Expectations took" in m]
+        caplog.clear()
         second = run(config_for(), context, records)
     assert second.summary == first.summary
-    assert not [m for m in caplog.messages if "Great Expectations judged" in m]
+    assert not [m for m in caplog.messages if "Great Expectations took" in m]
     assert [m for m in caplog.messages if "little text" in m], "the warnings are said again"
 
 
@@ -223,6 +224,13 @@ def test_labels_that_are_all_the_same_stop(context: StageContext) -> None:
     records = [of_kind("classification", n, text=f"words {n}", label="x") for n in range(20)]
     with pytest.raises(ValidationFailed, match=r"classification\.label.*all records have the same label|All records"):
         run(config_for(), context, records)
+
+
+def test_ids_that_are_not_unique_stop(context: StageContext) -> None:
+    records = [document(n) for n in range(20)]
+    twice = [*records, replace(records[0], text=prose(99))]
+    with pytest.raises(ValidationFailed, match=r"corpus\.repeated_ids: expected max 0, found 1"):
+        run(config_for(), context, twice)
 
 
 def test_a_suite_with_an_unknown_measure_is_an_error_that_lists_those_there_are(

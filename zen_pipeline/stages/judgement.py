@@ -165,13 +165,14 @@ def _refusal(outcome: Outcome, what: str) -> str:
 
 
 def _tell_time(ref: ArtifactRef, asked: Judge) -> None:
+    """How much of the stage's time Great Expectations took, importing it included."""
     made = read_manifest(ref.path).seconds
-    whole = made + asked.seconds + asked.load_seconds
+    spent = asked.load_seconds + asked.seconds
     log.info(
-        "%s: Great Expectations judged in %.2f s, %.1f %% of the stage's %.1f s; loading it took %.2f s",
+        "%s: Great Expectations took %.2f s to load and %.2f s to judge, %.0f %% of %.1f s",
         ref.stage,
-        asked.seconds,
-        100 * asked.seconds / max(whole, 1e-9),
-        whole,
         asked.load_seconds,
+        asked.seconds,
+        100 * spent / (made + spent),
+        made + spent,
     )
