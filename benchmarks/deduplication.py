@@ -3,9 +3,9 @@
     python benchmarks/deduplication.py --text shared/data/wikitext-2/train.txt
 
 Every paragraph of at least 40 words is an original; a quarter of them get a copy in which 1, 5 or 10 % of the words,
-at random places, are other words of the text (at least one). A copy counts as found when validation would set it aside. What is near by
-the definition, and so what recall and precision are measured against, is the exact Jaccard similarity of the sets of
-5-word shingles. datasketch gets the same shingles, the same number of permutations and its own choice of bands.
+at random places, are other words of the text (at least one). A copy is found when validation would set it aside. What
+is near, and so what recall and precision are measured against, is the exact Jaccard similarity of the sets of shingles,
+made here with a regular expression. datasketch gets the same shingles, as many permutations, and chooses its bands.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def ours(texts: list[str], _sets: object, shingle: int, threshold: float) -> tup
 def datasketch(
     _texts: list[str], sets: list[set[tuple[str, ...]]], _shingle: int, threshold: float
 ) -> tuple[dict[int, int], float]:
-    """The same with datasketch: who is like an earlier one by the index is set aside; making the shingles is not timed."""
+    """The same with datasketch: who is like an earlier one is set aside; making the shingles is not timed."""
     from datasketch import MinHash as Sketch
     from datasketch import MinHashLSH
 

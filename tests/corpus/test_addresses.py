@@ -51,6 +51,11 @@ class _Handler(SimpleHTTPRequestHandler):
     """Serves whole files, as the simplest servers do; with an entity tag where the server is told to."""
 
     tags = False
+    cut = False  # promise the whole file and send half of it
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        content = source.read()
+        outputfile.write(content[: len(content) // 2] if self.cut else content)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -124,6 +129,13 @@ def test_a_remote_source_is_collected_once(server: str, workspace: Workspace, fo
     assert collect.run(config, {}, context).cached
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(ROW.replace(b"row", b"line")))
     assert not collect.run(config, {}, context).cached
+
+
+def test_a_connection_that_breaks_ends_the_run(server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "long.jsonl").write_bytes(ROW * 200_000)
+    monkeypatch.setattr(_Handler, "cut", True)
+    with pytest.raises(DataError, match=r"cannot read http://.*long\.jsonl"):
+        read_paths(f"{server}/long.jsonl")
 
 
 def test_addresses_that_lead_nowhere_are_named(server: str) -> None:

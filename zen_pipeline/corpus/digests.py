@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from zen_pipeline.corpus import addresses
+from zen_pipeline.corpus import addresses, huggingface
 from zen_pipeline.errors import DataError
 
 
@@ -30,9 +30,7 @@ def digest_files(files: Sequence[tuple[str, str]]) -> str:
 
 
 def _file_digest(path: str) -> str:
-    if path.startswith("hf://"):
-        from zen_pipeline.corpus import huggingface
-
+    if path.startswith(huggingface.PREFIX):
         return huggingface.content_digest(path)
     if addresses.is_address(path):
         return addresses.content_digest(path)

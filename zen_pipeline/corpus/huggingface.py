@@ -13,6 +13,7 @@ from zen_pipeline.corpus.opening import TextFile
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape, Table
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.files import file_digest
 
 FORMAT = "hf"
 PREFIX = "hf://"
@@ -53,18 +54,16 @@ def find(address: str) -> TextFile:
 
 
 def content_digest(address: str) -> str:
-    """The commit of the data set on the hub; for a folder of this machine, the digest of its files.
+    """The commit of the data set on the hub; for a folder of this machine, the digests of its files.
 
     Raises:
         DataError: the hub cannot be asked.
     """
-    from zen_pipeline.corpus.digests import digest_files
-
     parsed = parse(address)
     folder = Path(parsed.dataset)
     if folder.is_dir():
         paths = sorted(p for p in folder.rglob("*") if p.is_file())
-        return f"{digest_files([(p.relative_to(folder).as_posix(), str(p)) for p in paths])} {parsed.config}"
+        return " ".join([f"{p.relative_to(folder)} {file_digest(p)}" for p in paths] + [str(parsed.config)])
     from huggingface_hub import HfApi
 
     try:

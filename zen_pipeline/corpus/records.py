@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -92,6 +93,7 @@ class RowWriter(Generic[Row]):
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
+        self._values = attrgetter(*schema.names)  # dataclasses.astuple copies every value
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
         self._size = 0
@@ -109,7 +111,7 @@ class RowWriter(Generic[Row]):
 
     def write(self, row: Row) -> None:
         """Add one row."""
-        self._rows.append(astuple(row))
+        self._rows.append(self._values(row))
         self._size += len(row.text) + len(row.meta) if isinstance(row, Record) else 0
         self.count += 1
         if len(self._rows) >= _ROWS or self._size >= _TEXT:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def measure_splits(folder: Path, records: Path, kind: str) -> pd.DataFrame:
+def measure_splits(folder: Path, records: Path, kind: str | None) -> pd.DataFrame:
     """One row per split, named by it; 1 stands for yes and 0 for no.
 
     Columns: `documents`, `tokens`, `bytes`, `bytes_per_token`, `vocab_size`, `smallest_id`, `largest_id`,
@@ -27,7 +27,7 @@ def measure_splits(folder: Path, records: Path, kind: str) -> pd.DataFrame:
     Args:
         folder: of the tokens artifact.
         records: the file of the kept records.
-        kind: of the records that were encoded.
+        kind: of the records that were encoded; None for every kind.
 
     Raises:
         StoreError: files are missing or do not fit together.
@@ -59,9 +59,9 @@ def _split(folder: Path, name: str, index: dict[str, Any], records: int) -> dict
     }
 
 
-def _kept(records: Path, kind: str) -> Counter[str]:
+def _kept(records: Path, kind: str | None) -> Counter[str]:
     pairs = (pair for columns in read_columns(records, "split", "kind") for pair in zip(*columns, strict=True))
-    return Counter(split for split, its_kind in pairs if its_kind == kind)
+    return Counter(split for split, its_kind in pairs if kind in (None, its_kind))
 
 
 def measure_documents(folder: Path) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: Stag
 
         records = inputs["validate"].path / "records.parquet"
         frames = {
-            "tokens": measure_splits(ref.path, records, str(ref.summary["text"])),
+            "tokens": measure_splits(ref.path, records, ref.summary["text"]),
             "token_documents": measure_documents(ref.path),
         }
         notes = []
