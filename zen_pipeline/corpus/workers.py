@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
 from typing import TypeVar
 
 from zen_pipeline.corpus.digests import cores
@@ -27,38 +28,55 @@ def worker_count(text_bytes: int, wanted: int | None) -> int:
     return wanted or max(1, min(cores(), _MOST, text_bytes // _TEXT_PER_WORKER))
 
 
-def ordered(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
-    """The function's result for every task, in the order of the tasks.
+class Workers:
+    """Some processes, started when they are first needed; a context manager. One worker works in this process."""
 
-    Args:
-        function: importable by its name; must not depend on what else its process has done.
-        tasks: each is pickled when there is more than one worker.
-        workers: processes; 1 works in this one.
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
 
-    Raises:
-        DataError: a process ended by force, most likely for lack of memory.
-    """
-    if workers == 1:
-        yield from map(function, tasks)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of Arrow and numba
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def ordered(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """The function's result for every task, in the order of the tasks.
+
+        Args:
+            function: importable by its name; its result must not depend on what its process has done before.
+            tasks: each is pickled when there is more than one worker.
+
+        Raises:
+            DataError: a process ended by force, most likely for lack of memory.
+        """
+        if self._count == 1:
+            yield from map(function, tasks)
+            return
+        pool = self._started()
         waiting: deque[Future[Result]] = deque()
         try:
             for task in tasks:
                 waiting.append(pool.submit(function, task))
-                if len(waiting) > 2 * workers:  # bounds the results that wait to be taken
+                if len(waiting) > 2 * self._count:  # bounds the results that wait to be taken
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise DataError(
-                f"one of {workers} worker processes was ended by force, most likely for lack of memory: "
+                f"one of {self._count} worker processes was ended by force, most likely for lack of memory: "
                 "lower validate.workers, or give the machine more memory"
             ) from None
-        finally:
-            for future in waiting:
-                future.cancel()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of Arrow and numba
+            self._pool = ProcessPoolExecutor(
+                self._count, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
+            )
+        return self._pool
 
 
 def _end_with(parent: int) -> None:

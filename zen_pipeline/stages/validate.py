@@ -38,7 +38,7 @@ from zen_pipeline.corpus.records import SPLITS, Record
 from zen_pipeline.corpus.split import assign
 from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, normal_form
-from zen_pipeline.corpus.workers import ordered, worker_count
+from zen_pipeline.corpus.workers import Workers, worker_count
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.data import ValidateConfig
@@ -65,22 +65,22 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
     parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
-    workers = worker_count(parts.text_bytes(), settings.workers)
-    fates = _prepare(parts, workers)
-    if not fates.kept.any():
-        raise DataError(_nothing_left(fates, unreadable, settings))
-    notes = _split(parts, fates, workers)
-    contamination, evaluation_ids = _decontaminate(parts, fates, workers)
-    divided = Dividing(parts, fates, evaluation_ids)
-    divided.write(output)
-    _profile(parts, fates, workers).save(output)
+    with Workers(worker_count(parts.text_bytes(), settings.workers)) as workers:
+        fates = _prepare(parts, workers)
+        if not fates.kept.any():
+            raise DataError(_nothing_left(fates, unreadable, settings))
+        notes = _split(parts, fates, workers)
+        contamination, evaluation_ids = _decontaminate(parts, fates, workers)
+        divided = Dividing(parts, fates, evaluation_ids)
+        divided.write(output)
+        _profile(parts, fates, workers).save(output)
     shutil.rmtree(folder)
     summary = _summary(fates, divided, unreadable) | {"contamination": contamination, "notes": notes}
     _tell(summary)
     return Built("records", summary)
 
 
-def _prepare(parts: Parts, workers: int) -> Fates:
+def _prepare(parts: Parts, workers: Workers) -> Fates:
     """Write the parts, and find exact and near duplicates."""
     settings = parts.config
     count = parts.count()
@@ -93,7 +93,7 @@ def _prepare(parts: Parts, workers: int) -> Fates:
         keys[1].open("wb") as low,
     ):
         row = 0
-        for prepared in ordered(prepare, ((parts, index) for index in range(count)), workers):
+        for prepared in workers.ordered(prepare, ((parts, index) for index in range(count))):
             high.write(prepared.keys[0].tobytes())
             low.write(prepared.keys[1].tobytes())
             if prepared.signed is not None:
@@ -108,12 +108,12 @@ def _prepare(parts: Parts, workers: int) -> Fates:
     return fates
 
 
-def _split(parts: Parts, fates: Fates, workers: int) -> list[str]:
+def _split(parts: Parts, fates: Fates, workers: Workers) -> list[str]:
     """Give every kept record a split; returns what had to be done so that none is empty."""
     kept = fates.kept
 
     def record_positions() -> Hashes:
-        every = ordered(id_positions, ((parts, index) for index in range(parts.count())), workers)
+        every = workers.ordered(id_positions, ((parts, index) for index in range(parts.count())))
         return np.concatenate(list(every))[kept]
 
     divided = assign(
@@ -127,7 +127,7 @@ def _split(parts: Parts, fates: Fates, workers: int) -> list[str]:
     return divided.notes
 
 
-def _decontaminate(parts: Parts, fates: Fates, workers: int) -> tuple[dict[str, int], list[str]]:
+def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[str, int], list[str]]:
     """Take out of training what the test split or the evaluation data holds.
 
     Returns:
@@ -145,7 +145,7 @@ def _decontaminate(parts: Parts, fates: Fates, workers: int) -> tuple[dict[str, 
     protected.save(parts.folder)
     evidence = Evidence(protected, settings)
     tasks = _places(parts, fates, "train")
-    for (_, index, places), matches in zip(tasks, ordered(protected_matches, tasks, workers), strict=True):
+    for (_, index, places), matches in zip(tasks, workers.ordered(protected_matches, tasks), strict=True):
         evidence.add(matches, places + fates.firsts[index])
     fates.set_contaminated(evidence.verdicts())
     if not fates.in_split("train").any():
@@ -172,9 +172,9 @@ def _places(parts: Parts, fates: Fates, split: str) -> list[tuple[Parts, int, In
 Windows = tuple[Hashes, Integers, Integers]  # hashes, the owner of each, windows of each record
 
 
-def _test_windows(parts: Parts, fates: Fates, workers: int) -> Iterator[Windows]:
+def _test_windows(parts: Parts, fates: Fates, workers: Workers) -> Iterator[Windows]:
     tasks = _places(parts, fates, "test")
-    for (_, index, places), (hashes, counts) in zip(tasks, ordered(protected_windows, tasks, workers), strict=True):
+    for (_, index, places), (hashes, counts) in zip(tasks, workers.ordered(protected_windows, tasks), strict=True):
         yield hashes, np.repeat(places + fates.firsts[index], counts), counts
 
 
@@ -193,11 +193,11 @@ def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Wi
         yield hashes, np.repeat(numbers, counts), counts
 
 
-def _profile(parts: Parts, fates: Fates, workers: int) -> Profile:
+def _profile(parts: Parts, fates: Fates, workers: Workers) -> Profile:
     """The counts of everything that is kept."""
     tasks = [(parts, index, np.flatnonzero(fates.kept[rows])) for index, rows in enumerate(fates.parts())]
     profile = Profile()
-    for counted in ordered(profile_part, tasks, workers):
+    for counted in workers.ordered(profile_part, tasks):
         profile.merge(counted)
     return profile
 
