@@ -13,6 +13,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.judge_tensors import judge_tokens
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 2
@@ -90,5 +91,6 @@ STAGE = Stage(
     settings=_settings,
     sources=_sources,
     libraries=("tokenizers",),
+    judge=judge_tokens,
 )
 run = STAGE.run
