@@ -220,3 +220,18 @@ def test_tinyshakespeare_goes_through_without_a_config(
     assert refs["validate"].summary["expectations"]["stops"] == 0
     assert sum(summary[s]["bytes"] for s in ("train", "valid", "test")) > 1_100_000
     assert min(summary[s]["documents"] for s in ("train", "valid", "test")) > 5
+
+
+def test_a_corpus_without_documents_is_read_as_the_text_of_its_records(tmp_path: Path, context: StageContext) -> None:
+    rows: list[dict[str, object]] = []
+    for n in range(60):
+        rows.append({"question": f"What is thing {n}?", "context": prose(n), "answers": [prose(n)[:20]]})
+        rows.append({"en": prose(n + 100), "zh": f"第{n}句话。"})
+        rows.append({"prompt": prose(n + 200), "chosen": "It is good.", "rejected": "It is bad."})
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refs = chain(config_for(path), context)
+    kept = list(read_records(refs["validate"].path / "records.parquet"))
+    assert {r.kind for r in kept} == {"qa", "translation", "preference"}
+    assert refs["tokenize"].summary["text"] is None
+    assert sum(refs["tokenize"].summary[split]["documents"] for split in ("train", "valid", "test")) == len(kept)

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from zen_pipeline.settings.base import Fraction, Section
 
+RecordKind = Literal["document", "chat", "preference", "translation", "qa", "classification"]
+
 
 class PythonDocsSource(Section):
     """The documentation of the Python installation in use: docstrings and the language reference."""
@@ -17,11 +19,15 @@ class PythonDocsSource(Section):
 
 
 class FilesSource(Section):
-    """Files, folders and globs of .txt .md .jsonl .csv .parquet."""
+    """Files, folders and globs, here or at addresses; see docs/data.md for the formats."""
 
     type: Literal["files"] = "files"
-    paths: list[str] = Field(description="files, folders or globs; relative ones start at the working folder")
-    text_column: str = Field("text", description="the field or column that holds the text of a record")
+    paths: list[str] = Field(description="files, folders, globs, addresses; relative ones start at the working folder")
+    kind: RecordKind | None = Field(None, description="what every row is; default: recognised by its fields")
+    text_column: str = Field("text", description="the field or column that holds the text of a document")
+    fields: dict[str, str] = Field(
+        default={}, description="names of other fields in the data, by our own: {question: ask, answers: reply}"
+    )
     split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
         "auto", description="how a plain text file becomes records"
     )
