@@ -1,0 +1,1 @@
+"""Cleaning of one record: repaired characters, language, quality rules, personal data; pure, for worker processes."""
