@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SPLITS = ("train", "valid", "test")
-Kind = Literal["document", "chat"]
+Kind = Literal["document", "chat", "preference", "translation", "qa", "classification"]
 
 _ROWS = 8192  # rows per row group, or
 _TEXT = 16 << 20  # characters per row group, whichever comes first: bounds the memory of a reader
@@ -30,12 +30,12 @@ class Record:
     Attributes:
         id: unique in the corpus, and the same in the next run.
         group: records of one group are always in the same split.
-        text: what is trained on; for a chat, a readable rendering of it.
+        text: what is trained on; for other kinds than documents, a readable rendering.
         source: the file, or the module, that it comes from.
         language: two-letter code, or `und` where the guess is unsure.
         split: the role that the file's name gives; None where validation decides.
-        kind: `document` or `chat`.
-        meta: JSON object; a chat has its `messages` there.
+        kind: what the record is; all but documents have their parts in `meta`.
+        meta: JSON object; a chat has its `messages` there, a translation its `source` and `target`.
     """
 
     id: str

@@ -6,14 +6,19 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
+from zen_pipeline.settings.models import Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.resolve import family_of
 from zen_pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zen_pipeline.corpus.records import Kind
 
 STAGE_VERSION = 1
 SPLITS = ("train", "valid", "test")
@@ -26,7 +31,7 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-    kind = _kind(records)
+    kind = _kind(records, family_of(config))
     given = _given_folder(config)
     if given is not None:
         tokenizer = Tokenizer.load(given)
@@ -54,13 +59,14 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
     return Built(kind="tokens", summary=summary)
 
 
-def _kind(records: Path) -> str:
-    """Documents are what a base model reads; a corpus of conversations alone is read as text."""
+def _kind(records: Path, family: Family) -> str:
+    """Documents are what a base model reads; a corpus of conversations or translations alone is read as text."""
     from zen_pipeline.corpus.records import read_records
 
-    if next(read_records(records, kind="document"), None) is not None:
-        return "document"
-    return "chat"
+    order: tuple[Kind, ...] = ("document", "chat", "translation")
+    if family == "marian":  # its tokens are those of the pairs
+        order = ("translation", *order)
+    return next((kind for kind in order if next(read_records(records, kind=kind), None) is not None), "chat")
 
 
 def _texts(records: Path, kind: Any, split: str) -> Iterator[str]:
@@ -75,7 +81,8 @@ def _given_folder(config: Config) -> Path | None:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    return {**config.tokenize.identity(), "given": _given_folder(config) is not None}
+    own = {**config.tokenize.identity(), "given": _given_folder(config) is not None}
+    return {**own, "translations": family_of(config) == "marian"}
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
