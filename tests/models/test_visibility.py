@@ -164,7 +164,12 @@ def test_recomputed_activations_give_the_same_gradients(model: FamilyModel, give
         model.zero_grad()
         torch.manual_seed(3)
         sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
+
+        def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = model(**given).square().sum()
         loss.backward()
         found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})

@@ -166,7 +166,9 @@ def test_llama_cpp_writes_the_same_text(folder: Path, workspace: Workspace) -> N
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is compiled for minutes: install it by hand")
     target = registry.export(str(folder), workspace.home / "out", format="gguf", workspace=workspace)
     ours, tokenizer = load_model(folder), Tokenizer.load(folder)
-    theirs = llama_cpp.Llama(str(target / "model.gguf"), n_ctx=64, n_threads=1, logits_all=True, verbose=False)
+    settings = {"n_ctx": 64, "n_threads": 1, "logits_all": True, "verbose": False}
+    cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}  # float16 otherwise
+    theirs = llama_cpp.Llama(str(target / "model.gguf"), **settings, **cache)
     prompt = theirs.tokenize(b"The with statement (42 times)", add_bos=True)
     assert prompt == [tokenizer.start_id, *tokenizer.encode("The with statement (42 times)")]
     theirs.eval(prompt)

@@ -48,7 +48,7 @@ def test_pairs_are_read_as_they_were_written(tokenizer: Tokenizer, tmp_path: Pat
     assert (counts["kept"], counts["too_long"]) == (2, 1)
     assert counts["target_tokens"] == sum(len(target) for _, target in encoded[:2])
     assert [(s.tolist(), t.tolist()) for s, t in load_pairs(tmp_path / "pairs.safetensors")] == encoded[:2]
-    with pytest.raises(DataError, match="no pair for none.safetensors fits into 1 tokens"):
+    with pytest.raises(DataError, match=r"no pair for .* fits into 1 tokens"):
         save_pairs(tmp_path / "none.safetensors", encoded, longest=1)
     with pytest.raises(DataError, match="not a file of translation pairs"):
         load_pairs(tmp_path / "absent.safetensors")
