@@ -124,7 +124,6 @@ def test_a_config_in_the_older_form_is_read(folder: Path) -> None:
         ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("rope_parameters", {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}),
         ("rope_parameters", {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}),
-        ("use_sliding_window", True),
         ("layer_types", ["full_attention", "sliding_attention"]),
         ("attention_bias", True),
         ("attention_dropout", 0.1),

@@ -340,5 +340,5 @@ def test_export_refuses_to_overwrite(desk: Desk, make: Make, tmp_path: Path) -> 
     release(make(0.5), desk)
     with pytest.raises(ConfigError, match="exists already"):
         registry.export("champion", desk.workspace.home, workspace=desk.workspace)
-    with pytest.raises(ConfigError, match="formats are hf"):
+    with pytest.raises(ConfigError, match="formats are hf, gguf"):
         registry.export("champion", tmp_path / "new", format="onnx", workspace=desk.workspace)

@@ -14,10 +14,10 @@ from zen_pipeline.training.data import (
     TokenWindows,
     load_conversations,
     micro_batches,
-    open_source,
     save_conversations,
 )
 from zen_pipeline.training.job import ConversationData, TokenData, TrainingJob
+from zen_pipeline.training.sources import open_source
 
 
 def windows(folder: Path, tokens: int, *, context: int = 8, batch: int = 3, seed: int = 0) -> TokenWindows:

@@ -7,7 +7,8 @@ import pytest
 
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.folder import save_model
-from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config, flops_per_token, num_parameters
+from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import FINETUNE_BATCH, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision

@@ -33,6 +33,9 @@ MoreData = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help=
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", "-b", help="What training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams.")
 ]
+FamilyOption = Annotated[
+    str | None, typer.Option("--family", help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=c.", metavar="KEY=VALUE")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -42,6 +45,7 @@ def settings(
     file: Path | None,
     data: Sequence[str] | None,
     budget: str | None,
+    family: str | None,
     overrides: Sequence[str] | None,
 ) -> Config:
     """The configuration that the options name.
@@ -53,7 +57,10 @@ def settings(
 
     if file is None:
         file = _project_file()
-    return load_config(preset=preset, file=file, data=data or (), budget=budget, overrides=overrides or ())
+    chosen = [] if family is None else [f"pretrain.family={family}"]
+    return load_config(
+        preset=preset, file=file, data=data or (), budget=budget, overrides=[*chosen, *(overrides or ())]
+    )
 
 
 def _project_file() -> Path | None:

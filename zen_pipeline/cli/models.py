@@ -73,7 +73,9 @@ def rollback(
 def export(
     name: Name,
     target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
-    format: Annotated[str, typer.Option(help="hf: a Hugging Face folder with float weights.")] = "hf",
+    format: Annotated[
+        str, typer.Option(help="hf: a Hugging Face folder with float weights; gguf: one file for llama.cpp.")
+    ] = "hf",
     json: Json = False,
 ) -> None:
     """Write a model as a folder that other tools open."""

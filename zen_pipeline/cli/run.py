@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zen_pipeline.cli import common
-from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, Json, MoreData, Overrides, Preset
+from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption, Json, MoreData, Overrides, Preset
 from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.stages import STAGE_NAMES
 
@@ -63,6 +63,7 @@ def _command(target: str) -> Callable[..., None]:
         data: Data = None,
         more: MoreData = None,
         budget: BudgetOption = None,
+        family: FamilyOption = None,
         overrides: Overrides = None,
         require_release: RequireRelease = False,
         recalibrate: Recalibrate = False,
@@ -71,7 +72,7 @@ def _command(target: str) -> Callable[..., None]:
         verbose: Verbose = False,
         json: Json = False,
     ) -> None:
-        resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides)
+        resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides)
         common.show_logs(verbose=verbose)
         from flows.entry import run_flow
         from zen_pipeline.workspace import Workspace
@@ -130,11 +131,12 @@ def plan(
     data: Data = None,
     more: MoreData = None,
     budget: BudgetOption = None,
+    family: FamilyOption = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Say for each stage whether it would run, what changed, and what it is expected to take."""
-    resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides)
+    resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides)
     from zen_pipeline.stages.plan import make_plan
     from zen_pipeline.workspace import Workspace
 
@@ -198,11 +200,12 @@ def config_show(
     data: Data = None,
     more: MoreData = None,
     budget: BudgetOption = None,
+    family: FamilyOption = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Print every setting as a run would use it."""
-    resolved = common.settings(preset, config, common.corpus(data, more), budget, overrides).model_dump(
+    resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides).model_dump(
         mode="json", by_alias=True
     )
     if json:

@@ -16,7 +16,7 @@ from zen_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokenizer import Tokenizer
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
     from zen_pipeline.serving.registry import ResolvedModel
 
 Model = Annotated[str, typer.Option("--model", "-m", help="champion, zen-chat@champion, zen-base/3, or a folder.")]
@@ -40,7 +40,7 @@ class Speaker:
     """A model with its tokenizer, ready to continue token ids."""
 
     source: ResolvedModel
-    model: Qwen3
+    model: CausalModel
     tokenizer: Tokenizer
 
     @classmethod

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zen_pipeline.corpus.units import Texts, code_point_classes
 from zen_pipeline.settings.data import ValidateConfig
-
-if TYPE_CHECKING:
-    pass
 
 Columns = dict[str, npt.NDArray[Any]]
 

@@ -11,7 +11,7 @@ from zen_pipeline.evaluation.results import Answer
 from zen_pipeline.tasks.questions import Question
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
     from zen_pipeline.tasks.chat import ChatFormat
 
 MAX_ANSWER_TOKENS = 128  # references have at most 300 characters
@@ -36,7 +36,7 @@ def ask(questions: Iterable[Question], say: Say) -> list[Answer]:
     return asked
 
 
-def greedy(model: Qwen3, chat: ChatFormat) -> Say:
+def greedy(model: CausalModel, chat: ChatFormat) -> Say:
     """Answers of a model: always the likeliest token. A question that fills the context gets an empty answer."""
     from zen_pipeline.inference.generate import generate
 

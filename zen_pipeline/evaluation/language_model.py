@@ -13,7 +13,7 @@ from zen_pipeline.evaluation.kneser_ney import KneserNey
 
 if TYPE_CHECKING:
     from zen_pipeline.inference.scoring import DocumentScores
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 # What the n-gram models are counted on at most: 5-grams of 3.2 M tokens took 4 s and 350 MB.
 MAX_BASELINE_TOKENS = 20_000_000
@@ -54,7 +54,7 @@ def first_documents(
     return Documents(np.asarray(tokens[:end]), np.asarray(offsets[: count + 1]), np.asarray(sizes[:count]))
 
 
-def score_model(model: Qwen3, documents: Documents, *, batch: int = 16) -> DocumentScores:
+def score_model(model: CausalModel, documents: Documents, *, batch: int = 16) -> DocumentScores:
     """Nats and hits of each document under a model."""
     from zen_pipeline.inference.scoring import score_documents_in_full
 

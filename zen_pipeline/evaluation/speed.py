@@ -20,7 +20,7 @@ from zen_pipeline.errors import ZenError
 from zen_pipeline.machine import peak_memory
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 _WARM_UP = 8
 _PROMPT = 64
@@ -92,7 +92,7 @@ def _measure_here(folder: Path, prompt_ids: list[int], tokens: int) -> Speed:
     return Speed(rates[best], best, peak_memory(), parameters, device)
 
 
-def _generate(model: Qwen3, prompt_ids: list[int], tokens: int) -> float:
+def _generate(model: CausalModel, prompt_ids: list[int], tokens: int) -> float:
     """New tokens per second; the first one, which reads the prompt, is left out where there are more."""
     from zen_pipeline.inference.generate import generate
 

@@ -9,7 +9,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.models.marian import Marian
 
 
 class KVCache:
@@ -21,10 +22,10 @@ class KVCache:
         capacity: positions T_max; more than the model's `max_position_embeddings` can never be filled.
     """
 
-    def __init__(self, model: Qwen3, batch: int, capacity: int) -> None:
-        config = model.config
-        weight = model.model.embed_tokens.weight
-        shape = (config.num_hidden_layers, batch, config.num_key_value_heads, capacity, config.head_dim)
+    def __init__(self, model: CausalModel | Marian, batch: int, capacity: int) -> None:
+        weight = model.token_embeddings.weight
+        layers, kv_heads, head_dim = model.cache_shape
+        shape = (layers, batch, kv_heads, capacity, head_dim)
         self.keys = torch.empty(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.empty_like(self.keys)
         self.capacity = capacity

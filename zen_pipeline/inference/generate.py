@@ -12,14 +12,14 @@ from zen_pipeline.inference.cache import KVCache
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 
 _COLDEST = 1e-4  # below it the division overflows, and the likeliest token is certain anyway
 
 
 def generate(
-    model: Qwen3,
+    model: CausalModel,
     prompt_ids: Sequence[int],
     *,
     max_new_tokens: int,
@@ -51,7 +51,7 @@ def generate(
     """
     limit = model.config.max_position_embeddings
     _check(len(prompt_ids), limit, temperature, top_k, top_p)
-    device = model.model.embed_tokens.weight.device
+    device = model.device
     generator = torch.Generator(device="cpu").manual_seed(seed)
     steps = min(max_new_tokens, limit - len(prompt_ids))
     cache = KVCache(model, 1, len(prompt_ids) + steps)
@@ -60,7 +60,7 @@ def generate(
         # inference mode only around the work: across a yield it would leak into the caller
         with torch.inference_mode():
             hidden = model.hidden_states(ids, cache=cache)
-            logits = model.lm_head(hidden[:, -1]).squeeze(0)  # (V,)
+            logits = model.logits(hidden[:, -1]).squeeze(0)  # (V,)
             token = sample(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p)
         if token in stop_ids:
             return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 # Rows of logits in memory at once: 4,096 rows of a vocabulary of 32,768 in float32 are 512 MiB.
 _ROWS = 4096
@@ -52,7 +52,7 @@ def bits_per_byte(nats: float, utf8_bytes: int) -> float:
 
 
 def score_documents(
-    model: Qwen3, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
+    model: CausalModel, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
 ) -> NDArray[np.float64]:
     """Nats of each document, float64 (documents,): `score_documents_in_full(...).nats`."""
     return score_documents_in_full(model, tokens, offsets, context=context, batch=batch).nats
@@ -60,7 +60,7 @@ def score_documents(
 
 @torch.no_grad()
 def score_documents_in_full(
-    model: Qwen3, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
+    model: CausalModel, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
 ) -> DocumentScores:
     """Score documents that each begin with `<|endoftext|>`, every text token once.
 
@@ -103,9 +103,9 @@ def _windows(offsets: NDArray[np.int64], context: int) -> Iterator[_Window]:
             start += stride
 
 
-def _score(model: Qwen3, tokens: NDArray[Any], windows: list[_Window]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _score(model: CausalModel, tokens: NDArray[Any], windows: list[_Window]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Losses and hits of the scored tokens of all windows, one after the other."""
-    device = model.model.embed_tokens.weight.device
+    device = model.device
     longest = max(w.end - w.start for w in windows)
     inputs = np.zeros((len(windows), longest), dtype=np.int64)
     scored = np.zeros((len(windows), longest), dtype=np.bool_)
@@ -117,7 +117,7 @@ def _score(model: Qwen3, tokens: NDArray[Any], windows: list[_Window]) -> tuple[
 
     hidden = model.hidden_states(torch.from_numpy(inputs).to(device))[torch.from_numpy(scored).to(device)]  # (N, C)
     parts = [
-        _losses(model.lm_head(rows), wanted)
+        _losses(model.logits(rows), wanted)
         for rows, wanted in zip(
             torch.split(hidden, _ROWS), torch.split(torch.from_numpy(targets).to(device), _ROWS), strict=True
         )

@@ -1,4 +1,4 @@
-"""Building blocks shared by the decoder families: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+"""Building blocks of the families: linear maps, normalization, positions, attention and who sees whom in it.
 
 Shapes in comments: B sequences, T positions, S positions that can be looked at, C hidden size, H query heads,
 K key/value heads, D head size.
@@ -6,12 +6,33 @@ K key/value heads, D head size.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
+
+Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"]
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+}
+
+
+class CacheShape(NamedTuple):
+    """What the key/value cache of a decoder holds for each position: layers, key/value heads, and their size."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
 
 
 class KeyValueCache(Protocol):
@@ -29,10 +50,10 @@ class KeyValueCache(Protocol):
 
 
 class Linear(nn.Linear):
-    """A linear map without bias; its memory is filled by `init_weights` or by a checkpoint, not twice."""
+    """A linear map; its memory is filled by the model's initialization or by a checkpoint, not twice."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__(in_features, out_features, bias=bias)
 
     @override
     def reset_parameters(self) -> None:
@@ -40,7 +61,7 @@ class Linear(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """A table of vectors; filled like `Linear`."""
+    """A table of vectors; filled like `Linear`. The row of `padding_idx` gets no gradient from what is looked up."""
 
     @override
     def reset_parameters(self) -> None:
@@ -110,6 +131,107 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+class Stack(nn.ModuleList):
+    """Layers that are run one after the other.
+
+    Attributes:
+        recompute: compute the activations inside a layer again in the backward pass, instead of keeping them.
+    """
+
+    recompute = False
+
+    def run(self, layer: nn.Module, *arguments: object) -> Tensor:
+        """The output of one layer."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(layer, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
+        return layer(*arguments)  # type: ignore[no-any-return]
+
+
+class Visible(NamedTuple):
+    """Who sees whom in attention.
+
+    Attributes:
+        mask: True where a query sees a key, broadcast to (B, H, T, S); None: see `causal`.
+        causal: without a mask, whether a query sees the keys up to its own position, or all.
+    """
+
+    mask: Tensor | None
+    causal: bool
+
+
+def seen_before(
+    length: int,
+    past: int,
+    device: torch.device,
+    *,
+    attention_mask: Tensor | None = None,
+    documents: Tensor | None = None,
+    window: int | None = None,
+) -> Visible:
+    """What T = `length` queries at positions `past`… see of S = past + T keys: those up to their own.
+
+    Args:
+        length: queries.
+        past: keys from before.
+        device: where the mask is needed.
+        attention_mask: (B, S), 0 where a key is padding.
+        documents: (B, T) document of each token, without a past; a query sees only its own document.
+        window: a query sees so many keys, its own included.
+    """
+    narrow = window is not None and past + length > window
+    if attention_mask is None and documents is None and not narrow:
+        if past == 0:
+            return Visible(None, causal=True)
+        if length == 1:
+            return Visible(None, causal=False)
+    keys = torch.arange(past + length, device=device)
+    queries = keys[past:, None]
+    mask = keys <= queries  # (T, S); SDPA's own causal mask starts at the first key, not `past` keys later
+    if window is not None:
+        mask = mask & (keys > queries - window)
+    if documents is not None:
+        mask = mask & (documents[:, None, :, None] == documents[:, None, None, :])  # (B, 1, T, S)
+    if attention_mask is not None:
+        # a padding position sees itself, since a softmax over nothing is not a number
+        mask = (mask & attention_mask[:, None, None, :].bool()) | (keys == queries)
+    return Visible(mask, causal=False)
+
+
+def seen_everywhere(attention_mask: Tensor | None) -> Visible:
+    """What an encoder's queries see: every key that is no padding; `attention_mask` is (B, S)."""
+    return Visible(None if attention_mask is None else attention_mask[:, None, None, :].bool(), causal=False)
+
+
+def document_positions(documents: Tensor) -> Tensor:
+    """Positions counted from the start of each document, (B, T), from the document of each token."""
+    places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    starts = torch.ones_like(documents, dtype=torch.bool)
+    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return places - torch.where(starts, places, 0).cummax(dim=1).values
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention of (B, H, T, D) queries over (B, K, S, D) keys and values; (B, T, H * D).
+
+    No matrix of attention weights is kept where the device has a kernel for it.
+    """
+    y = F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=visible.mask,
+        is_causal=visible.causal,
+        dropout_p=dropout,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return y.transpose(1, 2).flatten(2)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, heads * D) as (B, heads, T, D)."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention (Ainslie et al. 2023) with RMSNorm on each query and key head (QK-norm)."""
 
@@ -124,31 +246,18 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(head_dim, eps)
 
     @override
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, visible: Visible, cache: KeyValueCache | None = None
+    ) -> Tensor:
         batch, length, _ = x.shape  # (B, T, C)
         q = self.q_norm(self.q_proj(x).view(batch, length, self.heads, self.head_dim))
         k = self.k_norm(self.k_proj(x).view(batch, length, self.kv_heads, self.head_dim))
-        v = self.v_proj(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        v = split_heads(self.v_proj(x), self.kv_heads)  # (B, K, T, D)
         q = rotate(q, cos, sin).transpose(1, 2)  # (B, H, T, D)
         k = rotate(k, cos, sin).transpose(1, 2)  # (B, K, T, D)
-        past = 0
         if cache is not None:
-            past = cache.length
             k, v = cache.update(self.layer, k, v)  # (B, K, S, D)
-        y = attend(q, k, v, past)
-        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))  # type: ignore[no-any-return]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, past: int) -> Tensor:
-    """Causal attention of T queries (B, H, T, D) at positions `past`… over S = past + T keys (B, K, S, D)."""
-    grouped = q.shape[1] != k.shape[1]
-    length = q.shape[2]
-    if past == 0:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    mask = None
-    if length > 1:  # SDPA's own causal mask starts at the first key, not `past` keys later
-        mask = torch.ones(length, past + length, dtype=torch.bool, device=q.device).tril(past)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+        return self.o_proj(attend(q, k, v, visible))  # type: ignore[no-any-return]
 
 
 class SwiGLU(nn.Module):

@@ -7,17 +7,18 @@ does not know and then reads the integers as weights; so it says that it finds n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.base import CausalModel, FamilyModel
+from zen_pipeline.models.bert import Bert, BertConfig
 from zen_pipeline.models.int8 import Int8Linear, is_quantized, replace_linear_
-from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.models.registry import AnyConfig, config_class, model_class
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -25,111 +26,98 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 INT8_WEIGHTS = "model.int8.safetensors"
 WEIGHT_FILES = "model*.safetensors"  # all of the above that hold tensors
-
-_HEAD = "lm_head.weight"
-_SHAPE = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "max_position_embeddings",
-)
-
-# What transformers can do with this family and this implementation does not: the only values that are accepted.
-_ONLY: Mapping[str, tuple[Any, ...]] = {
-    "architectures": (["Qwen3ForCausalLM"], None),
-    "attention_bias": (False,),
-    "attention_dropout": (0, 0.0),
-    "hidden_act": ("silu",),
-    "use_sliding_window": (False,),
-}
+MAX_SHARD_BYTES = 5 << 30
 
 QUANTIZATION = {"quant_method": "zen_int8", "bits": 8}
+
+M = TypeVar("M", bound=FamilyModel)
+B = TypeVar("B", bound=Bert)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Qwen3:
+def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> CausalModel:
+    """The decoder of a Hugging Face folder, in evaluation mode; arguments and errors as for `load_any`."""
+    return load_any(folder, CausalModel, dtype=dtype, device=device)
+
+
+def load_any(
+    folder: Path, kind: type[M], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> M:
     """The model of a Hugging Face folder, in evaluation mode.
 
     Args:
         folder: with config.json and safetensors, in one file or in shards with an index.
+        kind: what the caller can use: `FamilyModel` for any, `CausalModel` for decoders, or one model class.
         dtype: of the float weights in memory, whatever the file holds; int8 weights stay int8.
         device: where they go.
 
     Raises:
-        ConfigError: not a model folder, another family, a setting that cannot be honoured, or weights that do not
-            fit the config.
+        ConfigError: not a model folder, another family, a setting that cannot be honoured, weights that do not fit
+            the config, or a model of another kind.
     """
     data = read_json(folder / CONFIG)
-    config = _config_of(data, folder)
-    with torch.device("meta"):
-        model = Qwen3(config, seed=None).to(dtype)
-        if data.get("quantization_config") is not None:
-            replace_linear_(model, lambda linear: Int8Linear(linear.in_features, linear.out_features))
+    config, found = _config_of(data, folder), model_class(data, folder / CONFIG)
+    if not issubclass(found, kind):
+        raise ConfigError(f"{folder} holds a {found.architecture}, where {kind.wanted()} is needed")
+    model = _empty(found, config, dtype, int8=data.get("quantization_config") is not None)
     model = model.to_empty(device=device)
     model.tie_weights()
-    model.model.rotary.fill(device)
+    model.fill_buffers(device)
     fill_weights(model, folder)
     return model.eval()
 
 
-def read_config(folder: Path) -> Qwen3Config:
+def load_encoder(folder: Path, kind: type[B], *, num_labels: int = 2, seed: int = 0) -> B:
+    """A model with the encoder of a BERT folder and a new head: the start of fine-tuning, in float32.
+
+    Args:
+        folder: a BERT model with any head.
+        kind: the model with the wanted head.
+        num_labels: classes of a classifier.
+        seed: of the head's weights.
+
+    Raises:
+        ConfigError: as for `load_any`, or the folder holds another family.
+    """
+    config = read_config(folder)
+    if not isinstance(config, BertConfig):
+        raise ConfigError(f"{folder} holds a {config.model_type} model, where a bert model is needed")
+    model = kind(config.model_copy(update={"num_labels": num_labels}), seed=seed)
+    fill_weights(model, folder, keep=lambda name: not name.startswith("bert.") or ".pooler." in name)
+    return model.eval()
+
+
+def _empty(kind: type[M], config: AnyConfig, dtype: torch.dtype, *, int8: bool) -> M:
+    """A model without memory, whose linear layers are as the file's."""
+    with torch.device("meta"):
+        model = kind(config, seed=None).to(dtype)
+        if int8:
+            replace_linear_(model, lambda x: Int8Linear(x.in_features, x.out_features, bias=x.bias is not None))
+    return model
+
+
+def read_config(folder: Path) -> AnyConfig:
     """The shape of the model in a folder, without its weights.
 
     Raises:
-        ConfigError: as for `load_model`.
+        ConfigError: as for `load_any`.
     """
     return _config_of(read_json(folder / CONFIG), folder)
 
 
-def _config_of(data: Mapping[str, Any], folder: Path) -> Qwen3Config:
+def _config_of(data: Mapping[str, Any], folder: Path) -> AnyConfig:
     path = folder / CONFIG
-    _refuse_unsupported(data, path)
-    fields: dict[str, Any] = {name: data[name] for name in _SHAPE if name in data}
-    fields |= {name: data[name] for name in ("rms_norm_eps", "tie_word_embeddings") if name in data}
-    fields["rope_theta"] = _rope_theta(data, path)
-    # generation_config.json wins: chat models name several end tokens there and one in config.json
-    generation = read_json(folder / GENERATION_CONFIG) if (folder / GENERATION_CONFIG).is_file() else {}
-    for name in ("bos_token_id", "eos_token_id"):
-        fields[name] = data.get(name) if generation.get(name) is None else generation[name]
-    try:
-        return Qwen3Config.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the shape"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from None
-
-
-def _refuse_unsupported(data: Mapping[str, Any], path: Path) -> None:
-    if (family := data.get("model_type")) != "qwen3":
-        raise ConfigError(f"{path}: model_type is {family!r}, but only 'qwen3' can be read: name a Qwen3 folder")
-    for name, accepted in _ONLY.items():
-        if name in data and data[name] not in accepted:
-            raise ConfigError(f"{path}: {name} is {data[name]!r}, but only {accepted[0]!r} is supported")
-    if any(kind != "full_attention" for kind in data.get("layer_types") or ()):
-        raise ConfigError(f"{path}: layer_types asks for sliding windows, but only 'full_attention' is supported")
+    kind = config_class(data, path)
+    model_class(data, path)
     if data.get("quantization_config") not in (None, QUANTIZATION):
         raise ConfigError(
             f"{path}: quantization_config is {data['quantization_config']!r}, but only float weights and this "
             "project's own int8 weights can be read: name the folder of the original model"
         )
-
-
-def _rope_theta(data: Mapping[str, Any], path: Path) -> float:
-    """The base of the rotary angles, which transformers 5 keeps in `rope_parameters` and version 4 at the top."""
-    found = data.get("rope_theta", 10_000.0)
-    for name in ("rope_scaling", "rope_parameters"):
-        rope = data.get(name) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default" or set(rope) - {"rope_type", "type", "rope_theta"}:
-            raise ConfigError(f"{path}: {name} is {rope!r}, but only the default rotary positions are supported")
-        found = rope.get("rope_theta", found)
-    return float(found)
+    generation = read_json(folder / GENERATION_CONFIG) if (folder / GENERATION_CONFIG).is_file() else {}
+    return kind.from_hugging_face(data, generation, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -150,35 +138,45 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def fill_weights(model: Qwen3, folder: Path) -> None:
+def fill_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool] = lambda _: False) -> None:
     """Copy the folder's tensors into the model, converted to its dtypes.
+
+    Args:
+        model: filled in place.
+        folder: that holds the tensors.
+        keep: names whose present values stay, whatever the folder holds.
 
     Raises:
         ConfigError: a tensor is missing, unknown, or of another shape.
     """
-    wanted = model.state_dict()
-    missing = set(wanted)
-    tied, head = model.config.tie_word_embeddings, None
+    wanted, tied = model.state_dict(), model.tied()
+    missing = {name for name in wanted if name not in tied and not keep(name)}
+    second: dict[str, Tensor] = {}  # the same memory as a tensor that may come later in the file
     files = [folder / INT8_WEIGHTS] if is_quantized(model) else _weight_files(folder)
-    for name, path, tensor in _tensors(files):
+    for stored, path, tensor in _tensors(files):
+        name = model.name_of(stored)
+        if name is None or keep(name):
+            continue
         target = wanted.get(name)
         if target is None:
-            raise ConfigError(f"{path}: the tensor {name} belongs to no layer of the model in {CONFIG}")
+            raise ConfigError(f"{path}: the tensor {stored} belongs to no layer of the model in {CONFIG}")
+        if model.is_transposed(name):
+            tensor = tensor.T
         if target.shape != tensor.shape:
             raise ConfigError(
                 f"{path}: the tensor {name} is {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(target.shape)}"
             )
-        if tied and name == _HEAD:  # the same memory as the embeddings, which come later in the file
-            head = tensor.to(target)
+        if name in tied:
+            second[name] = tensor.to(target)
             continue
         target.copy_(tensor)
         missing.discard(name)
-    if tied:
-        missing.discard(_HEAD)
-        if head is not None and not torch.equal(head, wanted[_HEAD]):
-            raise ConfigError(f"{folder}: lm_head.weight differs from the embeddings, but tie_word_embeddings is true")
     if missing:
         raise ConfigError(f"{folder}: the weights lack {len(missing)} tensors, among them {min(missing)}")
+    for name, tensor in second.items():
+        if not torch.equal(tensor, wanted[name]):
+            where = tied[name].rpartition(".")[0]
+            raise ConfigError(f"{folder}: {name} differs from {where}, but tie_word_embeddings is true")
 
 
 def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, Path, Tensor]]:
@@ -207,8 +205,8 @@ def _weight_files(folder: Path) -> list[Path]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def save_model(model: Qwen3, folder: Path) -> None:
-    """Write config.json, generation_config.json and model.safetensors, as `Qwen3ForCausalLM.save_pretrained` would.
+def save_model(model: FamilyModel, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write config.json, generation_config.json and the weights, as transformers' `save_pretrained` would.
 
     A model with int8 layers goes into model.int8.safetensors instead (`….weight` int8 and `….weight_scale`), and
     config.json gets a `quantization_config` of our own.
@@ -216,37 +214,49 @@ def save_model(model: Qwen3, folder: Path) -> None:
     Args:
         model: its weights are written in the dtype that they have.
         folder: made when it is missing; other files in it are left alone.
+        max_shard_bytes: float weights of more than this are written as several files with an index.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = str(model.token_embeddings.weight.dtype).removeprefix("torch.")
+    config = {"architectures": [model.architecture], **model.config.to_hugging_face(), "dtype": dtype}
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in model.tied()}
+    tensors = {n: (t.T if model.is_transposed(n) else t).detach().cpu().contiguous() for n, t in tensors.items()}
+    if is_quantized(model):
+        config["quantization_config"] = QUANTIZATION
+        _save_tensors(tensors, folder / INT8_WEIGHTS)
+    else:
+        _save_shards(tensors, folder, max_shard_bytes)
+    _write_json(folder / CONFIG, config)
+    if (generation := model.config.generation()) is not None:
+        _write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **generation})
+
+
+def _save_shards(tensors: dict[str, Tensor], folder: Path, limit: int) -> None:
+    """One file, or as many as needed, none larger than `limit` bytes unless it holds one tensor."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    if len(shards) == 1:
+        _save_tensors(tensors, folder / WEIGHTS)
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        _save_tensors(shard, folder / file)
+        weight_map |= dict.fromkeys(shard, file)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        del tensors[_HEAD]
-    dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
-    config = to_hugging_face(model.config, dtype)
-    if quantized := is_quantized(model):
-        config["quantization_config"] = QUANTIZATION
-    save_file(tensors, folder / (INT8_WEIGHTS if quantized else WEIGHTS), metadata={"format": "pt"})
-    _write_json(folder / CONFIG, config)
-    tokens = {"bos_token_id": model.config.bos_token_id, "eos_token_id": model.config.eos_token_id}
-    _write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **tokens})
-
-
-def to_hugging_face(config: Qwen3Config, dtype: str) -> dict[str, Any]:
-    """The content of config.json; `rope_theta` stands in both places, for readers of transformers 4's form."""
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        **config.model_dump(mode="json"),
-        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "use_sliding_window": False,
-        "use_cache": True,
-        "dtype": dtype,
-    }
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from zen_pipeline.models.folder import WEIGHT_FILES, load_model, save_model
 from zen_pipeline.models.int8 import quantize_
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 _RUNS = 5  # short ones, of which the median counts: another process may disturb some
 _NEW_TOKENS = 64
@@ -117,7 +117,7 @@ def _measure(folder: Path, documents: Documents) -> Measurement:
     )
 
 
-def decoding_speed(model: Qwen3, tokens: NDArray[Any]) -> tuple[float, int]:
+def decoding_speed(model: CausalModel, tokens: NDArray[Any]) -> tuple[float, int]:
     """Generated tokens per second at batch 1 after a short prompt, and the number of threads that was fastest.
 
     One thread and all of them are tried in turn; the median of several short runs counts for each.
@@ -134,7 +134,7 @@ def decoding_speed(model: Qwen3, tokens: NDArray[Any]) -> tuple[float, int]:
     return found[best], best
 
 
-def _tokens_per_second(model: Qwen3, prompt: list[int], count: int) -> float:
+def _tokens_per_second(model: CausalModel, prompt: list[int], count: int) -> float:
     started = time.perf_counter()
     made = sum(1 for _ in generate(model, prompt, max_new_tokens=count, temperature=0.0))
     return made / (time.perf_counter() - started)

@@ -22,12 +22,14 @@ from zen_pipeline.errors import ConfigError, StoreError
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
 from zen_pipeline.serving.bundle import LINEAGE_FILE, RELEASE_FILE, Form, Kind, fetch, model_files, read_release
+from zen_pipeline.serving.gguf_export import write_gguf
 from zen_pipeline.tracking import local_database, local_tracking_uri, mlflow_client
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+FORMATS = ("hf", "gguf")
 KIND, METRICS = "zen.kind", "zen.metrics"
 FINGERPRINT = "zen.fingerprint."  # and the name of a stage
 _DEFAULT_PIPELINE = "zen"
@@ -270,20 +272,20 @@ def _one(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
 
 def export(text: str, target: Path, *, format: str = "hf", workspace: Workspace, pipeline: str | None = None) -> Path:
-    """Write the float weights of a model as a Hugging Face folder; return the folder.
+    """Write the float weights of a model for other tools; return the folder.
 
     Args:
         text: the model's name.
         target: a folder that does not exist yet, or is empty.
-        format: `hf`.
+        format: `hf` for a Hugging Face folder, `gguf` for one file that llama.cpp opens.
         workspace: whose registry is asked.
         pipeline: whose `champion` is meant.
 
     Raises:
-        ConfigError: the name or the format is unknown, or the target holds files.
+        ConfigError: the name or the format is unknown, the target holds files, or the format cannot hold the model.
     """
-    if format != "hf":
-        raise ConfigError(f"there is no export format {format!r}: formats are hf")
+    if format not in FORMATS:
+        raise ConfigError(f"there is no export format {format!r}: formats are {', '.join(FORMATS)}")
     model = resolve_model(text, workspace, pipeline=pipeline)
     folder = model.folder if model.name is None and model.form == "float" else model.folder.parent / "float"
     if not folder.is_dir():
@@ -292,6 +294,9 @@ def export(text: str, target: Path, *, format: str = "hf", workspace: Workspace,
         raise ConfigError(f"{target} exists already: name a folder that does not")
     try:
         target.mkdir(parents=True, exist_ok=True)
+        if format == "gguf":
+            write_gguf(folder, target, name=model.name or folder.name)
+            return target
         for name, source in model_files(folder).items():
             shutil.copyfile(source, target / name)  # never a link: what is exported may be edited
     except OSError as error:

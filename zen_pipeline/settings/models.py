@@ -25,8 +25,15 @@ class EmbedConfig(Section):
     next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
 
 
+Family = Literal["qwen3", "gpt2", "bert", "marian"]
+CAUSAL_FAMILIES: tuple[Family, ...] = ("qwen3", "gpt2")  # those that continue text
+
+
 class ModelShape(Section):
-    """Sizes of a decoder of the qwen3 family; what is None is chosen by the budget."""
+    """Sizes of a model; what is None is chosen by the budget.
+
+    `layers` of an encoder-decoder are those of both sides; `kv_heads` are the qwen3 family's.
+    """
 
     hidden_size: int | None = Field(None, ge=16)
     layers: int | None = Field(None, ge=1)
@@ -38,13 +45,16 @@ class ModelShape(Section):
 
 
 class PretrainConfig(Section):
-    """Next-token training of the base model."""
+    """Training of the base model: on next tokens, masked tokens or translations, as its family learns."""
 
+    family: Family | None = Field(None, description="default: that of init_from, else qwen3")
     init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
     start_vectors: Literal["next_token", "words", "none"] = Field(
         "next_token", description="what of the embedding stage the token tables start from"
     )
     model: ModelShape = ModelShape()
+    whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")
+    recompute_activations: bool = Field(False, description="less memory for a third more compute")
     steps: int | None = Field(None, ge=1)
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
     micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")

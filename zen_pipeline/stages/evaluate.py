@@ -15,12 +15,13 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.resolve import only_for_causal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zen_pipeline.evaluation.language_model import Documents
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
 
 STAGE_VERSION = 1
 _NEEDS = ("validate", "tokenize", "embed", "pretrain", "finetune")
@@ -32,6 +33,8 @@ log = get_logger(__name__)
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Fill `output` with metrics.json, documents.npz, answers.jsonl and report.html."""
+    if (reason := only_for_causal(config, "this evaluation")) is not None:
+        return Built("evaluation", skipped=reason)
     test = _test_documents(config, inputs["tokenize"].path)
     metrics: dict[str, Any] = {"test": _sizes(test), "baselines": _baselines(config, inputs["tokenize"].path, test)}
     metrics["test"]["baseline_tokens"] = metrics["baselines"].pop("tokens")
@@ -103,7 +106,7 @@ def _base(
     return summarize(scores, test), asdict(speed), samples
 
 
-def _samples(config: Config, model: Qwen3, folder: Path, test: Documents) -> list[Sample]:
+def _samples(config: Config, model: CausalModel, folder: Path, test: Documents) -> list[Sample]:
     """Continuations of documents from all over the test set that are long enough to go on from."""
     import numpy as np
 
@@ -150,7 +153,7 @@ def _chat(config: Config, folder: Path) -> tuple[dict[str, Any], dict[str, Any],
     return summarize(answers, training_answers), asdict(speed), answers
 
 
-def _load(folder: Path) -> Qwen3:
+def _load(folder: Path) -> CausalModel:
     import torch
 
     from zen_pipeline.models.folder import load_model

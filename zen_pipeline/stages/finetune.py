@@ -33,11 +33,13 @@ log = get_logger(__name__)
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Fill `output` with the chat model, its tokenizer and template, its history and the questions."""
     from zen_pipeline.models.folder import read_config
-    from zen_pipeline.stages.resolve import load_resolved
+    from zen_pipeline.stages.resolve import load_resolved, only_for_causal
     from zen_pipeline.training.launcher import launch
 
     if not config.finetune.enabled:
         return Built(KIND, skipped="fine-tuning is turned off (finetune.enabled: false)")
+    if (reason := only_for_causal(config, "answering questions")) is not None:
+        return Built(KIND, skipped=reason)
     if config.finetune.init_from is None and inputs["pretrain"].skipped:
         return Built(KIND, skipped=f"there is no base model to start from: {inputs['pretrain'].skipped}")
     questions = _questions(config, inputs["validate"])

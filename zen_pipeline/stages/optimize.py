@@ -15,6 +15,7 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
+from zen_pipeline.stages.resolve import only_for_causal
 
 if TYPE_CHECKING:
     from zen_pipeline.optimization.quantization import Documents
@@ -32,6 +33,8 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """
     if not config.optimize.enabled:
         return Built(kind="optimized", skipped="turned off: set optimize.enabled to true")
+    if (reason := only_for_causal(config, "comparing int8 weights")) is not None:
+        return Built(kind="optimized", skipped=reason)
     models = _models(config, inputs)
     if not models:
         return Built(kind="optimized", skipped="nothing was trained: turn on pretraining or fine-tuning")

@@ -1,4 +1,4 @@
-"""Trains the base model on the token shards, in a process of its own."""
+"""Trains the base model on token shards or translation pairs, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
+from zen_pipeline.settings.models import CAUSAL_FAMILIES
 from zen_pipeline.stages.base import Inputs, Stage, StageContext
 from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
-from zen_pipeline.stages.resolve import load_resolved, pretrains
+from zen_pipeline.stages.pretrain_material import make_material, vocab_size
+from zen_pipeline.stages.resolve import family_of, load_resolved, pretrains
 from zen_pipeline.training.dial import Resolved
-from zen_pipeline.training.job import Schedule, TokenData, TrainingJob, TrainingResult
+from zen_pipeline.training.job import Schedule, TrainingJob, TrainingResult
 from zen_pipeline.training.launcher import launch
 from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
@@ -29,12 +31,21 @@ _MODEL_FILES = (
 
 
 def _needs(config: Config) -> tuple[str, ...]:
-    uses_vectors = config.pretrain.start_vectors != "none" and config.pretrain.init_from is None
-    return ("resolve", "tokenize", "embed") if uses_vectors else ("resolve", "tokenize")
+    if family_of(config) == "marian":
+        return ("validate", "resolve", "tokenize")
+    return ("resolve", "tokenize", "embed") if _uses_vectors(config) else ("resolve", "tokenize")
+
+
+def _uses_vectors(config: Config) -> bool:
+    """Whether the token tables start from vectors; next-token vectors are those of the qwen3 family's first guess."""
+    own, family = config.pretrain, family_of(config)
+    fitting = {"next_token": ("qwen3",), "words": CAUSAL_FAMILIES, "none": ()}[own.start_vectors]
+    return own.init_from is None and family in fitting
 
 
 def _settings(config: Config) -> dict[str, Any]:
     own = config.pretrain.identity()
+    own["family"] = family_of(config)
     own["init_from"] = config.pretrain.init_from is not None  # what is in the folder counts, not where it is
     return {**own, "seed": config.seed, "skip": not pretrains(config)}
 
@@ -77,20 +88,23 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
     """The pretraining job; explicit settings win over the resolved ones."""
     own, tokens = config.pretrain, inputs["tokenize"].path
     start = _start_vectors(config, resolved, inputs)
+    family = family_of(config)
     vocabulary = vocab_size(tokens)
     if own.init_from is not None:
         check_vocabulary(Path(own.init_from), vocabulary)
+    material = make_material(config, resolved, inputs, context.work)
     return TrainingJob(
         name="pretrain",
-        model=None if own.init_from is not None else model_fields(resolved.model, vocabulary),
+        family=family,
+        model=None if own.init_from is not None else model_fields(resolved.model, material.vocab_size, family),
         init_from=own.init_from,
         token_vectors=start if own.start_vectors == "words" else None,
         next_token_vectors=start if own.start_vectors == "next_token" else None,
-        data=TokenData(folder=str(tokens)),
+        data=material.data,
         context=resolved.model.context_length,
         steps=resolved.steps,
-        batch=resolved.batch,
-        micro_batch=resolved.micro_batch,
+        batch=material.batch,
+        micro_batch=material.micro_batch,
         schedule=Schedule(
             learning_rate=own.learning_rate or resolved.learning_rate,
             embedding_learning_rate=own.embedding_learning_rate or _embedding_learning_rate(config, resolved, start),
@@ -100,24 +114,18 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
             gradient_clip=own.gradient_clip,
         ),
         precision=resolved.precision,
+        recompute_activations=own.recompute_activations,
         threads=resolved.threads,
         seed=config.seed,
         output=str(output),
         checkpoints=str(context.work / "checkpoints"),
-        tokenizer=str(tokens / "tokenizer"),
+        tokenizer=str(material.tokenizer),
         checkpoint_every=own.checkpoint_every,
         validate_every=own.validate_every,
         tracking_uri=context.tracked.tracking_uri,
         tracking_run_id=context.tracked.run_id,
         run_id=context.run_id,
     )
-
-
-def vocab_size(tokens: Path) -> int:
-    """How many ids the tokenizer of a tokens artifact has."""
-    import numpy as np
-
-    return len(np.load(tokens / "token_bytes.npy", mmap_mode="r"))
 
 
 def check_vocabulary(folder: Path, vocabulary: int) -> None:
@@ -142,7 +150,7 @@ def check_vocabulary(folder: Path, vocabulary: int) -> None:
 def _start_vectors(config: Config, resolved: Resolved, inputs: Inputs) -> str | None:
     """The file of the embedding stage that the token tables start from; None, with a line in the log, without one."""
     own = config.pretrain
-    if own.start_vectors == "none" or own.init_from is not None:
+    if not _uses_vectors(config):
         return None
     if own.start_vectors == "next_token" and resolved.model.tie_embeddings:
         log.info("next-token vectors need a head of its own; with tied embeddings the tables start at random")

@@ -45,6 +45,9 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         output: scratch in which the versions are put together; nothing in it is kept.
         context: workspace and tracking.
     """
+    if inputs["evaluate"].skipped:
+        why = f"a model is released by what it was measured at: {inputs['evaluate'].skipped}"
+        return Built("release", {"released": []}, skipped=why)
     candidates = [_candidate(kind, config, inputs, context.store) for kind in _made(inputs)]
     if not candidates:
         return Built("release", {"released": []}, skipped="no model was trained: see pretrain and finetune")
@@ -109,6 +112,8 @@ def _alias_of(model: aliases.Registered, version: str) -> Any:
 
 
 def _made(inputs: Inputs) -> list[Kind]:
+    if inputs["evaluate"].skipped:
+        return []
     return [kind for kind, stage in _MAKERS.items() if not inputs[stage].skipped]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import CausalModel
     from zen_pipeline.tasks.questions import Question
 
 log = get_logger(__name__)
@@ -152,7 +152,7 @@ def _ask(folder: Path, questions: list[Question]) -> NDArray[np.float64]:
     return np.array([answer.f1 for answer in answers], dtype=np.float64)
 
 
-def _load(folder: Path) -> Qwen3:
+def _load(folder: Path) -> CausalModel:
     """The model on the device that the evaluation uses, so that both sides are computed alike."""
     import torch
 

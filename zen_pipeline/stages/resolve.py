@@ -5,8 +5,9 @@ The answer is kept per (budget, corpus, machine profile) until it is asked for a
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.budget import parse_budget
@@ -15,6 +16,7 @@ from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
+from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
 from zen_pipeline.workspace import Workspace
@@ -41,10 +43,42 @@ def pretrains(config: Config) -> bool:
     return not (config.finetune.enabled and config.finetune.init_from and not config.pretrain.init_from)
 
 
+def family_of(config: Config) -> Family:
+    """The family of the model that is trained: that of a given model, else the one that is set.
+
+    Raises:
+        ConfigError: the given model is of a family that is not known, or of another one than is set.
+    """
+    own, folder = config.pretrain.family, start_folder(config)
+    if folder is None:
+        return own or "qwen3"
+    try:
+        found = json.loads((Path(folder) / "config.json").read_bytes()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
+    if found not in get_args(Family):
+        known = ", ".join(get_args(Family))
+        raise ConfigError(f"init_from names {folder}, a model of the family {found!r}: known ones are {known}")
+    if own is not None and own != found:
+        raise ConfigError(f"pretrain.family is {own}, but init_from names a {found} model: leave the family out")
+    family: Family = found
+    return family
+
+
+def only_for_causal(config: Config, what: str) -> str | None:
+    """Why a stage has nothing to do for a model that does not continue text; None for one that does."""
+    family = family_of(config)
+    if family in CAUSAL_FAMILIES:
+        return None
+    return (
+        f"{what} needs a model that continues text ({' or '.join(CAUSAL_FAMILIES)}), and this one is a {family} model"
+    )
+
+
 def _settings(config: Config) -> dict[str, Any]:
     sizes = config.pretrain.model_dump(mode="json", include=set(_SIZES))
     vocabulary = {"vocab_size": config.tokenize.vocab_size, "pretraining": pretrains(config)}
-    return parse_budget(config.budget).model_dump() | sizes | vocabulary
+    return parse_budget(config.budget).model_dump() | sizes | vocabulary | {"family": family_of(config)}
 
 
 def _sources(config: Config, workspace: Workspace) -> dict[str, Any]:
@@ -69,10 +103,11 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     resolved = measure_and_choose(
         Request(
             budget=config.budget,
-            train_bytes=train_bytes(inputs["validate"].path / "records.parquet"),
+            train_bytes=text_bytes(inputs["validate"].path / "records.parquet", family_of(config)),
             cores=machine.cores,
             memory_bytes=machine.memory_gib << 30,
             vocab_size=config.tokenize.vocab_size,
+            family=family_of(config),
             init_from=start_folder(config),
             pretraining=pretrains(config),
             **{name: getattr(config.pretrain, name) for name in _SIZES},
@@ -83,6 +118,16 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     for reason in resolved.reasons:
         log.info("%s", reason)
     return Built(kind="sizes", summary=_summary(resolved))
+
+
+def text_bytes(records: Path, family: Family) -> int:
+    """UTF-8 bytes that the family is trained on once per epoch: of an encoder-decoder, those of the targets."""
+    if family != "marian":
+        return train_bytes(records)
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.translation import pairs_of
+
+    return sum(len(pair.target.encode()) for pair in pairs_of(read_records(records, kind="translation", split="train")))
 
 
 def train_bytes(records: Path) -> int:

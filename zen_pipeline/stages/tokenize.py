@@ -6,15 +6,20 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
+from zen_pipeline.settings.models import Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_tensors import judge_tokens
+from zen_pipeline.stages.resolve import family_of
 from zen_pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zen_pipeline.corpus.records import Kind
 
 STAGE_VERSION = 2
 SPLITS = ("train", "valid", "test")
@@ -22,13 +27,12 @@ SPLITS = ("train", "valid", "test")
 
 def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) -> Built:
     """Fill `output` with the tokenizer and the token files of each split."""
-    from zen_pipeline.corpus.records import base_kind
     from zen_pipeline.corpus.shards import write_index, write_split
     from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES, Tokenizer, train_tokenizer
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-    kind = base_kind(records)
+    kind = _kind(records, family_of(config))
     given = _given_folder(config)
     if given is not None:
         tokenizer = Tokenizer.load(given)
@@ -56,7 +60,16 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
     return Built(kind="tokens", summary=summary)
 
 
-def _texts(records: Path, kind: Any, split: str) -> Iterator[str]:
+def _kind(records: Path, family: Family) -> Kind | None:
+    """What the tokens are made of; an encoder-decoder reads the pairs where there are any."""
+    from zen_pipeline.corpus.records import base_kind, read_records
+
+    if family == "marian" and next(read_records(records, kind="translation"), None) is not None:
+        return "translation"
+    return base_kind(records)
+
+
+def _texts(records: Path, kind: Kind | None, split: str) -> Iterator[str]:
     from zen_pipeline.corpus.records import read_records
 
     return (record.text for record in read_records(records, kind=kind, split=split))
@@ -68,7 +81,8 @@ def _given_folder(config: Config) -> Path | None:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    return {**config.tokenize.identity(), "given": _given_folder(config) is not None}
+    own = {**config.tokenize.identity(), "given": _given_folder(config) is not None}
+    return {**own, "translations": family_of(config) == "marian"}
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:

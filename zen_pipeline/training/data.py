@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zen_pipeline.corpus.shards import TokenSplit
 from zen_pipeline.errors import DataError, TrainingError
-from zen_pipeline.training.job import ConversationData, TokenData, TrainingJob
+from zen_pipeline.training.job import ConversationData, MaskedData, TokenData
 
 IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
 
@@ -24,12 +24,35 @@ class Batch(NamedTuple):
     Attributes:
         step: the optimizer step that they belong to, from 0; -1 in validation.
         input_ids: (B, T) int64.
-        targets: (B, T) int64, the token that follows each position, or `IGNORED`.
+        targets: (B, T) int64, the token that belongs to each position (the next one, or the masked one), or `IGNORED`.
+        source_ids: (B, S) int64, what an encoder-decoder reads besides.
+        source_mask: (B, S) bool, False where the source is padding.
+        bidirectional: whether positions behind the last target count too.
     """
 
     step: int
     input_ids: Tensor
     targets: Tensor
+    source_ids: Tensor | None = None
+    source_mask: Tensor | None = None
+    bidirectional: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Positions that can change the loss: padding is not work done."""
+        return self.input_ids.numel() if self.bidirectional else int(used_lengths(self.targets).sum())
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Some of the sequences, cut to the columns that hold a target or come before one, or hold a source."""
+        targets = self.targets[start:stop]
+        length = targets.shape[1] if self.bidirectional else max(1, int(used_lengths(targets).max()))
+        source, mask = self.source_ids, self.source_mask
+        if source is not None and mask is not None:
+            mask = mask[start:stop]
+            width = max(1, int(mask.sum(dim=1).max()))
+            source, mask = source[start:stop, :width], mask[:, :width]
+        inputs = self.input_ids[start:stop, :length]
+        return Batch(self.step, inputs, targets[:, :length], source, mask, self.bidirectional)
 
 
 class Source(Protocol):
@@ -42,23 +65,12 @@ class Source(Protocol):
         """A fixed set of held-out sequences, in batches; empty when there are none."""
 
 
-def open_source(job: TrainingJob) -> Source:
-    """The data of a job.
-
-    Raises:
-        DataError: there is not enough for one sequence.
-    """
-    if job.data.kind == "tokens":
-        return TokenWindows(job.data, context=job.context, batch=job.batch, seed=job.seed, micro=job.micro_batch)
-    return Conversations(job.data, batch=job.batch, seed=job.seed, micro=job.micro_batch)
-
-
 def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of `count` things in one epoch, int64."""
     return np.random.default_rng([seed, epoch, 0]).permutation(count)
 
 
-class _Order:
+class Order:
     """Which `batch` of `count` things belong to a step, when each epoch goes once through all in its own order."""
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
@@ -86,9 +98,9 @@ class TokenWindows:
     the two ends of the stream (less than two contexts) is left out of that epoch.
     """
 
-    def __init__(self, data: TokenData, *, context: int, batch: int, seed: int, micro: int) -> None:
+    def __init__(self, data: TokenData | MaskedData, *, context: int, batch: int, seed: int, micro: int) -> None:
         folder = Path(data.folder)
-        self.token_bytes = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
+        self.token_bytes: np.ndarray | None = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
         self._tokens = TokenSplit.open(folder, "train").tokens
         self._held_out = TokenSplit.open(folder, "valid").tokens
         self._context, self._seed, self._micro = context, seed, micro
@@ -99,7 +111,7 @@ class TokenWindows:
                 "last target: add text, or set pretrain.model.context_length to a smaller number"
             )
         fitting = (len(self._tokens) - 1) // context
-        self._order = _Order(max(1, fitting - 1), batch, seed)
+        self._order = Order(max(1, fitting - 1), batch, seed)
         self._slack = len(self._tokens) - 1 - self._order.count * context
 
     def _offset(self, epoch: int) -> int:
@@ -142,7 +154,7 @@ class Conversations:
         self._input_ids, self._targets = load_conversations(Path(data.train))
         self._valid = load_conversations(Path(data.valid)) if data.valid is not None else None
         self._micro = micro
-        self._order = _Order(len(self._input_ids), batch, seed)
+        self._order = Order(len(self._input_ids), batch, seed)
 
     def batch(self, step: int) -> Batch:
         """The conversations of one optimizer step, long ones last, so that micro-batches hold little padding."""
@@ -236,11 +248,9 @@ def load_conversations(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """Parts of at most `size` sequences, cut to the columns that hold a target or come before one."""
+    """Parts of at most `size` sequences, without columns that cannot change the loss."""
     for start in range(0, len(batch.input_ids), size):
-        targets = batch.targets[start : start + size]
-        length = max(1, int(used_lengths(targets).max()))
-        yield Batch(batch.step, batch.input_ids[start : start + size, :length], targets[:, :length])
+        yield batch.rows(start, start + size)
 
 
 class StepLoader:

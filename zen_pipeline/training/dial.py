@@ -31,7 +31,7 @@ from zen_pipeline.training.rules import (
 )
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3Config
+    from zen_pipeline.models.registry import AnyConfig
 
 PRETRAIN_SHARE = 0.85  # of a budget in time; fine-tuning gets the rest
 START_SECONDS = 8.0  # a training process imports and builds for so long (measured: 6 to 9 s on 2 cores)
@@ -52,7 +52,7 @@ class Speed(NamedTuple):
     optimizer_seconds: float
 
 
-Measure = Callable[["Qwen3Config", Precision, int, int], Speed]  # shape, precision, threads, micro-batch
+Measure = Callable[["AnyConfig", Precision, int, int], Speed]  # shape, precision, threads, micro-batch
 
 
 class _Plan(BaseModel):
@@ -70,14 +70,14 @@ def choose(request: Request, measure: Measure) -> Resolved:
     Raises:
         ConfigError: a given model cannot be read, or the set sizes contradict each other.
     """
-    from zen_pipeline.models.qwen3 import flops_per_token, num_parameters
+    from zen_pipeline.models.registry import flops_per_token, num_parameters
 
     budget = parse_budget(request.budget)
     plan = _Plan()
     corpus_tokens = request.train_bytes / BYTES_PER_TOKEN
 
     # 1. Precision and threads: measured on a model of middling size, the fastest wins.
-    candidate = _given(request) or model_config(shape_for(256, request, corpus_tokens), 4096)
+    candidate = _given(request) or model_config(shape_for(256, request, corpus_tokens), 4096, request.family)
     _fastest(request, candidate, measure, plan)
 
     # 2. Compute: the measured FLOP/s for the budget's time; for other budgets what they imply.
@@ -99,7 +99,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
     width = width_for(target, vocabulary if budget.kind == "params" else 0)
     shape = shape_of(given, request) if given else shape_for(width, request, corpus_tokens)
 
-    config = given or model_config(shape, vocabulary)
+    config = given or model_config(shape, vocabulary, request.family)
     parameters = num_parameters(config)
     per_token = flops_per_token(config, shape.context_length)
     origin = "the given model" if given else f"{compute:.2g} FLOPs of pretraining"
@@ -140,6 +140,7 @@ def choose(request: Request, measure: Measure) -> Resolved:
     # 7. Learning rates.
     matrices, embeddings = learning_rates_for(shape, given is not None)
     return Resolved(
+        family=request.family,
         vocab_size=vocabulary,
         model=shape,
         init_from=given is not None,
@@ -166,9 +167,9 @@ def choose(request: Request, measure: Measure) -> Resolved:
     )
 
 
-def _fastest(request: Request, candidate: Qwen3Config, measure: Measure, plan: _Plan) -> None:
+def _fastest(request: Request, candidate: AnyConfig, measure: Measure, plan: _Plan) -> None:
     """Fill in precision, threads and FLOP/s."""
-    from zen_pipeline.models.qwen3 import flops_per_token
+    from zen_pipeline.models.registry import flops_per_token
 
     precisions: list[Precision] = [request.precision] if request.precision else ["fp32", "bf16"]
     context = min(256, candidate.max_position_embeddings)
@@ -187,7 +188,7 @@ def _fastest(request: Request, candidate: Qwen3Config, measure: Measure, plan: _
     )
 
 
-def _given(request: Request) -> Qwen3Config | None:
+def _given(request: Request) -> AnyConfig | None:
     if request.init_from is None:
         return None
     from pathlib import Path

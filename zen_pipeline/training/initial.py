@@ -8,21 +8,23 @@ import torch
 from torch import Tensor
 
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.models.folder import load_model
-from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.models.base import FamilyModel
+from zen_pipeline.models.folder import load_any
+from zen_pipeline.models.qwen3 import Qwen3
+from zen_pipeline.models.registry import CONFIGS, new_model
 from zen_pipeline.training.job import TrainingJob
 
 
-def initial_model(job: TrainingJob) -> Qwen3:
+def initial_model(job: TrainingJob) -> FamilyModel:
     """The untrained model of a job, in float32 on the CPU.
 
     Raises:
         ConfigError: the folder to start from cannot be used.
     """
     if job.init_from is not None:
-        model = load_model(Path(job.init_from))
+        model = load_any(Path(job.init_from), FamilyModel)
     elif job.model is not None:
-        model = Qwen3(Qwen3Config.model_validate(job.model), seed=job.seed)
+        model = new_model(CONFIGS[job.family].model_validate(job.model), seed=job.seed)
     else:
         raise ConfigError("a training job names neither a shape nor a folder to start from")
     if job.context > model.config.max_position_embeddings:
@@ -34,25 +36,29 @@ def initial_model(job: TrainingJob) -> Qwen3:
         put_next_token_vectors(model, Path(job.next_token_vectors))
     if job.token_vectors is not None:
         put_token_vectors(model, Path(job.token_vectors))
+    model.recompute_activations(job.recompute_activations)
     return model.train()
 
 
 @torch.no_grad()
-def put_next_token_vectors(model: Qwen3, path: Path) -> None:
+def put_next_token_vectors(model: FamilyModel, path: Path) -> None:
     """Start embedding and head from vectors that predict the next token as the bigram does.
 
     The residual branches start at zero, so the model's first prediction is softmax(norm(input) @ output.T), which is
     what the vectors were fitted to.
 
     Raises:
-        ConfigError: the vectors are for another vocabulary or width, or the model has no head of its own.
+        ConfigError: the vectors are for another vocabulary or width, or the model has no head of its own, or is of
+            another family: where positions are added to the token vectors, the first prediction is not theirs.
     """
     from safetensors.torch import load_file
 
+    if not isinstance(model, Qwen3):
+        raise ConfigError(f"next-token vectors start models of the qwen3 family, not {model.config.model_type}")
     if model.config.tie_word_embeddings:
         raise ConfigError("next-token vectors need an untied head: leave pretrain.model.tie_embeddings at false")
     vectors = load_file(path)
-    for name, weight in (("input", model.model.embed_tokens.weight), ("output", model.lm_head.weight)):
+    for name, weight in (("input", model.token_embeddings.weight), ("output", model.get_parameter("lm_head.weight"))):
         if vectors[name].shape != weight.shape:
             raise ConfigError(
                 f"{path} holds {name} vectors of shape {tuple(vectors[name].shape)}, "
@@ -62,7 +68,7 @@ def put_next_token_vectors(model: Qwen3, path: Path) -> None:
 
 
 @torch.no_grad()
-def put_token_vectors(model: Qwen3, path: Path) -> int:
+def put_token_vectors(model: FamilyModel, path: Path) -> int:
     """Replace token embeddings by trained vectors, and return how many were.
 
     1. Tokens without a vector (a row of zeros: in no word) keep their random embedding.
@@ -76,7 +82,7 @@ def put_token_vectors(model: Qwen3, path: Path) -> int:
     from safetensors.torch import load_file
 
     vectors = load_file(path)["vectors"].float()  # (V, D)
-    weight = model.model.embed_tokens.weight
+    weight = model.token_embeddings.weight
     if len(vectors) != len(weight):
         raise ConfigError(f"{path} holds {len(vectors)} token vectors, but the model's vocabulary has {len(weight)}")
     known = vectors.abs().sum(dim=1) > 0

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.files import write_atomically
+from zen_pipeline.settings.models import Family
 
 Precision = Literal["bf16", "fp32"]
 
@@ -47,6 +48,42 @@ class ConversationData(_Record):
     valid: str | None = None
 
 
+class MaskedData(_Record):
+    """Pretraining of an encoder: windows of a stream of tokens, some of which are masked and are the targets.
+
+    Attributes:
+        folder: a tokens artifact.
+        mask_id: stands in the place of a masked token.
+        whole_words: mask all tokens of a word or none.
+        validation_windows: at most so many windows of the valid split are scored.
+    """
+
+    kind: Literal["masked"] = "masked"
+    folder: str
+    mask_id: int
+    whole_words: bool = False
+    validation_windows: int = Field(128, ge=1)
+
+
+class PairData(_Record):
+    """Pretraining of an encoder-decoder: sources and targets; see `tasks.translation.save_pairs`.
+
+    Attributes:
+        train: safetensors file of the training pairs.
+        valid: the same for validation; None: no validation.
+        start_id: stands before every target.
+        pad_id: fills up short rows.
+        token_bytes: file with the UTF-8 bytes that each id stands for.
+    """
+
+    kind: Literal["pairs"] = "pairs"
+    train: str
+    valid: str | None = None
+    start_id: int
+    pad_id: int
+    token_bytes: str
+
+
 class Schedule(_Record):
     """Learning rates over the run, and the optimizer's other settings.
 
@@ -72,13 +109,15 @@ class TrainingJob(_Record):
 
     Attributes:
         name: what is shown: `pretrain`, `finetune`.
-        model: fields of `Qwen3Config` for a model that starts at random; None with `init_from`.
+        family: of a model that starts at random.
+        model: fields of the family's config for such a model; None with `init_from`.
         init_from: Hugging Face folder whose weights are trained on.
         token_vectors: safetensors file with `vectors` (vocab_size, dimensions) for the token embeddings.
         next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
+        recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
         checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
@@ -89,17 +128,19 @@ class TrainingJob(_Record):
     """
 
     name: str
+    family: Family = "qwen3"
     model: dict[str, Any] | None = None
     init_from: str | None = None
     token_vectors: str | None = None
     next_token_vectors: str | None = None
-    data: Annotated[TokenData | ConversationData, Field(discriminator="kind")]
+    data: Annotated[TokenData | ConversationData | MaskedData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     micro_batch: int = Field(ge=1)
     schedule: Schedule
     precision: Precision = "fp32"
+    recompute_activations: bool = False
     threads: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
     output: str

@@ -19,7 +19,10 @@ from zen_pipeline.training.dial import Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision, Schedule
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3Config
+    import torch
+
+    from zen_pipeline.models.registry import AnyConfig
+    from zen_pipeline.training.data import Batch
 
 _SECONDS = 1.5  # for each case, after a first round that warms up
 _ROUNDS = 4
@@ -60,25 +63,22 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
 
 
-def measure(config: Qwen3Config, precision: Precision, threads: int, micro_batch: int) -> Speed:
+def measure(config: AnyConfig, precision: Precision, threads: int, micro_batch: int) -> Speed:
     """Time gradients and optimizer of one micro-batch; the fastest round counts, since others only disturb."""
     import torch
 
-    from zen_pipeline.models.qwen3 import Qwen3
-    from zen_pipeline.training.data import Batch
+    from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype
 
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     context = min(1024, config.max_position_embeddings)
-    model = Qwen3(config, seed=0).to(device).train()
+    model = new_model(config).to(device).train()
     rates = {"learning_rate": 1e-3, "embedding_learning_rate": 1e-3, "weight_decay": 0.0}
     schedule = Schedule(**rates, warmup=0.0, cooldown=0.0, gradient_clip=1.0)
     optimizer = build_optimizer(model, schedule, orthogonalize_in=orthogonalization_dtype(precision, device))
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, config.vocab_size, (micro_batch, context + 1), generator=generator).to(device)
-    batch = Batch(-1, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+    batch = random_batch(config, micro_batch, context, device)
 
     def gradients() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -93,6 +93,24 @@ def measure(config: Qwen3Config, precision: Precision, threads: int, micro_batch
             if time.perf_counter() - began > _SECONDS:
                 break
     return Speed(micro_batch * context / gradient_seconds, optimizer_seconds)
+
+
+def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.device) -> Batch:
+    """Random tokens in the kind of batch that the family is trained on."""
+    import torch
+
+    from zen_pipeline.models.bert import MASKED_SHARE
+    from zen_pipeline.training.data import IGNORED, Batch
+
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, config.vocab_size, (sequences, context + 1), generator=generator).to(device)
+    input_ids, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    if config.model_type == "bert":
+        asked = torch.rand(targets.shape, generator=generator).to(device) < MASKED_SHARE
+        return Batch(-1, input_ids, torch.where(asked, targets, IGNORED), bidirectional=True)
+    if config.model_type == "marian":
+        return Batch(-1, input_ids, targets, source_ids=targets, source_mask=torch.ones_like(targets, dtype=torch.bool))
+    return Batch(-1, input_ids, targets)
 
 
 def _timed(work: Callable[[], object], device: object) -> float:

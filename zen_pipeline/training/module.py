@@ -14,8 +14,8 @@ import torch
 from typing_extensions import override
 
 from zen_pipeline.errors import TrainingDiverged, TrainingError
-from zen_pipeline.models.qwen3 import Qwen3
-from zen_pipeline.training.data import IGNORED, Batch, used_lengths
+from zen_pipeline.models.base import FamilyModel
+from zen_pipeline.training.data import IGNORED, Batch
 from zen_pipeline.training.job import TrainingJob
 from zen_pipeline.training.optimizer import MuonAdamW, build_optimizer
 from zen_pipeline.training.schedule import learning_rate_factor
@@ -23,7 +23,7 @@ from zen_pipeline.training.step import accumulate_gradients, orthogonalization_d
 
 
 class LanguageModelTraining(pl.LightningModule):
-    """Next-token training with manual optimization, so that one step is written down in one place.
+    """Training with manual optimization, so that one step is written down in one place.
 
     Args:
         model: trained in place.
@@ -35,7 +35,7 @@ class LanguageModelTraining(pl.LightningModule):
             `supervised_tokens`.
     """
 
-    def __init__(self, model: Qwen3, job: TrainingJob, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, model: FamilyModel, job: TrainingJob, interrupt: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
@@ -73,7 +73,7 @@ class LanguageModelTraining(pl.LightningModule):
         optimizer.step()
         self.last |= {
             "learning_rate": schedule.learning_rate * factor,
-            "tokens": int(used_lengths(batch.targets).sum()),  # padding is not work done
+            "tokens": batch.tokens,
             "supervised_tokens": supervised,
         }
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 from typing_extensions import override
 
+from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.training.job import Schedule
 
 # Quintic Newton-Schulz coefficients with the steepest slope at zero; five rounds bring all singular values near 1.
@@ -142,13 +143,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return result
 
 
-def build_optimizer(model: nn.Module, schedule: Schedule, *, orthogonalize_in: torch.dtype) -> MuonAdamW:
-    """The optimizer of a decoder: the matrices of its layers to Muon; embeddings, head and gains to AdamW."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        inside = parameter.ndim == 2 and ".layers." in f".{name}"
-        (matrices if inside else others).append(parameter)
+def build_optimizer(model: FamilyModel, schedule: Schedule, *, orthogonalize_in: torch.dtype) -> MuonAdamW:
+    """The optimizer of a model: the matrices of its layers to Muon; embeddings, head, gains and biases to AdamW."""
+    inside = {id(p) for stack in model.stacks() for p in stack.parameters() if p.ndim == 2}
+    matrices = [p for p in model.parameters() if id(p) in inside]
+    others = [p for p in model.parameters() if id(p) not in inside]
     return MuonAdamW(
         matrices,
         others,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from zen_pipeline.settings.models import ModelShape
+from zen_pipeline.settings.models import Family, ModelShape
 from zen_pipeline.training.job import Precision
 
 
@@ -13,7 +13,7 @@ class _Record(BaseModel):
 
 
 class Shape(_Record):
-    """All sizes of the decoder."""
+    """All sizes of the model."""
 
     hidden_size: int
     layers: int
@@ -38,8 +38,9 @@ class Resolved(_Record):
     """What the budget came to; the content of `resolved.json`.
 
     Attributes:
+        family: of the model.
         vocab_size: of the tokenizer that is to be trained (it may end smaller on a small corpus).
-        model: shape of the decoder.
+        model: shape of the model.
         init_from: whether the shape is that of a given model.
         parameters: trained numbers of a model of that shape and vocabulary.
         steps: optimizer steps of pretraining.
@@ -52,6 +53,7 @@ class Resolved(_Record):
         estimates: `pretrain_seconds`, `finetune_seconds`, `memory_bytes`, `flops`, `tokens`, `epochs`.
     """
 
+    family: Family = "qwen3"
     vocab_size: int
     model: Shape
     init_from: bool
@@ -81,6 +83,7 @@ class Request(_Record):
         train_bytes: UTF-8 bytes of the documents in the train split.
         cores: that training may use.
         memory_bytes: that training may use.
+        family: of the model.
         model, vocab_size, steps, batch_tokens, micro_batch, precision: the user's settings; None is chosen here.
         init_from: folder of a given model, which fixes shape and vocabulary.
         pretraining: False when a given model is only fine-tuned.
@@ -90,6 +93,7 @@ class Request(_Record):
     train_bytes: int
     cores: int
     memory_bytes: int
+    family: Family = "qwen3"
     model: ModelShape = ModelShape()
     vocab_size: int | None = None
     steps: int | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from zen_pipeline.settings.models import Family
 from zen_pipeline.training.resolved import Request, Shape
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3Config
+    from zen_pipeline.models.registry import AnyConfig
 
 
 _LAYER_EVERY = 48  # one layer per so much width
@@ -76,10 +78,16 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=max(2, hidden // heads // 2 * 2),
-        intermediate_size=own.intermediate_size or max(32, round(hidden * 8 / 3 / 32) * 32),
+        intermediate_size=own.intermediate_size or _intermediate_size(hidden, request.family),
         context_length=context,
-        tie_embeddings=bool(own.tie_embeddings),
+        # what is usual for the family; an encoder has no use for a head of its own
+        tie_embeddings=request.family != "qwen3" if own.tie_embeddings is None else own.tie_embeddings,
     )
+
+
+def _intermediate_size(hidden: int, family: Family) -> int:
+    """Four times the width; 8/3 where a third matrix is the gate, so that both have as many weights."""
+    return max(32, round(hidden * 8 / 3 / 32) * 32) if family == "qwen3" else 4 * hidden
 
 
 def vocabulary_for(target: float, train_bytes: int) -> int:
@@ -104,16 +112,16 @@ def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
     return (matrices / 10, embeddings / 10) if continued else (matrices, embeddings)
 
 
-def memory_bytes_for(config: Qwen3Config, micro_batch: int, context: int) -> int:
+def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int) -> int:
     """Bytes of a training process: libraries, four numbers per parameter, activations and logits of a micro-batch."""
-    from zen_pipeline.models.qwen3 import num_parameters
+    from zen_pipeline.models.registry import num_parameters
 
     tokens = micro_batch * context
     per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
     return int(500e6 + 16 * num_parameters(config) + tokens * (2 * per_token + 14 * config.vocab_size))
 
 
-def shape_of(config: Qwen3Config, request: Request) -> Shape:
+def shape_of(config: AnyConfig, request: Request) -> Shape:
     """The shape of a given model, with a context that it has positions for."""
     own = request.model.context_length
     return Shape(
@@ -128,7 +136,7 @@ def shape_of(config: Qwen3Config, request: Request) -> Shape:
     )
 
 
-def model_config(shape: Shape, vocab_size: int) -> Qwen3Config:
+def model_config(shape: Shape, vocab_size: int, family: Family = "qwen3") -> AnyConfig:
     """The model's own configuration for a shape.
 
     Raises:
@@ -137,19 +145,22 @@ def model_config(shape: Shape, vocab_size: int) -> Qwen3Config:
     from pydantic import ValidationError
 
     from zen_pipeline.errors import ConfigError
-    from zen_pipeline.models.qwen3 import Qwen3Config
+    from zen_pipeline.models.registry import CONFIGS
 
     try:
-        return Qwen3Config.model_validate(model_fields(shape, vocab_size))
+        return CONFIGS[family].model_validate(model_fields(shape, vocab_size, family))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ConfigError(f"the sizes in pretrain.model do not fit together: {problem['msg']}") from None
 
 
-def model_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
-    """The fields of `Qwen3Config`, as plain values, without importing it."""
+def model_fields(shape: Shape, vocab_size: int, family: Family = "qwen3") -> dict[str, Any]:
+    """The fields of the family's config, as plain values, without importing it."""
+    return {"vocab_size": vocab_size, **_FIELDS[family](shape, vocab_size)}
+
+
+def _qwen3_fields(shape: Shape, _: int) -> dict[str, Any]:
     return {
-        "vocab_size": vocab_size,
         "hidden_size": shape.hidden_size,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
@@ -159,3 +170,55 @@ def model_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
         "max_position_embeddings": shape.context_length,
         "tie_word_embeddings": shape.tie_embeddings,
     }
+
+
+def _gpt2_fields(shape: Shape, _: int) -> dict[str, Any]:
+    return {
+        "n_embd": shape.hidden_size,
+        "n_layer": shape.layers,
+        "n_head": shape.heads,
+        "n_inner": shape.intermediate_size,
+        "n_positions": shape.context_length,
+        "tie_word_embeddings": shape.tie_embeddings,
+    }
+
+
+def _bert_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
+    """No dropout: a text is seen too few times to be learnt by heart (Geiping and Goldstein 2023)."""
+    return {
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate_size,
+        "max_position_embeddings": shape.context_length,
+        "tie_word_embeddings": shape.tie_embeddings,
+        "pad_token_id": vocab_size - 1,  # see `tasks.special_tokens`
+    }
+
+
+def _marian_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
+    """The layers are shared out between both sides; dropout as in the paper, since pairs are few and short."""
+    sides = {"encoder": (shape.layers + 1) // 2, "decoder": max(1, shape.layers // 2)}
+    fields: dict[str, Any] = {}
+    for side, layers in sides.items():
+        fields[f"{side}_layers"] = layers
+        fields[f"{side}_attention_heads"] = shape.heads
+        fields[f"{side}_ffn_dim"] = shape.intermediate_size
+    return {
+        **fields,
+        "d_model": shape.hidden_size,
+        "max_position_embeddings": shape.context_length,
+        "scale_embedding": True,
+        "dropout": 0.1,
+        "tie_word_embeddings": True,
+        "pad_token_id": vocab_size - 1,  # see `tasks.special_tokens`
+        "decoder_start_token_id": vocab_size - 1,
+    }
+
+
+_FIELDS: Mapping[Family, Callable[[Shape, int], dict[str, Any]]] = {
+    "qwen3": _qwen3_fields,
+    "gpt2": _gpt2_fields,
+    "bert": _bert_fields,
+    "marian": _marian_fields,
+}

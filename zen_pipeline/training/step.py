@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,27 +12,36 @@ from torch.nn.functional import cross_entropy
 from zen_pipeline.training.data import IGNORED, Batch, micro_batches
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.qwen3 import Qwen3
+    from zen_pipeline.models.base import FamilyModel
 
 
-def summed_loss(model: Qwen3, batch: Batch) -> Tensor:
+def summed_loss(model: FamilyModel, batch: Batch) -> Tensor:
     """Sum of the cross entropy over the supervised targets, in nats; float32, a scalar."""
     return target_losses(model, batch).sum()
 
 
-def target_losses(model: Qwen3, batch: Batch) -> Tensor:
+def target_losses(model: FamilyModel, batch: Batch) -> Tensor:
     """Cross entropy of each supervised target in nats, float32, (number of them,), in reading order."""
-    hidden = model.hidden_states(batch.input_ids)  # (B, T, C)
+    hidden = _hidden_states(model, batch)  # (B, T, C)
     wanted = batch.targets != IGNORED  # (B, T)
     if wanted.all():
         hidden, targets = hidden.flatten(0, 1), batch.targets.flatten()
     else:  # the head is the widest layer: leave out what nobody asks for
         hidden, targets = hidden[wanted], batch.targets[wanted]
-    return cross_entropy(model.lm_head(hidden).float(), targets, reduction="none")
+    return cross_entropy(model.logits(hidden).float(), targets, reduction="none")
+
+
+def _hidden_states(model: Any, batch: Batch) -> Tensor:
+    """What stands below the head; every family has a `hidden_states` with the arguments that its kind of batch fits."""
+    if batch.source_ids is None:
+        hidden: Tensor = model.hidden_states(batch.input_ids)
+    else:
+        hidden = model.hidden_states(batch.source_ids, batch.input_ids, attention_mask=batch.source_mask)
+    return hidden
 
 
 def accumulate_gradients(
-    model: Qwen3,
+    model: FamilyModel,
     batch: Batch,
     *,
     micro_batch: int,

@@ -125,8 +125,9 @@ def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageMod
     """Run the steps that are left under Lightning."""
     import torch
 
-    from zen_pipeline.training.data import StepLoader, open_source
+    from zen_pipeline.training.data import StepLoader
     from zen_pipeline.training.initial import initial_model
+    from zen_pipeline.training.sources import open_source
 
     torch.set_num_threads(job.threads)
     make_deterministic()

@@ -1,0 +1,145 @@
+"""Batches of encoders and encoder-decoders: pure functions of (seed, step), with nothing in them that cannot matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zen_pipeline.models.marian import Marian, MarianConfig
+from zen_pipeline.tasks.translation import save_pairs
+from zen_pipeline.training.data import IGNORED, Batch, micro_batches
+from zen_pipeline.training.job import MaskedData, PairData
+from zen_pipeline.training.sources import MaskedWindows, Pairs
+from zen_pipeline.training.step import accumulate_gradients, seed_step
+
+
+@pytest.fixture
+def masked(tokens_folder: Path) -> MaskedData:
+    return MaskedData(folder=str(tokens_folder), mask_id=400, validation_windows=6)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, tokens_folder: Path) -> PairData:
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for length in (3, 9, 4, 12, 2, 7, 5, 5, 8, 3):
+        source = torch.randint(3, 50, (length,), generator=generator).tolist()
+        rows.append(([*source, 0], [*reversed(source), source[0], 0]))
+    save_pairs(tmp_path / "train.safetensors", rows, longest=20)
+    path = str(tmp_path / "train.safetensors")
+    return PairData(train=path, valid=path, start_id=60, pad_id=60, token_bytes=str(tokens_folder / "token_bytes.npy"))
+
+
+def same(first: Batch, second: Batch) -> bool:
+    both = zip(first[1:5], second[1:5], strict=True)
+    return all((a is None and b is None) or torch.equal(a, b) for a, b in both)  # type: ignore[arg-type]
+
+
+def windows(data: MaskedData, seed: int = 3) -> MaskedWindows:
+    return MaskedWindows(data, context=32, batch=4, seed=seed, micro=2)
+
+
+def test_masks_are_new_in_every_step_and_follow_from_seed_and_step(masked: MaskedData) -> None:
+    source, again = windows(masked), windows(masked)
+    again.batch(17)  # what was asked before makes no difference
+    for step in (0, 5, 400):
+        assert same(source.batch(step), again.batch(step))
+    first = source.batch(0)
+    assert first.input_ids.shape == first.targets.shape == (4, 32)
+    assert not same(first, source.batch(1))
+    assert not same(first, windows(masked, seed=4).batch(0))
+    assert (first.input_ids == 400).any()
+
+
+def test_the_same_text_gets_other_masks_in_the_next_epoch(masked: MaskedData, tokens_folder: Path) -> None:
+    source = windows(masked)
+    epoch = source._order.count  # windows per epoch
+    texts: dict[tuple[int, ...], list[torch.Tensor]] = {}
+    for step in range(2 * epoch // 4):
+        batch = source.batch(step)
+        whole = torch.where(batch.targets != IGNORED, batch.targets, batch.input_ids)
+        for text, targets in zip(whole, batch.targets, strict=True):
+            texts.setdefault(tuple(text.tolist()), []).append(targets != IGNORED)
+    seen_twice = [masks for masks in texts.values() if len(masks) > 1]
+    assert all(not torch.equal(masks[0], masks[1]) for masks in seen_twice)
+
+
+def test_validation_asks_for_the_same_tokens_whatever_the_seed(masked: MaskedData) -> None:
+    first, second = windows(masked, seed=1).validation(), windows(masked, seed=2).validation()
+    assert len(first) == 3
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+    assert windows(masked).token_bytes is None
+
+
+def test_micro_batches_of_an_encoder_keep_what_comes_after_the_last_target(masked: MaskedData) -> None:
+    batch = windows(masked).batch(0)
+    parts = list(micro_batches(batch, 3))
+    assert [part.input_ids.shape for part in parts] == [(3, 32), (1, 32)]
+    assert batch.tokens == 4 * 32
+
+
+def test_whole_words_are_masked_when_asked_for(masked: MaskedData) -> None:
+    whole = windows(masked.model_copy(update={"whole_words": True}))
+    starts = whole._word_starts
+    assert starts is not None
+    batch = whole.batch(0)
+    tokens = torch.where(batch.targets != IGNORED, batch.targets, batch.input_ids)
+    asked = batch.targets != IGNORED
+    inside = ~torch.from_numpy(starts)[tokens[:, 1:]] & torch.from_numpy(whole._maskable)[tokens[:, :-1]]
+    assert inside.any()
+    assert torch.equal(asked[:, 1:][inside], asked[:, :-1][inside])
+
+
+def test_pairs_are_seen_once_per_epoch(pairs: PairData) -> None:
+    source = Pairs(pairs, batch=4, seed=3, micro=2)
+    seen = []
+    for step in range(5):  # two epochs of ten
+        batch = source.batch(step)
+        assert batch.source_ids is not None
+        assert batch.source_mask is not None
+        assert (batch.input_ids[:, 0] == 60).all()
+        seen += [tuple(row[mask].tolist()) for row, mask in zip(batch.source_ids, batch.source_mask, strict=True)]
+        for inputs, targets in zip(batch.input_ids, batch.targets, strict=True):
+            known = targets != IGNORED
+            assert torch.equal(inputs[1:][known[1:]], targets[:-1][known[1:]])
+    assert len(seen) == 20
+    assert all(seen.count(pair) == 2 for pair in set(seen))
+    assert same(source.batch(1), Pairs(pairs, batch=4, seed=3, micro=2).batch(1))
+    assert sum(len(batch.input_ids) for batch in source.validation()) == 10
+
+
+def test_micro_batches_of_pairs_are_cut_on_both_sides_and_give_the_same_gradients(pairs: PairData) -> None:
+    batch = Pairs(pairs, batch=10, seed=0, micro=2).batch(0)
+    first = next(iter(micro_batches(batch, 2)))
+    assert first.source_ids is not None
+    assert first.source_ids.shape[1] < batch.source_ids.shape[1]  # type: ignore[union-attr]
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder")
+             for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+    special = {"pad_token_id": 60, "decoder_start_token_id": 60}
+    config = MarianConfig(vocab_size=61, d_model=16, max_position_embeddings=20, **sides, **special)
+    found = []
+    for micro in (10, 3):
+        model = Marian(config, seed=1)
+        loss, supervised = accumulate_gradients(model, batch, micro_batch=micro)
+        found.append([float(loss), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+        assert supervised == batch.tokens == int((batch.targets != IGNORED).sum())
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    for whole, parts in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)
+
+
+def test_dropout_follows_from_seed_and_step(pairs: PairData) -> None:
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder")
+             for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+    special = {"pad_token_id": 60, "decoder_start_token_id": 60, "dropout": 0.3}
+    model = Marian(MarianConfig(vocab_size=61, d_model=16, max_position_embeddings=20, **sides, **special)).train()
+    batch = Pairs(pairs, batch=4, seed=0, micro=2).batch(0)
+
+    def loss(step: int) -> float:
+        seed_step(5, step)
+        return float(accumulate_gradients(model, batch, micro_batch=2)[0])
+
+    assert loss(3) == loss(3)
+    assert loss(3) != loss(4)

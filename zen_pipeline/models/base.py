@@ -1,0 +1,240 @@
+"""What the families have in common: a config that config.json maps to, and the parts that all models have.
+
+A family is one file with a config and its models. The names in a model's state dict are Hugging Face's; where the
+files differ from that (older names, weights kept as (in, out)), the class says so and `folder` translates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+from typing_extensions import override
+
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.blocks import CacheShape, KeyValueCache, Stack
+
+
+class FamilyConfig(BaseModel):
+    """The shape of a model, in transformers' field names.
+
+    Class attributes:
+        model_type: the family's name in config.json.
+        only: settings that transformers honours and this implementation does not, with the values that are accepted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_type: ClassVar[str]
+    only: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    @classmethod
+    def from_hugging_face(cls, data: Mapping[str, Any], generation: Mapping[str, Any], path: Path) -> Self:
+        """The config that a folder states.
+
+        Args:
+            data: content of config.json.
+            generation: content of generation_config.json, empty when there is none. It wins for the special tokens:
+                chat models name several end tokens there and one in config.json.
+            path: of config.json, for messages.
+
+        Raises:
+            ConfigError: a field is missing, wrong or not supported; the message names it.
+        """
+        for name, accepted in cls.only.items():
+            if name in data and data[name] not in accepted:
+                raise ConfigError(f"{path}: {name} is {data[name]!r}, but only {accepted[0]!r} is supported")
+        fields = {name: data[name] for name in cls.model_fields if name in data}
+        for name, field in cls.model_fields.items():
+            if name.endswith("_token_id"):
+                found = data.get(name) if generation.get(name) is None else generation[name]
+                fields.pop(name, None)
+                if found is not None or type(None) in get_args(field.annotation):
+                    fields[name] = found
+        return cls.parse({**fields, **cls.derived_fields(data, path)}, path)
+
+    @classmethod
+    def derived_fields(cls, _data: Mapping[str, Any], _path: Path) -> dict[str, Any]:
+        """Fields that config.json does not state under their own name."""
+        return {}
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], path: Path) -> Self:
+        """The validated config.
+
+        Raises:
+            ConfigError: names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the shape"
+            raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+
+    def to_hugging_face(self) -> dict[str, Any]:
+        """The content of config.json, but for the architecture and the dtype."""
+        return {"model_type": self.model_type, **self.model_dump(mode="json")}
+
+    def generation(self) -> dict[str, Any] | None:
+        """The settings of generation_config.json; None for a model that generates nothing."""
+        return None
+
+
+class FamilyModel(nn.Module):
+    """A model of one family.
+
+    Attributes:
+        architecture: the class in transformers that has the same weights.
+        config: the shape.
+    """
+
+    architecture: ClassVar[str]
+    config: Any  # of the family's own class, which each model states
+
+    @classmethod
+    def wanted(cls) -> str:
+        """What models of this class are called in a message."""
+        return f"a {cls.architecture}"
+
+    @property
+    def token_embeddings(self) -> nn.Embedding:
+        """The table that turns input ids into vectors."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.token_embeddings.weight.device
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What the head makes of `hidden_states`."""
+        raise NotImplementedError
+
+    def flops_per_token(self, context: int) -> float:
+        """FLOPs of forward and backward for one training token, in sequences of `context` tokens.
+
+        Six per weight of a matrix product (Kaplan et al. 2020), and for attention 12 per layer, query dimension and
+        key that is looked at (PaLM, appendix B).
+        """
+        raise NotImplementedError
+
+    # --- names and weights in files ---
+
+    def tied(self) -> dict[str, str]:
+        """Names in the state dict that stand for the tensor of another name; files hold the other one."""
+        return {}
+
+    def tie_weights(self) -> None:
+        """Let tied names share their memory; needed again after `to_empty`."""
+        for name, source in self.tied().items():
+            parent, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(parent), leaf, self.get_parameter(source))
+
+    @classmethod
+    def name_of(cls, stored: str) -> str | None:
+        """The state dict's name for a name in a file; None for what this model does not need."""
+        return stored
+
+    @classmethod
+    def is_transposed(cls, _name: str) -> bool:
+        """Whether files hold this weight as (in, out)."""
+        return False
+
+    def fill_buffers(self, device: torch.device | str) -> None:
+        """Compute what follows from the config and is not in the state dict."""
+
+    # --- parts ---
+
+    def stacks(self) -> Iterator[Stack]:
+        """The stacks of equal layers, whose matrices are the bulk of the model."""
+        return (module for module in self.modules() if isinstance(module, Stack))
+
+    def recompute_activations(self, on: bool = True) -> None:
+        """Keep no activations inside layers during the forward pass, and compute them again in the backward pass.
+
+        Memory falls from all activations to one vector per layer and token; a step costs a third more compute (Chen et
+        al. 2016). The gradients are the same, dropout included.
+        """
+        for stack in self.stacks():
+            stack.recompute = on
+
+
+class CausalModel(FamilyModel):
+    """A decoder: predicts each token from those before it."""
+
+    lm_head: nn.Module
+
+    @override
+    @classmethod
+    def wanted(cls) -> str:
+        return "a model that continues text"
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        """What a key/value cache has to hold."""
+        raise NotImplementedError
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        *,
+        cache: KeyValueCache | None = None,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
+        """The normalized output of the last layer, (B, T, C), which `logits` turns into predictions.
+
+        Args:
+            input_ids: (B, T) int64.
+            cache: positions read before; the new ones are appended to it.
+            position_ids: (B, T) or (T,) int64, each below `max_position_embeddings`; default: counted on from the
+                cache, and from the start of each document. They only say where a token stands: who sees whom follows
+                from the order in the sequence.
+            attention_mask: (B, S) of all positions so far, 0 where padding is.
+            documents: (B, T) which document of a packed sequence each token belongs to; it sees no other one.
+
+        Raises:
+            ValueError: more positions than `max_position_embeddings`.
+        """
+        raise NotImplementedError
+
+    @override
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the next token, (…, V)."""
+        return self.lm_head(hidden)  # type: ignore[no-any-return]
+
+    @override
+    def forward(self, input_ids: Tensor, **context: Any) -> Tensor:
+        """Logits of the next token at every position, (B, T, V); arguments as for `hidden_states`."""
+        return self.logits(self.hidden_states(input_ids, **context))
+
+
+@torch.no_grad()
+def init_normal(model: FamilyModel, seed: int, std: Callable[[str, Tensor], float]) -> None:
+    """Fill matrices and tables with normal numbers of `std(name, weight)`, gains with one and biases with zero.
+
+    Equal for equal seeds, whatever the global generator's state, which is left alone.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if weight.ndim == 1:
+            weight.fill_(0.0 if name.endswith("bias") else 1.0)
+        else:
+            weight.copy_(torch.randn(weight.shape, generator=generator) * std(name, weight))
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Weights of all linear maps inside; a head that is tied to the embeddings counts, since it multiplies."""
+    return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Linear))
+
+
+def xavier_std(weight: Tensor) -> float:
+    """Standard deviation that keeps the scale of activations and gradients (Glorot and Bengio 2010)."""
+    return math.sqrt(2.0 / (weight.shape[0] + weight.shape[1]))

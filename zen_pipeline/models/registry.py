@@ -1,0 +1,88 @@
+"""From Hugging Face's `model_type` and architecture to a family's config and model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.base import FamilyConfig, FamilyModel
+from zen_pipeline.models.bert import (
+    Bert,
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+)
+from zen_pipeline.models.gpt2 import GPT2, GPT2Config
+from zen_pipeline.models.marian import Marian, MarianConfig
+from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+
+AnyConfig = Qwen3Config | GPT2Config | BertConfig | MarianConfig
+AnyModel = Qwen3 | GPT2 | Bert | Marian
+
+CONFIGS: Mapping[str, type[AnyConfig]] = {c.model_type: c for c in (Qwen3Config, GPT2Config, BertConfig, MarianConfig)}
+# The models of each family, the one that pretraining makes first.
+MODELS: Mapping[str, Sequence[type[AnyModel]]] = {
+    "qwen3": (Qwen3,),
+    "gpt2": (GPT2,),
+    "bert": (BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification),
+    "marian": (Marian,),
+}
+
+
+def config_class(data: Mapping[str, Any], path: Path) -> type[AnyConfig]:
+    """The config class for a config.json.
+
+    Raises:
+        ConfigError: another family; `path` is named.
+    """
+    if (found := data.get("model_type")) not in CONFIGS:
+        raise ConfigError(f"{path}: model_type is {found!r}, but only {_listed(CONFIGS)} can be read")
+    return CONFIGS[str(found)]
+
+
+def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
+    """The model class for a config.json; without `architectures`, the one that pretraining makes.
+
+    Raises:
+        ConfigError: another architecture; `path` is named.
+    """
+    models = MODELS[config_class(data, path).model_type]
+    if not data.get("architectures"):
+        return models[0]
+    named = data["architectures"]
+    if named == ["BertForPreTraining"]:  # masked LM with one more head
+        return BertForMaskedLM
+    known = {model.architecture: model for model in models}
+    if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
+        raise ConfigError(f"{path}: architectures is {named!r}, but only {_listed(known)} is supported")
+    return known[named[0]]
+
+
+def new_model(config: FamilyConfig, *, seed: int | None = 0) -> AnyModel:
+    """The model of the config's family that pretraining makes, with weights from `seed`; None leaves them unset."""
+    return MODELS[config.model_type][0](config, seed=seed)  # type: ignore[arg-type]
+
+
+def outline(config: FamilyConfig) -> FamilyModel:
+    """The model without memory for its weights, to count on."""
+    with torch.device("meta"):
+        return new_model(config, seed=None)
+
+
+def num_parameters(config: FamilyConfig) -> int:
+    """All trained numbers of a model of this shape; shared ones count once."""
+    return sum(parameter.numel() for parameter in outline(config).parameters())
+
+
+def flops_per_token(config: FamilyConfig, context: int) -> float:
+    """`FamilyModel.flops_per_token` of a model of this shape."""
+    return outline(config).flops_per_token(context)
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(repr(name) for name in names)
