@@ -175,6 +175,7 @@ def test_a_model_given_to_fine_tuning_skips_pretraining(
         "resolve": store(context.workspace, "resolve", "sizes", lambda output: None),
         "tokenize": tokenized,
     }
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     config = Config.model_validate({"pretrain": SMALL, "finetune": {"init_from": str(tmp_path)}})
     ref = pretrain.run(config, inputs, context)
     assert ref.skipped is not None

@@ -12,7 +12,6 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
-from zen_pipeline.settings.models import Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_tensors import judge_tokens
 from zen_pipeline.stages.resolve import family_of
@@ -32,7 +31,7 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-    kind = _kind(records, family_of(config))
+    kind = _kind(records, pairs_first=_learns_pairs(config))
     given = _given_folder(config)
     if given is not None:
         tokenizer = Tokenizer.load(given)
@@ -60,6 +59,7 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
     return Built(kind="tokens", summary=summary)
 
 
+<<<<<<< HEAD
 def _kind(records: Path, family: Family) -> Kind | None:
     """What the tokens are made of; an encoder-decoder reads the pairs where there are any."""
     from zen_pipeline.corpus.records import base_kind, read_records
@@ -67,6 +67,16 @@ def _kind(records: Path, family: Family) -> Kind | None:
     if family == "marian" and next(read_records(records, kind="translation"), None) is not None:
         return "translation"
     return base_kind(records)
+=======
+def _kind(records: Path, *, pairs_first: bool) -> str:
+    """Documents are what a base model reads; a corpus of conversations or translations alone is read as text."""
+    from zen_pipeline.corpus.records import read_records
+
+    order: tuple[Kind, ...] = ("document", "chat", "translation")
+    if pairs_first:
+        order = ("translation", *order)
+    return next((kind for kind in order if next(read_records(records, kind=kind), None) is not None), "chat")
+>>>>>>> families
 
 
 def _texts(records: Path, kind: Kind | None, split: str) -> Iterator[str]:
@@ -82,7 +92,15 @@ def _given_folder(config: Config) -> Path | None:
 
 def _settings(config: Config) -> dict[str, Any]:
     own = {**config.tokenize.identity(), "given": _given_folder(config) is not None}
-    return {**own, "translations": family_of(config) == "marian"}
+    return {**own, "pairs_first": _learns_pairs(config)}
+
+
+def _learns_pairs(config: Config) -> bool:
+    """Whether the model is an encoder-decoder, whose tokens are those of the translation pairs."""
+    given = _given_folder(config)
+    if given is not None and not (given / "config.json").is_file():
+        return False  # only a tokenizer
+    return family_of(config) == "marian"
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
