@@ -108,7 +108,9 @@ def _some(pool: set[str], draw: Random) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(os.environ.get("ZEN_SHARED_DATA", "../shared/data")))
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path(os.environ.get("ZEN_SHARED_DATA", "../shared/data"))
+    )
     parser.add_argument("--errors", action="store_true", help="also list wrong answers of ours")
     args = parser.parse_args()
     sample = texts(args.folder)

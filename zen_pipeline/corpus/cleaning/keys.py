@@ -37,15 +37,20 @@ _FORMS = tuple(
         ("pypi-AgE", r"\bpypi-AgE[\w-]{50,}"),
         ("SG.", r"\bSG\.[\w-]{22}\.[\w-]{43}"),
         ("eyJ", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
-        ("PRIVATE KEY-----", r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{20,20000}?-----END [A-Z ]{0,20}PRIVATE KEY-----"),
+        (
+            "PRIVATE KEY-----",
+            r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{20,20000}?-----END [A-Z ]{0,20}PRIVATE KEY-----",
+        ),
     )
 )
 _NAMES = ("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "api-key", "access_key", "auth_key")
 _NAME = re.compile("|".join(_NAMES), re.IGNORECASE)
 # The rest of the name, an assignment, and a value that is no variable, call, placeholder or type.
-_ASSIGNED = re.compile(r"""[\w-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])""")
+_ASSIGNED = re.compile(
+    r"""[\w-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])"""
+)
 _LOGIN = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s:@/<>\"'?#]{1,100}:[^\s:@/<>\"'?#]{1,200})@[\w.-]")
-# Bits per character. Passwords and keys that a program made have more than 3; words and file names have less, or no digits.
+# Bits per character. What a program made has more than 3; words and file names have less, or no digits.
 _ENTROPY = 3.0
 
 
