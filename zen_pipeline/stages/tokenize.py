@@ -59,24 +59,13 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
     return Built(kind="tokens", summary=summary)
 
 
-<<<<<<< HEAD
-def _kind(records: Path, family: Family) -> Kind | None:
+def _kind(records: Path, *, pairs_first: bool) -> Kind | None:
     """What the tokens are made of; an encoder-decoder reads the pairs where there are any."""
     from zen_pipeline.corpus.records import base_kind, read_records
 
-    if family == "marian" and next(read_records(records, kind="translation"), None) is not None:
+    if pairs_first and next(read_records(records, kind="translation"), None) is not None:
         return "translation"
     return base_kind(records)
-=======
-def _kind(records: Path, *, pairs_first: bool) -> str:
-    """Documents are what a base model reads; a corpus of conversations or translations alone is read as text."""
-    from zen_pipeline.corpus.records import read_records
-
-    order: tuple[Kind, ...] = ("document", "chat", "translation")
-    if pairs_first:
-        order = ("translation", *order)
-    return next((kind for kind in order if next(read_records(records, kind=kind), None) is not None), "chat")
->>>>>>> families
 
 
 def _texts(records: Path, kind: Kind | None, split: str) -> Iterator[str]:

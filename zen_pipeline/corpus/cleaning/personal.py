@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zen_pipeline.corpus.cleaning import numbers, phones, secrets
+from zen_pipeline.corpus.cleaning import identifiers, keys, phones
 
 PLACEHOLDERS = {
     "key": "<KEY>",
@@ -42,20 +42,20 @@ def find_emails(text: str) -> Iterator[tuple[int, int]]:
         local, domain = _LOCAL.search(text[max(at - 64, 0) : at]), _DOMAIN.match(text, at + 1)
         if local and domain and not _NOBODY.search(domain[0]):
             start = at - len(local[0].lstrip(".'+-%"))
-            if start < at:
+            if start < at and text[start:at] != "git":  # `git@host:path` is an address of everybody's
                 yield start, domain.end()
         at = text.find("@", at + 1)
 
 
 # In the order of trust: what an earlier one has found is not looked at by a later one.
 DETECTORS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
-    "key": secrets.find_keys,
-    "login": secrets.find_logins,
+    "key": keys.find_keys,
+    "login": keys.find_logins,
     "email": find_emails,
-    "iban": numbers.find_ibans,
-    "card": numbers.find_cards,
-    "ssn": numbers.find_ssns,
-    "ip": numbers.find_addresses,
+    "iban": identifiers.find_ibans,
+    "card": identifiers.find_cards,
+    "ssn": identifiers.find_ssns,
+    "ip": identifiers.find_addresses,
     "phone": phones.find_phones,
 }
 _OF_DIGITS = frozenset({"card", "ssn", "phone"})
@@ -69,7 +69,7 @@ def find_personal(text: str, types: Collection[str], names: Sequence[Finding] = 
         types: which of `DETECTORS` to use.
         names: findings of a model; they give way to all others.
     """
-    has_runs = numbers.RUN.search(text) is not None
+    has_runs = identifiers.RUN.search(text) is not None
     found: list[Finding] = []
     for kind, detect in DETECTORS.items():
         if kind in types and (has_runs or kind not in _OF_DIGITS):

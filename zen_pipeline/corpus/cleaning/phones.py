@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zen_pipeline.corpus.cleaning.numbers import RUN
+from zen_pipeline.corpus.cleaning.identifiers import RUN
 
 Span = tuple[int, int]
 

@@ -33,7 +33,7 @@ def _failed_n_grams(words: Sequence[str]) -> list[str]:
     failed = []
     total = sum(map(len, words))
     limits = {**dict(TOP_N_GRAMS), **dict(DUPLICATE_N_GRAMS)}
-    starts = range(len(words) - 1)
+    starts: Sequence[int] = range(len(words) - 1)
     for n, limit in sorted(limits.items()):
         n_grams = _n_grams(words, n, starts)
         counts = Counter(n_grams)

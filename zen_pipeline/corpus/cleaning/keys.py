@@ -50,7 +50,7 @@ _ASSIGNED = re.compile(
     r"""[\w-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])"""
 )
 _LOGIN = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s:@/<>\"'?#]{1,100}:[^\s:@/<>\"'?#]{1,200})@[\w.-]")
-# Bits per character. Passwords and keys that a program made have more than 3; words and file names have less, or no digits.
+# Bits per character. What a program made has more than 3; words and file names have less, or no digits.
 _ENTROPY = 3.0
 
 
