@@ -129,5 +129,4 @@ def _run_stages(home: Path, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.contamination import contaminated, plant
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.corpus.records import read_columns, read_records
@@ -138,42 +139,13 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path, context: StageCon
     assert results[0] == results[1]
 
 
-def test_wikitext_leaks_of_its_test_set_are_all_found(
-    shared_data: Callable[[str], Path], tmp_path: Path, context: StageContext
-) -> None:
-    """Whole paragraphs, and sentences of 20 words inside other text, as they are and in another case and spacing."""
+def test_leaks_of_wikitexts_test_set_are_all_found(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     source = shared_data("wikitext-2")
-    everything = _paragraphs(source / "train.txt")
-    training, hosts = everything[:3000], everything[3000:3100]
-    held_out = _paragraphs(source / "test.txt")
-    random = np.random.Generator(np.random.PCG64(3))
-    chosen = [held_out[n] for n in random.choice(len(held_out), 200, replace=False)]
-    leaks = [*chosen[:100], *(_inside(host, text) for host, text in zip(hosts, chosen[100:], strict=True))]
-    leaks[1::2] = [re.sub(r" (?=\w)", "  ", leak.upper()) for leak in leaks[1::2]]
-    data = tmp_path / "data"
-    jsonl(data / "train.jsonl", [*training, *leaks])
-    validation = _paragraphs(source / "valid.txt")
-    jsonl(data / "valid.jsonl", validation[:100])
-    jsonl(data / "test.jsonl", validation[100:200])
-    ref = run(config_for(data, f"validate.evaluation_data=[{source / 'test.txt'}]"), context)
-    found = {int(i.rsplit("#", 1)[1]) for i, reason in aside(ref).items() if reason.startswith("contaminated")}
-    assert found >= set(range(3001, 3201))
-    by_chance = len(found) - 200
-    assert by_chance <= 0.01 * 3000  # lists of songs, quotations: real WikiText repeats itself a little
-
-
-def _paragraphs(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").split("\n"))
-    return [line for line in lines if len(re.findall(r"\w+", line)) >= 40]
-
-
-def _inside(host: str, text: str) -> str:
-    """The first 20 words of a text in the middle of another."""
-    words, host_words = text.split(), host.split()
-    letters = np.cumsum([bool(re.search(r"\w", word)) for word in words])
-    sentence = words[: int(np.searchsorted(letters, 20)) + 1]
-    middle = len(host_words) // 2
-    return " ".join([*host_words[:middle], *sentence, *host_words[middle:]])
+    leaks, originals = plant(source, tmp_path / "data", each=50, most=3000)
+    found = contaminated(tmp_path, source / "test.txt", [])
+    assert {kind: len(numbers & found) for kind, numbers in leaks.items()} == dict.fromkeys(leaks, 50)
+    others = found - set().union(*leaks.values())
+    assert len(others) <= 0.02 * originals  # lists and quotations: WikiText repeats itself a little
 
 
 def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: StageContext) -> None:

@@ -112,10 +112,13 @@ class _Hearing:
 
         path = self._folder / "measures.parquet"
         there = pq.read_schema(path).names
-        named = {c for n in ("incoming", *ROW_SUITES) for e in suites[n] for c in e.columns}
-        wanted = [c for c in there if c in named or c in _FEW or c == "bytes"]
+        kinds = pq.read_table(path, columns=["kind"], read_dictionary=["kind"]).column("kind").unique().to_pylist()
+        absent = set(KIND_SUITES) - set(kinds)
+        named = {n: {c for e in suites[n] for c in e.columns} for n in ("incoming", *ROW_SUITES)}
+        needed = {c for n, columns in named.items() if n not in absent for c in columns}
+        wanted = [c for c in there if c in needed or c in _FEW or c == "bytes"]
         few = [c for c in wanted if c in _FEW]
-        if not named <= set(there):  # the message then lists every measure that there is
+        if not set().union(*named.values()) <= set(there):  # the message then lists every measure that there is
             wanted, few = there, []
         table = pq.read_table(path, columns=wanted, read_dictionary=few)
         frame: pd.DataFrame = table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)
