@@ -62,7 +62,7 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
     assert ref.skipped is None
     assert sorted(p.name for p in ref.path.iterdir()) == [
         "embeddings.png", "manifest.json", "map.json", "neighbours.json", "next_token.safetensors",
-        "token_vectors.safetensors", "vectors.safetensors", "words.json",
+        "token_vectors.safetensors", "vectors.safetensors",
     ]  # fmt: skip
     vectors = WordVectors.load(ref.path)
     assert vectors.matrix.shape == (ref.summary["vocabulary"], 16)
