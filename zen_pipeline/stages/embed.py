@@ -19,7 +19,7 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.embeddings.token_vectors import token_vectors
 from zen_pipeline.embeddings.vectors import WordVectors
-from zen_pipeline.embeddings.word2vec import SkipGramResult, SkipGramSettings, train_skipgram
+from zen_pipeline.embeddings.word2vec import Word2VecResult, Word2VecSettings, train_word2vec
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
@@ -70,7 +70,7 @@ def _word_vectors(config: Config, inputs: Inputs, output: Path, context: StageCo
             f"the training documents hold {corpus.total} words, {len(corpus.words)} different ones at least "
             f"{settings.min_count} times; word vectors need {FEWEST_WORDS} and {FEWEST_DISTINCT}: add text"
         )
-    result = train_skipgram(corpus, _skipgram_settings(settings, config.seed), progress=_Progress())
+    result = train_word2vec(corpus, _skipgram_settings(settings, config.seed), progress=_Progress())
     log.info("word vectors: %d words, %.2f M words/s", len(corpus.words), result.words_per_second / 1e6)
     result.vectors.save(output)
     covered = _save_token_vectors(inputs["tokenize"].path, result.vectors, output)
@@ -129,8 +129,8 @@ def train_documents(records: Path) -> Iterator[str]:
             yield from (text for text in batch.filter(mine)["text"].to_pylist() if text)
 
 
-def _skipgram_settings(settings: EmbedConfig, seed: int) -> SkipGramSettings:
-    return SkipGramSettings(
+def _skipgram_settings(settings: EmbedConfig, seed: int) -> Word2VecSettings:
+    return Word2VecSettings(
         dimensions=settings.dimensions,
         window=settings.window,
         negatives=settings.negatives,
@@ -187,7 +187,7 @@ def _save_map(config: Config, vectors: WordVectors, output: Path, context: Stage
     context.tracked.log_file(picture)
 
 
-def _summary(corpus: WordCorpus, result: SkipGramResult, covered: float, shown: dict[str, str]) -> dict[str, Any]:
+def _summary(corpus: WordCorpus, result: Word2VecResult, covered: float, shown: dict[str, str]) -> dict[str, Any]:
     return {
         "words": corpus.total,
         "vocabulary": len(corpus.words),
