@@ -87,17 +87,24 @@ class WordVectors:
         nearest = nearest[np.lexsort((nearest, -cosines[nearest]))]
         return [(self.words[i], float(cosines[i])) for i in nearest]
 
+    def find(self, word: str) -> int | None:
+        """The row of a word, as it is written or in the form of the corpus; None when it has no vector."""
+        from zen_pipeline.embeddings.words import normalize
+
+        row = self.index.get(word)
+        return self.index.get(normalize(word.strip())) if row is None else row
+
     def row(self, word: str) -> int:
-        """The row of a word, as it is written or in the form of the corpus.
+        """As `find`.
 
         Raises:
             DataError: the word has no vector; the message names words that are written alike.
         """
         from zen_pipeline.embeddings.words import normalize
 
-        for form in (word, normalize(word.strip())):
-            if form in self.index:
-                return self.index[form]
+        row = self.find(word)
+        if row is not None:
+            return row
         alike = difflib.get_close_matches(normalize(word), self.words[:50_000], n=3)
         hint = f"; written alike: {', '.join(alike)}" if alike else ""
         raise DataError(f"{word[:80]!r} is not among the {len(self.words)} words of the corpus{hint}")
