@@ -32,14 +32,8 @@ def write_vectors(vectors: WordVectors, path: Path, format: str | None = None) -
         ConfigError: the name tells no format.
         DataError: a word that the format cannot hold.
     """
+    format = checked_format(path, format)
     packed = path.suffix == ".gz"
-    format = format or _BY_SUFFIX.get(path.with_suffix("").suffix if packed else path.suffix)
-    if format not in FORMATS or (packed and format == SAFETENSORS):
-        endings = ", ".join(_BY_SUFFIX)
-        raise ConfigError(f"{path}: the name tells no format: end it in one of {endings} (or .txt.gz, .bin.gz), "
-                          f"or name one of {', '.join(FORMATS)}")  # fmt: skip
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent} is no folder: make it, or name another place for {path.name}")
     if format != SAFETENSORS:
         _refuse_spaces(vectors)
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -52,6 +46,23 @@ def write_vectors(vectors: WordVectors, path: Path, format: str | None = None) -
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    return format
+
+
+def checked_format(path: Path, format: str | None = None) -> str:
+    """The format that a file of this name is written in, before anything is read or trained for it.
+
+    Raises:
+        ConfigError: the name tells none, or there is no such folder.
+    """
+    packed = path.suffix == ".gz"
+    format = format or _BY_SUFFIX.get(path.with_suffix("").suffix if packed else path.suffix)
+    if format not in FORMATS or (packed and format == SAFETENSORS):
+        endings = ", ".join(_BY_SUFFIX)
+        raise ConfigError(f"{path}: the name tells no format: end it in one of {endings} (or .txt.gz, .bin.gz), "
+                          f"or name one of {', '.join(FORMATS)}")  # fmt: skip
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is no folder: make it, or name another place for {path.name}")
     return format
 
 

@@ -50,7 +50,7 @@ _UNPLEASANT = (
 # The word lists of the paper's supplement, tests 1 and 6 to 8.
 ENGLISH = (
     WordSets(
-        "flowers and insects, pleasant and unpleasant",
+        "flowers and insects",
         "aster clover hyacinth marigold poppy azalea crocus iris orchid rose bluebell daffodil lilac pansy tulip "
         "buttercup daisy lily peony violet carnation gladiola magnolia petunia zinnia",
         "ant caterpillar flea locust spider bedbug centipede fly maggot tarantula bee cockroach gnat mosquito termite "
@@ -59,21 +59,21 @@ ENGLISH = (
         _UNPLEASANT,
     ),
     WordSets(
-        "male and female names, career and family",
+        "names and careers",
         "John Paul Mike Kevin Steve Greg Jeff Bill",
         "Amy Joan Lisa Sarah Diana Kate Ann Donna",
         "executive management professional corporation salary office business career",
         "home parents children family cousins marriage wedding relatives",
     ),
     WordSets(
-        "mathematics and arts, male and female",
+        "mathematics and arts",
         "math algebra geometry calculus equations computation numbers addition",
         "poetry art dance literature novel symphony drama sculpture",
         _MALE,
         _FEMALE,
     ),
     WordSets(
-        "science and arts, male and female",
+        "science and arts",
         "science technology physics chemistry Einstein NASA experiment astronomy",
         "poetry art Shakespeare dance literature novel symphony drama",
         "brother father uncle grandfather son he his him",
@@ -87,7 +87,7 @@ class Weat:
     """The outcome of one test.
 
     Attributes:
-        name: of the test.
+        name: of the test, which says what X and Y (or A and B) are.
         effect_size: in standard deviations, positive when X goes with A and Y with B; None without enough words.
         p_value: one-sided; None without enough words.
         covered: words with a vector in X, Y, A, B.
