@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import (
-    SkipGramResult,
-    SkipGramSettings,
+    Word2VecResult,
+    Word2VecSettings,
     alias_table,
     keep_probabilities,
-    train_skipgram,
+    train_word2vec,
 )
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus, segment
 from zen_pipeline.errors import DataError
@@ -38,13 +39,13 @@ def planted_documents(seed: int = 0) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[WordCorpus, SkipGramResult]:
+def planted() -> tuple[WordCorpus, Word2VecResult]:
     corpus = encode_corpus(planted_documents(), min_count=1)
-    settings = SkipGramSettings(dimensions=20, epochs=10, subsample=0.0, learning_rate=0.05)
-    return corpus, train_skipgram(corpus, settings)
+    settings = Word2VecSettings(dimensions=20, epochs=10, subsample=0.0, learning_rate=0.05)
+    return corpus, train_word2vec(corpus, settings)
 
 
-def test_planted_topics_are_found(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+def test_planted_topics_are_found(planted: tuple[WordCorpus, Word2VecResult]) -> None:
     vectors = planted[1].vectors
     topical = [w for w in vectors.words if w.startswith("topic")]
     assert len(topical) == TOPICS * TOPIC_WORDS
@@ -52,13 +53,13 @@ def test_planted_topics_are_found(planted: tuple[WordCorpus, SkipGramResult]) ->
         assert {near[:6] for near, _ in vectors.similar(word, TOPIC_WORDS - 1)} == {word[:6]}
 
 
-def test_the_loss_falls(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+def test_the_loss_falls(planted: tuple[WordCorpus, Word2VecResult]) -> None:
     losses = planted[1].losses
     chance = 6 * np.log(2)  # one pair and five noise words, at vectors that are nearly zero
     assert losses[-1] + 0.2 < losses[0] < chance
 
 
-def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[WordCorpus, SkipGramResult]) -> None:
+def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[WordCorpus, Word2VecResult]) -> None:
     corpus, result = planted
     assert result.vectors.words == corpus.words
     assert result.vectors.matrix.shape == result.contexts.shape == (len(corpus.words), 20)
@@ -66,6 +67,40 @@ def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[Wo
 
 
 @pytest.mark.parametrize("first", [0, 8, 16])  # at the start, in the middle, a last block of three centres
+def test_the_step_of_cbow_is_the_gradient_of_the_stated_objective(first: int) -> None:
+    from zen_pipeline.embeddings import cbow_kernel
+    from zen_pipeline.embeddings import skipgram_kernel as kernel
+
+    random = np.random.default_rng(first)
+    width, vocabulary, window, k, rate = 16, 12, 3, 5.0, 0.1
+    inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
+    outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
+    words = random.integers(0, vocabulary, 19)
+    reach = random.integers(1, window + 1, 19)
+    noise = random.integers(0, vocabulary, kernel.NOISE)
+
+    x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
+    y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
+    losses = []
+    for i in range(first, min(first + kernel.CENTRES, len(words))):
+        h = x[[words[j] for j in range(len(words)) if 0 < abs(i - j) <= reach[i]]].mean(0)
+        losses.append(-torch.nn.functional.logsigmoid(h @ y[words[i]]))
+        losses.append(-k / kernel.NOISE * torch.nn.functional.logsigmoid(-(y[noise] @ h)).sum())
+    expected = torch.stack(losses).sum()
+    expected.backward()
+
+    before = inputs.copy(), outputs.copy()
+    loss, centres = cbow_kernel.block_step(
+        inputs, outputs, words, reach, first, noise, np.float32(k), np.float32(rate), True,
+        kernel.make_buffers(width, window),
+    )  # fmt: skip
+    assert centres == min(kernel.CENTRES, len(words) - first)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
+    np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("first", [0, 8, 16])
 def test_the_step_is_the_gradient_of_the_stated_objective(first: int) -> None:
     from zen_pipeline.embeddings import skipgram_kernel as kernel
 
@@ -98,6 +133,53 @@ def test_the_step_is_the_gradient_of_the_stated_objective(first: int) -> None:
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
     np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize(("method", "deterministic"), [("cbow", True), ("cbow", False), ("skipgram", False)])
+def test_planted_topics_are_found_by_cbow_and_by_threads_without_locks(method: str, deterministic: bool) -> None:
+    corpus = encode_corpus(planted_documents(), min_count=1)
+    settings = Word2VecSettings(
+        method=method, dimensions=20, epochs=15, subsample=0.0, learning_rate=0.08, deterministic=deterministic,
+        threads=2,
+    )  # fmt: skip
+    result = train_word2vec(corpus, settings)
+    assert result.losses[-1] + 0.2 < result.losses[0] < 6 * np.log(2)
+    for word in (w for w in result.vectors.words if w.startswith("topic")):
+        assert {near[:6] for near, _ in result.vectors.similar(word, TOPIC_WORDS - 1)} == {word[:6]}
+
+
+@pytest.mark.parametrize("method", ["skipgram", "cbow"])
+def test_an_interrupted_training_ends_in_the_same_bits(tmp_path: Path, monkeypatch, method: str) -> None:
+    from zen_pipeline.embeddings import word2vec
+
+    monkeypatch.setattr(word2vec, "_CALL_WORDS", 3000)
+    corpus = encode_corpus(planted_documents()[:800], min_count=1)
+    settings = Word2VecSettings(method=method, dimensions=8, epochs=3)
+    whole = train_word2vec(corpus, settings)
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.6 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path, every=0.0), progress=stop)
+    shares: list[float] = []
+    resumed = train_word2vec(
+        corpus, settings, checkpoint=Checkpoint(tmp_path), progress=lambda done, total: shares.append(done / total)
+    )
+    assert shares[0] > 0.5
+    assert resumed.vectors.matrix.tobytes() == whole.vectors.matrix.tobytes()
+    assert resumed.losses == whole.losses
+
+
+def test_a_damaged_or_foreign_checkpoint_is_no_start(tmp_path: Path) -> None:
+    corpus = encode_corpus(planted_documents()[:100], min_count=1)
+    settings = Word2VecSettings(dimensions=8, epochs=1)
+    whole = train_word2vec(corpus, settings).vectors.matrix.tobytes()
+    Checkpoint(tmp_path).save({"inputs": np.ones((3, 16), np.float32), "outputs": np.ones((3, 16), np.float32)}, {})
+    assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
+    (tmp_path / "training.safetensors").write_bytes(b"cut")
+    assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
 
 
 def test_buffers_carry_nothing_from_one_block_to_the_next() -> None:
@@ -178,10 +260,10 @@ def test_two_processes_with_other_hash_seeds_make_the_same_bits(tmp_path: Path) 
     documents.write_text(json.dumps(planted_documents()[:400]))
     code = (
         "import hashlib, json, sys\n"
-        "from zen_pipeline.embeddings.word2vec import SkipGramSettings, train_skipgram\n"
+        "from zen_pipeline.embeddings.word2vec import Word2VecSettings, train_word2vec\n"
         "from zen_pipeline.embeddings.words import encode_corpus\n"
         "corpus = encode_corpus(json.load(open(sys.argv[1])), min_count=1)\n"
-        "result = train_skipgram(corpus, SkipGramSettings(dimensions=24, epochs=2, seed=int(sys.argv[2])))\n"
+        "result = train_word2vec(corpus, Word2VecSettings(dimensions=24, epochs=2, seed=int(sys.argv[2])))\n"
         "print(hashlib.sha256(result.vectors.matrix.tobytes() + result.contexts.tobytes()).hexdigest())\n"
     )
     processes = [  # all at once, so that they disturb each other
@@ -202,25 +284,25 @@ def test_two_processes_with_other_hash_seeds_make_the_same_bits(tmp_path: Path) 
 def test_progress_ends_at_the_total() -> None:
     corpus = encode_corpus(planted_documents()[:100], min_count=1)
     seen: list[tuple[int, int]] = []
-    train_skipgram(corpus, SkipGramSettings(dimensions=8, epochs=2), progress=lambda *step: seen.append(step))
+    train_word2vec(corpus, Word2VecSettings(dimensions=8, epochs=2), progress=lambda *step: seen.append(step))
     assert seen[-1] == (2 * len(corpus.ids), 2 * len(corpus.ids))
 
 
 def test_a_vocabulary_of_one_word_is_an_error() -> None:
     with pytest.raises(DataError, match="no pairs"):
-        train_skipgram(encode_corpus(["a a a"], min_count=1), SkipGramSettings())
+        train_word2vec(encode_corpus(["a a a"], min_count=1), Word2VecSettings())
 
 
 def test_a_diverged_training_is_an_error_that_names_the_rate() -> None:
     corpus = encode_corpus(planted_documents()[:200], min_count=1)
     with pytest.raises(DataError, match=r"embed\.learning_rate 1e\+30 is too high"):
-        train_skipgram(corpus, SkipGramSettings(dimensions=8, learning_rate=1e30))
+        train_word2vec(corpus, Word2VecSettings(dimensions=8, learning_rate=1e30))
 
 
 def test_months_are_neighbours_in_wikitext(shared_data) -> None:
     text = (shared_data("wikitext-2") / "train.txt").read_text(encoding="utf-8")[:5_000_000]
     corpus = encode_corpus(text.split("\n = "), min_count=5)
-    vectors = train_skipgram(corpus, SkipGramSettings(epochs=4)).vectors
+    vectors = train_word2vec(corpus, Word2VecSettings(epochs=4)).vectors
     months = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
               "november", "december"}  # fmt: skip
     assert len(months & {near for near, _ in vectors.similar("july", 8)}) >= 4
@@ -237,7 +319,7 @@ def test_chinese_neighbours_come_from_the_same_domain(shared_data) -> None:
             texts += dialogues
             for text in dialogues:
                 seen[domain].update(segment(text))
-    vectors = train_skipgram(encode_corpus(texts, min_count=5), SkipGramSettings(epochs=10)).vectors
+    vectors = train_word2vec(encode_corpus(texts, min_count=5), Word2VecSettings(epochs=10)).vectors
     for domain, words in {"film": ["影片", "导演"], "music": ["首歌", "专辑"], "travel": ["景点", "门票"]}.items():
         for word in words:
             near = [w for w, _ in vectors.similar(word, 10)]

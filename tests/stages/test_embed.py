@@ -13,7 +13,9 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.shards import write_index, write_split
 from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.stages import embed
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tracking import StageTracker
@@ -61,8 +63,8 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
     ref = embed.run(config, given, StageContext(workspace, "run"))
     assert ref.skipped is None
     assert sorted(p.name for p in ref.path.iterdir()) == [
-        "embeddings.png", "manifest.json", "map.json", "neighbours.json", "next_token.safetensors",
-        "token_vectors.safetensors", "vectors.safetensors", "words.json",
+        "embeddings.png", "manifest.json", "map.html", "map.json", "neighbours.json", "next_token.safetensors",
+        "probes.json", "token_vectors.safetensors", "vectors.safetensors",
     ]  # fmt: skip
     vectors = WordVectors.load(ref.path)
     assert vectors.matrix.shape == (ref.summary["vocabulary"], 16)
@@ -84,6 +86,77 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
     places = json.loads((ref.path / "map.json").read_text(encoding="utf-8"))
     assert set(places[0]) == {"word", "x", "y"}
     assert len(places) > 100
+
+
+@pytest.mark.parametrize("method", ["cbow", "glove"])
+def test_every_method_fills_the_same_files(tmp_path: Path, workspace: Workspace, shared_data, method: str) -> None:
+    config = Config.model_validate({"embed": {**WORDS_ALONE, "method": method, "phrases": 1, "phrase_threshold": 20}})
+    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    vectors = WordVectors.load(ref.path)
+    assert vectors.dimensions == 16
+    assert [word for word in vectors.words if "_" in word]
+    assert ("pairs_per_second" if method == "glove" else "words_per_second") in ref.summary
+    assert (ref.path / "token_vectors.safetensors").is_file()
+
+
+def test_vectors_of_tokens_are_the_token_vectors(tmp_path: Path, workspace: Workspace, shared_data) -> None:
+    config = Config.model_validate({"embed": {**WORDS_ALONE, "units": "tokens"}})
+    given = inputs(tmp_path, play(shared_data))
+    ref = embed.run(config, given, StageContext(workspace, "run"))
+    vectors = WordVectors.load(ref.path)
+    tokens = load_file(ref.path / "token_vectors.safetensors")["vectors"]
+    tokenizer = embed._tokenizer(given["tokenize"].path)
+    [token] = tokenizer.encode(" the", add_special_tokens=False).ids
+    np.testing.assert_array_equal(tokens[token], vectors.matrix[vectors.index["\u2581the"]])
+    assert not tokens[tokenizer.token_to_id("<|endoftext|>")].any()
+
+
+def test_probes_are_in_the_artifact_and_their_content_in_the_fingerprint(
+    tmp_path: Path, workspace: Workspace, shared_data
+) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("king\tqueen\t9\nking\tthe\t1\nlord\tsir\t8\n")
+    config = Config.model_validate({"embed": {**WORDS_ALONE, "probes": [str(tmp_path / "*.txt")]}})
+    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    [(name, entry)] = json.loads((ref.path / "probes.json").read_text())["similarity"].items()
+    assert (name, entry["covered"]) == ("pairs", 3)
+    assert ref.summary["probes"]["similarity"]["pairs"] == {"spearman": entry["spearman"], "coverage": 1.0}
+    upstream = {"validate": "a", "resolve": "b", "tokenize": "c"}
+    before = embed.STAGE.identity(config, upstream, workspace).fingerprint
+    pairs.write_text("king\tqueen\t9\n")
+    assert embed.STAGE.identity(config, upstream, workspace).fingerprint != before
+    pairs.unlink()
+    with pytest.raises(ConfigError, match=r"embed\.probes: .*\*\.txt names no file"):
+        embed.STAGE.identity(config, upstream, workspace)
+
+
+@pytest.mark.parametrize("method", ["skipgram", "glove"])
+def test_a_training_that_was_interrupted_goes_on_in_its_work_folder(
+    tmp_path: Path, shared_data, monkeypatch, method: str
+) -> None:
+    given = inputs(tmp_path, play(shared_data))
+    config = Config.model_validate({"embed": {**WORDS_ALONE, "method": method, "epochs": 4}})
+    monkeypatch.setattr(embed, "Checkpoint", lambda folder: Checkpoint(folder, every=0.0))
+    monkeypatch.setattr("zen_pipeline.embeddings.word2vec._CALL_WORDS", 5000)
+
+    def run(home: Path) -> str:
+        home.mkdir(parents=True, exist_ok=True)
+        return embed.run(config, given, StageContext(Workspace(home), "run")).digest
+
+    whole = run(tmp_path / "whole" / ".zen")
+    seen: list[float] = []
+
+    def stop(_self: object, done: int, total: int) -> None:
+        seen.append(done / total)
+        if seen[-1] >= 0.6 and seen[0] < 0.5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("zen_pipeline.embeddings.training._Progress.__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut" / ".zen")
+    seen.clear()
+    assert run(tmp_path / "cut" / ".zen") == whole
+    assert seen[0] > 0.5
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(tmp_path: Path, shared_data) -> None:
@@ -190,8 +263,8 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
     output = tmp_path / "output"
     output.mkdir()
     embed.build(Config.model_validate({"embed": SMALL}), inputs(tmp_path, play(shared_data)), output, context)
-    assert notebook.files == ["embeddings.png"]
-    assert set(notebook.metrics) == {"loss.epoch_1", "loss.epoch_2"}
+    assert notebook.files == ["embeddings.png", "map.html"]
+    assert {"loss.epoch_1", "loss.epoch_2", "probe.frequency.length"} <= set(notebook.metrics)
 
 
 def test_settings_and_seed_decide_the_fingerprint(workspace: Workspace) -> None:

@@ -30,7 +30,6 @@ NOISE = 16
 # Vectors are padded with zeros to a multiple of this, so that the inner loops have no remainder (64 bytes).
 LANES = 16
 
-_LOSS_EVERY = 16  # the loss is taken on every 16th block: logarithms are dear
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
@@ -184,6 +183,31 @@ def make_buffers(width: int, window: int) -> Any:
 
 
 @compiled
+def context_ranges(reach: Any, first: int, lows: Any, highs: Any) -> Any:
+    """Which words are contexts of the block that starts at `first`.
+
+    Writes for each centre i the range of its contexts as rows lows[i] … highs[i], and to lows[CENTRES] the row of
+    centre 0. Row 0 is the block's first context word.
+
+    Returns:
+        the number of centres, the position of row 0 in the document, and the number of rows.
+    """
+    length = len(reach)
+    n = min(CENTRES, length - first)
+    lowest, highest = length, 0
+    for i in range(n):
+        lows[i] = max(0, first + i - reach[first + i])
+        highs[i] = min(length - 1, first + i + reach[first + i])
+        lowest = min(lowest, lows[i])
+        highest = max(highest, highs[i])
+    for i in range(n):
+        lows[i] -= lowest
+        highs[i] -= lowest
+    lows[CENTRES] = first - lowest
+    return n, lowest, highest - lowest + 1
+
+
+@compiled
 def block_step(
     inputs: Any, outputs: Any, words: Any, reach: Any, first: int, noise_words: Any, k: Any, rate: Any,
     want_loss: bool, buffers: Any,
@@ -206,19 +230,7 @@ def block_step(
         the loss, float64 (0 unless wanted), and the number of pairs.
     """
     x, dx, y, dy, noise, dnoise, g, g_transposed, lows, highs = buffers
-    length = len(words)
-    n = min(CENTRES, length - first)
-    lowest, highest = length, 0
-    for i in range(n):
-        lows[i] = max(0, first + i - reach[first + i])
-        highs[i] = min(length - 1, first + i + reach[first + i])
-        lowest = min(lowest, lows[i])
-        highest = max(highest, highs[i])
-    for i in range(n):
-        lows[i] -= lowest
-        highs[i] -= lowest
-    lows[CENTRES] = first - lowest
-    rows = highest - lowest + 1
+    n, lowest, rows = context_ranges(reach, first, lows, highs)
     x[n:] = _ZERO
     dy[:rows] = _ZERO
     gather(inputs, words, first, n, x)
@@ -271,63 +283,3 @@ def sample_noise(threshold: Any, alias: Any, key: Any, block: int, noise_words: 
         r = mix(key + np.uint64(block * NOISE + j) * _GOLDEN)
         slot = np.int64(((r >> _S32) * vocabulary) >> _S32)
         noise_words[j] = slot if (r & _LOW32) < threshold[slot] else alias[slot]
-
-
-@cached
-def train(
-    inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, threshold: Any, alias: Any, key: Any,
-    window: int, k: Any, rate: float, final_rate: float, done: int, total: int,
-) -> Any:  # fmt: skip
-    """Train on some documents, in order; changes `inputs` and `outputs` in place.
-
-    Args:
-        inputs: (words, width) float32, width a multiple of `LANES`.
-        outputs: the same.
-        ids: word ids of the corpus, int32.
-        starts: first position of each document in `ids`, int64.
-        ends: position after its last word, int64.
-        keep: (words,) uint64, share of the occurrences that survive the subsampling, times 2^32.
-        threshold: (words,) uint64, the alias table's shares times 2^32.
-        alias: (words,) int64, the alias table's other words.
-        key: uint64 of (seed, epoch).
-        window: largest distance of a context word.
-        k: noise words per pair, float32.
-        rate: learning rate at the first word; it falls linearly with the words done.
-        final_rate: lowest learning rate.
-        done: words done before these documents.
-        total: words of the whole training.
-
-    Returns:
-        the loss summed over a sample of the blocks, float64; the pairs in that sample; the blocks done.
-    """
-    longest = 0
-    for d in range(len(starts)):
-        longest = max(longest, ends[d] - starts[d])
-    all_words = np.empty(longest, np.int64)
-    all_reach = np.empty(longest, np.int64)
-    noise_words = np.empty(NOISE, np.int64)
-    buffers = make_buffers(inputs.shape[1], window)
-    noise_key = mix(key ^ _MIX1)
-    loss = 0.0
-    loss_pairs = 0
-    blocks = 0
-    for d in range(len(starts)):
-        size = ends[d] - starts[d]
-        kept = sample_document(ids, starts[d], ends[d], keep, key, window, all_words, all_reach)
-        words = all_words[:kept]
-        reach = all_reach[:kept]
-        for first in range(0, kept if kept > 1 else 0, CENTRES):
-            # a document has fewer blocks than words, so its first position numbers them without overlap
-            sample_noise(threshold, alias, noise_key, starts[d] + first // CENTRES, noise_words)
-            progress = (done + size * first / kept) / total
-            step = np.float32(max(final_rate, rate * (1.0 - progress)))
-            wanted = blocks % _LOSS_EVERY == 0
-            part, pairs = block_step(
-                inputs, outputs, words, reach, first, noise_words, k, step, wanted, buffers
-            )  # fmt: skip
-            if wanted:
-                loss += part
-                loss_pairs += pairs
-            blocks += 1
-        done += size
-    return loss, loss_pairs, blocks

@@ -1,59 +1,77 @@
-"""Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words …").
+"""Word2Vec: skip-gram and CBOW with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words …").
 
 Noise words by the 3/4 power of their counts, subsampling of frequent words, windows of random width, a learning rate
 that falls linearly. One thread, and the same bits whatever else the machine does: every random number is a hash of
-the seed, the epoch and the position, and documents are visited in an order that follows from the seed.
+the seed, the epoch and the position, and documents are visited in an order that follows from the seed. Threads without
+locks (Recht et al. 2011) are an option; they take the same draws and only meet at the vectors.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.threads import usable_threads
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
 _NOISE_POWER = 0.75
 _LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
+_RATES = {"skipgram": 0.025, "cbow": 0.1}
 _CALL_WORDS = 200_000  # words per call of the compiled code, a tenth of a second: how soon Ctrl-C is heard
 
 
 @dataclass(frozen=True)
-class SkipGramSettings:
+class Word2VecSettings:
     """What decides the vectors, besides the corpus; defaults are those of the original program where it has them.
 
     Attributes:
+        method: `skipgram` predicts each context word from the centre, `cbow` the centre from the mean of its context.
         dimensions: width of a vector.
         window: largest distance between a word and its context; each centre draws its own from 1 … window.
         negatives: noise words per pair (in expectation: a block of centres shares its noise words).
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
-        learning_rate: the first learning rate.
+        learning_rate: the first learning rate; default: 0.025 for skip-gram, 0.1 for CBOW.
         seed: of the first vectors, the order of documents and every draw.
+        deterministic: one thread and the same bits; else lock-free threads.
+        threads: lock-free threads; default: all cores.
     """
 
+    method: Literal["skipgram", "cbow"] = "skipgram"
     dimensions: int = 100
     window: int = 5
     negatives: int = 5
     epochs: int = 3
     subsample: float = 1e-4
-    learning_rate: float = 0.025
+    learning_rate: float | None = None
     seed: int = 0
+    deterministic: bool = True
+    threads: int | None = None
+
+    @property
+    def first_rate(self) -> float:
+        """The learning rate that counts."""
+        return self.learning_rate if self.learning_rate is not None else _RATES[self.method]
 
 
 @dataclass
-class SkipGramResult:
+class Word2VecResult:
     """Trained vectors and how the training went.
 
     Attributes:
         vectors: the input vectors.
         contexts: (words, dimensions) float32, the output vectors.
-        losses: mean loss per (centre, context) pair of each epoch, in nats, from every 16th block.
+        losses: mean loss of each epoch in nats, per (centre, context) pair or, for CBOW, per centre; from every
+            16th block.
         words: corpus words visited, all epochs together, before subsampling.
         seconds: time of the training alone.
         compile_seconds: time until the compiled code was ready (found on disk or made now).
@@ -72,14 +90,19 @@ class SkipGramResult:
         return self.words / max(self.seconds, 1e-9)
 
 
-def train_skipgram(
-    corpus: WordCorpus, settings: SkipGramSettings, *, progress: Callable[[int, int], None] | None = None
-) -> SkipGramResult:
+def train_word2vec(
+    corpus: WordCorpus,
+    settings: Word2VecSettings,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Word2VecResult:
     """Word vectors of a corpus.
 
     Args:
         corpus: from `encode_corpus`.
         settings: what decides the result.
+        checkpoint: where to go on from, and to write to.
         progress: told (words done, words in all) a few times a second.
 
     Raises:
@@ -91,44 +114,61 @@ def train_skipgram(
     run = _Run(corpus, settings)
     run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
     ready = time.monotonic()
-
-    losses: list[float] = []
-    done = 0
-    for epoch in range(settings.epochs):
-        loss, pairs = 0.0, 0
-        key = _hash_key(settings.seed, epoch)
-        for documents, words in _batches(corpus, settings.seed, epoch):
-            part, part_pairs = run.call(key, documents, done)
-            loss, pairs, done = loss + part, pairs + part_pairs, done + words
-            if progress is not None:
-                progress(done, run.total)
-        losses.append(loss / max(pairs, 1))
+    losses = _train(run, checkpoint, progress)
     width = settings.dimensions
     if not (np.isfinite(run.inputs).all() and np.isfinite(run.outputs).all()):
         raise DataError(
-            f"the word vectors are not finite after training: embed.learning_rate {settings.learning_rate} is too high"
+            f"the word vectors are not finite after training: embed.learning_rate {settings.first_rate} is too high"
         )
-    return SkipGramResult(
+    return Word2VecResult(
         vectors=WordVectors(corpus.words, corpus.counts, np.ascontiguousarray(run.inputs[:, :width])),
         contexts=np.ascontiguousarray(run.outputs[:, :width]),
         losses=losses,
-        words=done,
+        words=run.total,
         seconds=time.monotonic() - ready,
         compile_seconds=ready - started,
     )
 
 
+def _train(
+    run: _Run, checkpoint: Checkpoint | None, progress: Callable[[int, int], None] | None
+) -> list[float]:  # fmt: skip
+    """All epochs, from where the checkpoint is; returns the loss of each."""
+    settings = run.settings
+    arrays = {"inputs": run.inputs, "outputs": run.outputs}
+    state = checkpoint.load(arrays) if checkpoint else None
+    state = state or {"epoch": 0, "batch": 0, "done": 0, "loss": 0.0, "pairs": 0, "losses": []}
+    losses: list[float] = state["losses"]
+    threads = 1 if settings.deterministic else usable_threads(settings.threads)
+    with ThreadPoolExecutor(threads) as pool:
+        for epoch in range(state["epoch"], settings.epochs):
+            key = _hash_key(settings.seed, epoch)
+            batches = _batches(run.corpus, settings.seed, epoch)
+            for first in range(state["batch"], len(batches), threads):
+                some = batches[first : first + threads]
+                before = [state["done"] + sum(words for _, words in some[:n]) for n in range(len(some))]
+                for loss, pairs in pool.map(run.call, [key] * len(some), [d for d, _ in some], before):
+                    state["loss"], state["pairs"] = state["loss"] + loss, state["pairs"] + pairs
+                state["done"] += sum(words for _, words in some)
+                if progress is not None:
+                    progress(state["done"], run.total)
+                if checkpoint and checkpoint.due():
+                    checkpoint.save(arrays, {**state, "epoch": epoch, "batch": first + len(some)})
+            losses.append(state["loss"] / max(state["pairs"], 1))
+            state.update(batch=0, loss=0.0, pairs=0)
+    return losses
+
+
 class _Run:
     """The arrays that the compiled code works on."""
 
-    def __init__(self, corpus: WordCorpus, settings: SkipGramSettings) -> None:
-        from zen_pipeline.embeddings import skipgram_kernel as kernel
+    def __init__(self, corpus: WordCorpus, settings: Word2VecSettings) -> None:
+        from zen_pipeline.embeddings.skipgram_kernel import LANES
 
-        self._kernel = kernel
-        self._corpus = corpus
-        self._settings = settings
+        self.corpus = corpus
+        self.settings = settings
         self.total = len(corpus.ids) * settings.epochs
-        shape = (len(corpus.words), -(-settings.dimensions // kernel.LANES) * kernel.LANES)
+        shape = (len(corpus.words), -(-settings.dimensions // LANES) * LANES)
         self.inputs = np.zeros(shape, np.float32)
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self.outputs = np.zeros(shape, np.float32)
@@ -138,12 +178,13 @@ class _Run:
 
     def call(self, key: np.uint64, documents: NDArray[np.int64], done: int) -> tuple[float, int]:
         """Train on some documents; the loss and the pairs of the sampled blocks."""
-        settings = self._settings
-        loss, pairs, _blocks = self._kernel.train(
-            self.inputs, self.outputs, self._corpus.ids,
-            self._corpus.offsets[:-1][documents], self._corpus.offsets[1:][documents],
+        settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
+        from zen_pipeline.embeddings.word2vec_kernel import train
+
+        loss, pairs, _blocks = train(
+            self.inputs, self.outputs, corpus.ids, corpus.offsets[:-1][documents], corpus.offsets[1:][documents],
             self._keep, self._threshold, self._alias, key, settings.window, np.float32(settings.negatives),
-            settings.learning_rate, settings.learning_rate * _LOWEST_RATE, done, max(self.total, 1),
+            rate, rate * _LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
         )  # fmt: skip
         return float(loss), int(pairs)
 
@@ -197,14 +238,15 @@ def _hash_key(seed: int, epoch: int) -> np.uint64:
     return np.uint64(np.random.SeedSequence([seed, epoch, 2]).generate_state(1, np.uint64)[0])
 
 
-def _batches(corpus: WordCorpus, seed: int, epoch: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+def _batches(corpus: WordCorpus, seed: int, epoch: int) -> list[tuple[NDArray[np.int64], int]]:
     """The documents of one epoch in shuffled order, in batches of about `_CALL_WORDS` words, with their words."""
     sizes = np.diff(corpus.offsets)
     order = np.random.Generator(np.random.PCG64([seed, epoch, 3])).permutation(len(sizes))
     reached = np.cumsum(sizes[order])
-    first = 0
+    first, batches = 0, []
     while first < len(order):
         before = reached[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(reached, before + _CALL_WORDS, side="right")))
-        yield order[first:last], int(reached[last - 1] - before)
+        batches.append((order[first:last], int(reached[last - 1] - before)))
         first = last
+    return batches

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zen_pipeline.embeddings.phrases import PHRASE_THRESHOLD, join_phrases
 from zen_pipeline.errors import DataError
 
 # Documents are trained in pieces of at most so many words, so that a book in one record is shuffled and can be stopped.
@@ -103,13 +104,22 @@ class WordCorpus:
     total: int
 
 
-def encode_corpus(texts: Iterable[str], *, min_count: int, max_words: int | None = None) -> WordCorpus:
+def encode_corpus(
+    texts: Iterable[str],
+    *,
+    min_count: int,
+    max_words: int | None = None,
+    phrases: int = 0,
+    phrase_threshold: float = PHRASE_THRESHOLD,
+) -> WordCorpus:
     """Segment texts and give each word that occurs at least `min_count` times an id.
 
     Args:
         texts: the documents, in the order that decides what `max_words` leaves out.
         min_count: rarer words are dropped; their neighbours move together, as in word2vec.
         max_words: stop after so many words.
+        phrases: passes of phrase detection; each joins two words (or phrases) with an underscore.
+        phrase_threshold: score from which two words are a phrase.
 
     Raises:
         DataError: no words at all, or all of them rarer than `min_count`.
@@ -128,10 +138,24 @@ def encode_corpus(texts: Iterable[str], *, min_count: int, max_words: int | None
         sizes.append(len(ids) - before)
     if not ids:
         raise DataError("the text holds no words (runs of letters): add documents with running text")
-    return _ranked(list(found), np.frombuffer(ids, dtype=np.int32), np.cumsum(sizes), min_count)
+    words, all_ids, offsets = list(found), np.frombuffer(ids, dtype=np.int32), np.cumsum(sizes)
+    for _ in range(phrases):
+        words, all_ids, offsets = join_phrases(words, all_ids, offsets, min_count, phrase_threshold)
+    return ranked_corpus(words, all_ids, offsets, min_count)
 
 
-def _ranked(found: list[str], ids: NDArray[np.int32], offsets: NDArray[np.int64], min_count: int) -> WordCorpus:
+def ranked_corpus(found: list[str], ids: NDArray[np.int32], offsets: NDArray[np.int64], min_count: int) -> WordCorpus:
+    """A corpus without its rare words, the others numbered by falling count.
+
+    Args:
+        found: all words.
+        ids: their numbers in the text.
+        offsets: start of each document in `ids`, plus the end.
+        min_count: rarer words are dropped.
+
+    Raises:
+        DataError: all words are rare.
+    """
     counts = np.bincount(ids, minlength=len(found))
     frequent = [index for index, count in enumerate(counts.tolist()) if count >= min_count]
     if not frequent:

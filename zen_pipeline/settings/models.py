@@ -10,17 +10,33 @@ from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
 
 class EmbedConfig(Section):
-    """Word2Vec: skip-gram with negative sampling (Mikolov et al. 2013)."""
+    """Word vectors: Word2Vec (Mikolov et al. 2013) or GloVe (Pennington et al. 2014); and next-token vectors."""
 
     enabled: bool = Field(True, description="train word vectors")
+    method: Literal["skipgram", "cbow", "glove"] = "skipgram"
+    units: Literal["words", "tokens"] = Field("words", description="vectors of words, or of the tokenizer's tokens")
     dimensions: int = Field(100, ge=2, le=2048)
-    window: int = Field(5, ge=1, le=50)
-    negatives: int = Field(5, ge=1, le=50)
-    epochs: int = Field(3, ge=1, le=1000)
+    window: int | None = Field(None, ge=1, le=50, description="default: 5, GloVe 10")
+    negatives: int = Field(5, ge=1, le=50, description="noise words per pair; not for GloVe")
+    epochs: int | None = Field(None, ge=1, le=1000, description="default: 3, GloVe 25")
     min_count: int = Field(5, ge=1, description="rarer words have no vector")
-    subsample: float = Field(1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off")
-    learning_rate: float = Field(0.025, gt=0.0)
+    phrases: int = Field(0, ge=0, le=5, description="passes that join words which belong together, such as new_york")
+    phrase_threshold: float = Field(100.0, gt=0.0, description="score from which two words are a phrase")
+    subsample: float = Field(
+        1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off; not for GloVe"
+    )
+    learning_rate: float | None = Field(None, gt=0.0, description="default: 0.025, CBOW 0.1, GloVe 0.05")
+    x_max: float = Field(10.0, gt=0.0, description="GloVe: counts from here on have full weight")
+    alpha: float = Field(0.75, ge=0.0, le=2.0, description="GloVe: power of the weight below x_max")
+    deterministic: bool = Field(True, description="the same bits every time; false: threads without locks")
+    threads: int | None = Field(None, ge=1, description="default: all cores", json_schema_extra=NOT_IDENTITY)
+    memory_megabytes: int = Field(
+        1024, ge=16, description="GloVe: what counts and pairs may take each", json_schema_extra=NOT_IDENTITY
+    )
     max_words: int | None = Field(None, ge=1, description="train on the first so many words of a fixed shuffle")
+    probes: tuple[str, ...] = Field(
+        (), description="files of word pairs with scores, or of analogies", json_schema_extra=NOT_IDENTITY
+    )
     next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
     next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
 

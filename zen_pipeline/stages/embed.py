@@ -1,33 +1,42 @@
-"""Word vectors with their neighbours and picture, and next-token vectors that the language model starts from.
+"""Word vectors with their probes, neighbours and maps, and next-token vectors that the language model starts from.
 
 A corpus with too few words for vectors to mean anything is no failure of the pipeline: the summary says so and what
-would help, and when there is nothing else to make, the stage is skipped. An interrupted training starts again; it
-takes seconds.
+would help, and when there is nothing else to make, the stage is skipped. A training of more than a minute writes its
+state, and goes on from there after an interruption.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
+from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.evaluation import evaluate, figures, headline
+from zen_pipeline.embeddings.glove import GloveResult
 from zen_pipeline.embeddings.token_vectors import token_vectors
+from zen_pipeline.embeddings.training import speed, train_vectors
 from zen_pipeline.embeddings.vectors import WordVectors
-from zen_pipeline.embeddings.word2vec import SkipGramResult, SkipGramSettings, train_skipgram
+from zen_pipeline.embeddings.word2vec import Word2VecResult
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
-from zen_pipeline.errors import DataError
+from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
-from zen_pipeline.settings.models import EmbedConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_tensors import judge_vectors
+from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 1
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+STAGE_VERSION = 2
 KIND = "embeddings"
 NEXT_TOKEN_FILE = "next_token.safetensors"
 TOKEN_VECTORS_FILE = "token_vectors.safetensors"
@@ -41,7 +50,6 @@ _NEIGHBOUR_WORDS = 100
 _NEIGHBOURS = 10
 _SHOWN_WORDS = 5
 _SHOWN_NEIGHBOURS = 5
-_LOG_EVERY = 5.0  # seconds
 
 log = get_logger(__name__)
 
@@ -63,22 +71,27 @@ def _word_vectors(config: Config, inputs: Inputs, output: Path, context: StageCo
     if not settings.enabled:
         return "word vectors are turned off (embed.enabled: false)"
     try:
-        corpus = _corpus(inputs["validate"].path / "records.parquet", settings, config.seed)
+        corpus = _corpus(config, inputs)
     except DataError as error:
         return str(error)
     if corpus.total < FEWEST_WORDS or len(corpus.words) < FEWEST_DISTINCT:
         return (
-            f"the training documents hold {corpus.total} words, {len(corpus.words)} different ones at least "
+            f"the training documents hold {corpus.total} {settings.units}, {len(corpus.words)} different ones at least "
             f"{settings.min_count} times; word vectors need {FEWEST_WORDS} and {FEWEST_DISTINCT}: add text"
         )
-    result = train_skipgram(corpus, _skipgram_settings(settings, config.seed), progress=_Progress())
-    log.info("word vectors: %d words, %.2f M words/s", len(corpus.words), result.words_per_second / 1e6)
-    result.vectors.save(output)
-    covered = _save_token_vectors(inputs["tokenize"].path, result.vectors, output)
-    shown = _save_neighbours(result.vectors, output)
-    _save_map(config, result.vectors, output, context)
+    given = {**settings.model_dump(), "seed": config.seed, "memory": settings.memory_megabytes << 20}
+    result = train_vectors(corpus, settings.method, given, checkpoint=Checkpoint(context.work))
+    vectors = result.vectors
+    log.info("word vectors: %d words, %s", len(corpus.words), speed(result))
+    vectors.save(output)
+    covered = _save_token_vectors(config, inputs["tokenize"].path, vectors, output)
+    shown = _save_neighbours(vectors, output)
+    _save_map(config, vectors, output, context)
+    probed = evaluate(vectors, probe_files(settings.probes), seed=config.seed)
+    _write_json(output / "probes.json", probed)
     context.tracked.log_metrics({f"loss.epoch_{n}": loss for n, loss in enumerate(result.losses, 1)})
-    return _summary(corpus, result, covered, shown)
+    context.tracked.log_metrics(figures(probed))
+    return {**_summary(corpus, result, covered, shown), "probes": headline(probed)}
 
 
 def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[str, Any] | str:
@@ -110,13 +123,51 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
     }
 
 
-def _corpus(records: Path, settings: EmbedConfig, seed: int) -> WordCorpus:
-    texts: Iterator[str] = train_documents(records)
+def _corpus(config: Config, inputs: Inputs) -> WordCorpus:
+    settings = config.embed
+    if settings.units == "tokens":
+        return _token_corpus(inputs["tokenize"].path, settings.min_count)
+    texts: Iterator[str] = train_documents(inputs["validate"].path / "records.parquet")
     if settings.max_words is not None:  # the first words of a fixed shuffle, not of the alphabet
         everything = list(texts)
-        order = np.random.Generator(np.random.PCG64([seed, 4])).permutation(len(everything))
+        order = np.random.Generator(np.random.PCG64([config.seed, 4])).permutation(len(everything))
         texts = (everything[index] for index in order)
-    return encode_corpus(texts, min_count=settings.min_count, max_words=settings.max_words)
+    return encode_corpus(
+        texts,
+        min_count=settings.min_count,
+        max_words=settings.max_words,
+        phrases=settings.phrases,
+        phrase_threshold=settings.phrase_threshold,
+    )
+
+
+def _token_corpus(folder: Path, min_count: int) -> WordCorpus:
+    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.embeddings.tokens import token_corpus
+
+    split = TokenSplit.open(folder, "train")
+    return token_corpus(_tokenizer(folder), split.tokens, split.offsets, min_count=min_count)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+
+
+def probe_files(patterns: Iterable[str]) -> list[Path]:
+    """The files that paths and globs name, sorted.
+
+    Raises:
+        ConfigError: one of them names no file.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        files = {Path(path) for path in glob(pattern) if Path(path).is_file()}
+        if not files:
+            raise ConfigError(f"embed.probes: {pattern} names no file")
+        found |= files
+    return sorted(found)
 
 
 def train_documents(records: Path) -> Iterator[str]:
@@ -130,38 +181,14 @@ def train_documents(records: Path) -> Iterator[str]:
             yield from (text for text in batch.filter(mine)["text"].to_pylist() if text)
 
 
-def _skipgram_settings(settings: EmbedConfig, seed: int) -> SkipGramSettings:
-    return SkipGramSettings(
-        dimensions=settings.dimensions,
-        window=settings.window,
-        negatives=settings.negatives,
-        epochs=settings.epochs,
-        subsample=settings.subsample,
-        learning_rate=settings.learning_rate,
-        seed=seed,
-    )
-
-
-class _Progress:
-    """A line in the log every few seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _LOG_EVERY:
-            self._last = now
-            log.info("word vectors: %.1f of %.1f M words", done / 1e6, total / 1e6)
-
-
-def _save_token_vectors(tokens: Path, vectors: WordVectors, output: Path) -> float:
-    """Write `token_vectors.safetensors`; returns the share of the tokens that are part of a word."""
+def _save_token_vectors(config: Config, tokens: Path, vectors: WordVectors, output: Path) -> float:
+    """Write `token_vectors.safetensors`; returns the share of the tokens that have a vector."""
     from safetensors.numpy import save_file
-    from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer" / "tokenizer.json"))
-    matrix, covered = token_vectors(tokenizer, vectors)
+    from zen_pipeline.embeddings.tokens import rows_by_token
+
+    make = rows_by_token if config.embed.units == "tokens" else token_vectors
+    matrix, covered = make(_tokenizer(tokens), vectors)
     save_file({"vectors": matrix}, output / TOKEN_VECTORS_FILE)
     return covered / len(matrix)
 
@@ -179,6 +206,7 @@ def _save_neighbours(vectors: WordVectors, output: Path) -> dict[str, str]:
 
 
 def _save_map(config: Config, vectors: WordVectors, output: Path, context: StageContext) -> None:
+    from zen_pipeline.embeddings.map_page import map_page
     from zen_pipeline.embeddings.projection import content_words, draw, project
 
     word_map = project(vectors, content_words(vectors, _MAP_WORDS), seed=config.seed)
@@ -186,16 +214,21 @@ def _save_map(config: Config, vectors: WordVectors, output: Path, context: Stage
     picture = output / "embeddings.png"
     draw(word_map, picture, title=f"{config.name}, word vectors")
     context.tracked.log_file(picture)
+    page = output / "map.html"
+    page.write_text(map_page(vectors, word_map, title=f"{config.name}: {config.embed.units}"), encoding="utf-8")
+    context.tracked.log_file(page)
 
 
-def _summary(corpus: WordCorpus, result: SkipGramResult, covered: float, shown: dict[str, str]) -> dict[str, Any]:
+def _summary(
+    corpus: WordCorpus, result: Word2VecResult | GloveResult, covered: float, shown: dict[str, str]
+) -> dict[str, Any]:
     return {
         "words": corpus.total,
         "vocabulary": len(corpus.words),
         "coverage": round(len(corpus.ids) / corpus.total, 4),
         "dimensions": result.vectors.dimensions,
         "loss": round(result.losses[-1], 4),
-        "words_per_second": round(result.words_per_second),
+        **speed(result),
         "seconds": round(result.seconds, 2),
         "compile_seconds": round(result.compile_seconds, 2),
         "tokens_with_vector": round(covered, 4),
@@ -212,13 +245,18 @@ def _settings(config: Config) -> dict[str, Any]:
     return {**config.embed.identity(), "seed": config.seed, "model_brings_vectors": brings_vectors}
 
 
+def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
+    return {f"probes.{path.name}": file_digest(path) for path in probe_files(config.embed.probes)}
+
+
 STAGE = Stage(
     name="embed",
     version=STAGE_VERSION,
     needs=always("validate", "resolve", "tokenize"),
     build=build,
     settings=_settings,
-    libraries=("numba", "numpy", "jieba", "scikit-learn", "matplotlib", "torch"),
+    sources=_sources,
+    libraries=("numba", "numpy", "scipy", "jieba", "scikit-learn", "matplotlib", "torch"),
     judge=judge_vectors,
 )
 run = STAGE.run
