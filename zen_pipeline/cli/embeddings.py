@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zen_pipeline.cli import common
-from zen_pipeline.cli.common import Json
+from zen_pipeline.cli.common import Json, Pipeline
 from zen_pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _why_none(ref: ArtifactRef | None) -> str | None:
 def similar(
     word: Annotated[str, typer.Argument(help="A word of the corpus.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many neighbours.")] = 10,
-    pipeline: Annotated[str, typer.Option(help="The pipeline's name.")] = "zen",
+    pipeline: Pipeline = None,
     json: Json = False,
 ) -> None:
     """Show the words whose vectors are nearest by cosine."""
@@ -40,6 +40,7 @@ def similar(
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace.find()
+    pipeline = common.pipeline_or_last(workspace, pipeline)
     fingerprint = workspace.last_fingerprint(pipeline, "embed")
     ref = workspace.store.find("embed", fingerprint) if fingerprint else None
     reason = _why_none(ref)
