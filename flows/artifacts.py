@@ -10,11 +10,13 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from flows.picture import line_chart_svg
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
+from zen_pipeline.errors import ValidationFailed
 from zen_pipeline.logs import get_logger
 from zen_pipeline.tracking import numbers
 
@@ -42,9 +44,31 @@ def _key(config: Config, name: str) -> str:
 def _validation(config: Config, ref: ArtifactRef) -> None:
     from prefect.artifacts import create_table_artifact
 
+    report = ref.summary.get("judgement", {}).get("report")
+    page = _link(config, Path(report)) if report else None
     rows = _rows(ref.summary)
-    page = _uri(ref, "validation.html")
     create_table_artifact(rows, key=_key(config, "validation"), description=_described("Validation", page))
+
+
+def publish_refusal(config: Config, refused: ValidationFailed) -> None:
+    """Show why the data was refused: the message, and a link to the report."""
+    from prefect.artifacts import create_markdown_artifact
+
+    try:
+        if refused.report is not None:
+            _link(config, refused.report)
+        shown = str(refused).replace("`", "'")
+        create_markdown_artifact(f"```\n{shown}\n```", key=_key(config, "refused"), description="Refused")
+    except Exception as error:  # the refusal itself counts
+        log.warning("the refusal is not shown in Prefect: %s", str(error).splitlines()[0][:200])
+
+
+def _link(config: Config, page: Path) -> str:
+    """A link to the validation report; returns its address."""
+    from prefect.artifacts import create_link_artifact
+
+    create_link_artifact(page.as_uri(), link_text=page.name, key=_key(config, "validation-report"))
+    return page.as_uri()
 
 
 def _loss_curve(config: Config, ref: ArtifactRef) -> None:

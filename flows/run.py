@@ -14,11 +14,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed
 
-from flows.artifacts import publish
+from flows.artifacts import publish, publish_refusal
 from flows.logs import library_logs
 from flows.parameters import Settings, resolve
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.errors import TrainingDiverged, TrainingError
+from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
 from zen_pipeline.stages import load_stage
 from zen_pipeline.stages.runner import PipelineRun, stages_up_to, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -84,6 +84,9 @@ class FlowRun:
             self._log_ids["task_run_id"] = str(task_run.id)
             try:
                 ref = self._run.run_stage(name, {ref.stage: ref for ref in inputs})
+            except ValidationFailed as refused:
+                publish_refusal(self._run.config, refused)
+                raise
             finally:
                 del self._log_ids["task_run_id"]
             publish(self._run.config, ref)

@@ -120,6 +120,8 @@ def _absolute(path: str, folder: Path) -> str:
     from glob import escape, has_magic
 
     try:
+        if "://" in path:  # an address means the same everywhere
+            return path
         expanded = Path(path).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"the path {path!r} cannot be used: {error}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ZenError(Exception):
     """A failure with one clear message: what went wrong, where, and what to do next."""
@@ -22,9 +24,17 @@ class DataError(ZenError):
 
 
 class ValidationFailed(ZenError):
-    """An expectation with the action `stop` failed; the data must not be trained on."""
+    """An expectation with the action `stop` failed; the data must not be trained on.
+
+    Attributes:
+        report: the page that says what was wrong.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, report: Path | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class NotReleased(ZenError):

@@ -59,6 +59,9 @@ class StageTracker:
     def log_file(self, path: Path) -> None:
         """Keep a copy of a file that people look at: a report, a picture, a table."""
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record words by which the run is found."""
+
     def finish(self, ref: ArtifactRef) -> None:
         """Record the artifact that the stage ended with."""
 
@@ -151,6 +154,10 @@ class MlflowStage(StageTracker):
             yield
         except Exception as error:
             log.warning("MLflow did not take %s: %s", what, _reason(error))
+
+    @override
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        _log_batch(self._client, str(self.run_id), {}, tags=tags)
 
     @override
     def finish(self, ref: ArtifactRef) -> None:

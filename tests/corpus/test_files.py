@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus.files import find_files, read_files, split_role
+from zen_pipeline.corpus.files import find_files, split_role
+from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.errors import ConfigError, DataError
 
 
@@ -51,7 +53,7 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_folder_without_readable_files_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.txt \.md \.jsonl \.csv \.parquet, found no files at all"):
+    with pytest.raises(DataError, match=r"\.txt \.md .*\.parquet \.zip \.tar, found no files at all"):
         find_files([str(tmp_path)])
     write(tmp_path, "photo.png")
     with pytest.raises(DataError, match="1 × other formats"):
@@ -79,5 +81,5 @@ def test_the_role_is_a_word_of_its_own_at_the_start_of_the_name(name: str, role:
 
 def test_records_carry_the_role_of_their_file(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "test.txt", "other.txt")
-    records = read_files(find_files([str(tmp_path)]).files, text_column="text", split_text="auto")
+    records = FilesReader(Shape(), "auto").read(find_files([str(tmp_path)]).files)
     assert [getattr(r, "split", "") for r in records] == [None, "test", "train"]

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus.plain_text import GROUP, LIMIT, Mode, pieces, read_plain_text
+from tests.corpus.reading_files import text_file
+from zen_pipeline.corpus.plain_text import GROUP, LIMIT, Mode, Piece, heading_kind, read_plain_text
+from zen_pipeline.corpus.plain_text import pieces as cut
 from zen_pipeline.corpus.records import Aside, Record
 
 
 def read(path: Path, mode: Mode = "auto") -> tuple[list[Record], list[Aside]]:
-    entries = list(read_plain_text(path, path.name, None, mode=mode))
+    entries = list(read_plain_text(text_file(path), mode))
     return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Aside)]
+
+
+def pieces(text: str, mode: Mode) -> list[Piece]:
+    lines = text.split("\n")
+    return list(cut(lines, heading_kind(lines, mode)))
 
 
 def paragraphs(count: int) -> str:
@@ -42,9 +49,11 @@ def test_one_endless_line_is_cut_and_loses_nothing() -> None:
     assert "".join(p for p in found) == text
 
 
-def test_a_whole_file_is_one_record() -> None:
-    text = paragraphs(60)
-    assert [p.text for p in pieces(text, "file")] == [text]
+def test_a_whole_file_is_one_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(paragraphs(60))
+    records, _ = read(path, "file")
+    assert [r.text for r in records] == [paragraphs(60)]
 
 
 def test_markdown_begins_a_record_at_each_first_level_heading() -> None:

@@ -1,10 +1,15 @@
-"""The samples that are shipped are read without a word of configuration."""
+"""The samples that are shipped, and published data sets, are read without a word of configuration."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
 from zen_pipeline.corpus.records import read_records
 from zen_pipeline.stages import collect
@@ -12,12 +17,83 @@ from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
+KINDS = {
+    "chats.jsonl": "chat",
+    "dialogues.json.zst": "chat",
+    "diary.tar.gz": "document",
+    "documents.jsonl": "document",
+    "harbour.en": "translation",
+    "letters.txt": "document",
+    "letters.zip": "document",
+    "notes.md": "document",
+    "page.html": "document",
+    "pairs.tsv": "translation",
+    "poems.jsonl.bz2": "document",
+    "preferences.jsonl": "preference",
+    "questions.jsonl": "qa",
+    "reviews.csv": "classification",
+    "squad.json": "qa",
+    "sundials.parquet": "document",
+    "table.csv": "document",
+    "talks.json": "chat",
+    "topics.jsonl.gz": "classification",
+    "translations.jsonl": "translation",
+}
 
 
-def test_every_sample_becomes_records_and_nothing_is_set_aside(workspace: Workspace) -> None:
+def test_every_sample_becomes_records_of_its_kind_and_nothing_is_set_aside(workspace: Workspace) -> None:
     ref = collect.run(load_config(data=[str(SAMPLES)]), {}, StageContext(workspace, "run"))
     records = list(read_records(ref.path / "records.parquet"))
     assert ref.summary["aside"] == 0
-    assert Counter(r.kind for r in records)["chat"] == 5
-    assert {Path(r.source).name for r in records} == {p.name for p in SAMPLES.iterdir()}
+    found = {record.source.split("/")[1]: record.kind for record in records}
+    assert found == KINDS
+    assert {p.name for p in SAMPLES.iterdir()} == set(KINDS) | {"harbour.zh"}
+    assert min(Counter(record.kind for record in records).values()) >= 3
     assert {r.language for r in records} >= {"en", "zh"}
+
+
+def test_each_sample_is_read_by_its_own_path() -> None:
+    for name in set(KINDS) - {"harbour.en"}:
+        read = read_paths(SAMPLES / name)
+        assert set(read.kinds) == {KINDS[name]}
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "kind", "count", "aside"),
+    [
+        ("squad2-dev", "dev-v2.0.json", "qa", 6078, 0),
+        ("xquad", "", "qa", 4 * 1190, 0),
+        ("tatoeba-anki", "cmn.txt", "translation", 29_155, 0),
+        ("tatoeba-anki", "fra-eng.zip", "translation", 142_787, 0),
+        ("gpteacher", "", "chat", 1923, 0),
+        ("kdconv", "", "chat", 900, 0),
+        ("topical-chat", "", "chat", 1617, 0),
+        ("hh-rlhf-harmless-test", "", "preference", 2303, 9),
+        ("toxicity-labels", "", "classification", 36_537, 0),
+        ("self-instruct-seeds", "seed_tasks.jsonl", "chat", 175, 0),
+        ("self-instruct-seeds", "zh_seed_tasks.json", "chat", 175, 0),
+    ],
+)
+def test_published_sets_are_read_by_their_path_alone(
+    shared_data: Callable[[str], Path], folder: str, file: str, kind: str, count: int, aside: int
+) -> None:
+    read = read_paths(shared_data(folder) / file)
+    assert set(read.kinds) == {kind}
+    assert (len(read.records), len(read.aside)) == (count, aside)
+    assert len({record.id for record in read.records}) == count
+
+
+def test_answers_of_squad_and_xquad_are_where_they_are_said_to_be(shared_data: Callable[[str], Path]) -> None:
+    for path in (shared_data("squad2-dev") / "dev-v2.0.json", shared_data("xquad")):
+        metas = [json.loads(record.meta) for record in read_paths(path).records]
+        assert sum(meta["impossible"] for meta in metas) == (3168 if path.is_file() else 0)
+        for meta in metas:
+            for answer, start in zip(meta["answers"], meta["answer_starts"], strict=True):
+                assert meta["context"].startswith(answer, start)
+
+
+def test_questions_about_one_context_are_in_one_group(shared_data: Callable[[str], Path]) -> None:
+    records = read_paths(shared_data("squad2-dev") / "dev-v2.0.json").records
+    contexts = {record.group: json.loads(record.meta)["context"] for record in records}
+    assert len(contexts) == len(set(contexts.values()))
+    assert all(contexts[record.group] == json.loads(record.meta)["context"] for record in records)

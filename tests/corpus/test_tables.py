@@ -10,15 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.corpus.reading_files import text_file
+from zen_pipeline.corpus.opening import TextFile
 from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import read_csv, read_jsonl, read_parquet
+from zen_pipeline.corpus.tables import Shape, read_csv, read_jsonl, read_parquet
 from zen_pipeline.errors import DataError
 
-Reader = Callable[[Path, str, str | None, str], Iterator[Record | Aside]]
+Reader = Callable[[TextFile, Shape], Iterator[Record | Aside]]
 
 
 def read(reader: Reader, path: Path, column: str = "text") -> tuple[list[Record], list[Aside]]:
-    entries = list(reader(path, path.name, None, column))
+    entries = list(reader(text_file(path), Shape(column)))
     return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Aside)]
 
 

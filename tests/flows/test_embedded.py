@@ -198,6 +198,8 @@ def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Ze
     assert (code, out) == (3, "ValidationFailed it went wrong\n")
     assert "Traceback" not in err
     assert zen.states() == {"flow tokenize": "Failed", "collect": "Completed", "validate": "Failed"}
+    [(shown,)] = zen.rows("SELECT data FROM artifact WHERE key = 'zen-refused'")
+    assert "it went wrong" in shown
     assert not [m for (m,) in zen.rows("SELECT message FROM log") if "Traceback" in m]
     assert (zen.workspace.home / "attempts").read_text() == "x", "data that fails its expectations is not tried again"
     assert zen.last_record().status == "failed"

@@ -110,7 +110,7 @@ def test_moved_data_is_found_again_and_changed_data_is_not(data: Path, context: 
 
 
 def test_the_report_needs_no_network_and_shows_what_was_set_aside(data: Path, context: StageContext) -> None:
-    page = (chain(config_for(data), context)["validate"].path / "validation.html").read_text()
+    page = Path(chain(config_for(data), context)["validate"].summary["judgement"]["report"]).read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
     assert "duplicate" in page
@@ -120,7 +120,7 @@ def test_the_report_needs_no_network_and_shows_what_was_set_aside(data: Path, co
 
 def test_text_in_the_report_is_escaped(data: Path, context: StageContext) -> None:
     (data / "evil.txt").write_text("<script>x</script>")
-    page = (chain(config_for(data), context)["validate"].path / "validation.html").read_text()
+    page = Path(chain(config_for(data), context)["validate"].summary["judgement"]["report"]).read_text()
     assert "&lt;script&gt;x" in page
     assert "<script>" not in page
 
@@ -134,7 +134,6 @@ def test_data_that_fails_is_refused_with_three_masked_records_and_a_report(data:
         "meta": {"action": "stop", "advice": "shorten them"},
     }
     (suites / "records.json").write_text(json.dumps({"name": "records", "expectations": [entry]}))
-    (suites / "corpus.json").write_text(json.dumps({"name": "corpus", "expectations": []}))
     (data / "copy.md").write_text("Write to jane.doe@example.org about the matter of the invoices.")
     config = config_for(data, overrides=(f"validate.suites={suites}",))
     refs = {"collect": collect.run(config, {}, context)}
@@ -154,7 +153,9 @@ def test_data_that_fails_is_refused_with_three_masked_records_and_a_report(data:
     assert "<e-mail>" in lines[1]
     page = Path(lines[-1].removeprefix("The whole report: "))
     assert "Refused" in page.read_text()
-    assert not list((context.workspace.home / "store" / "validate").glob("[!.]*"))
+    with pytest.raises(ValidationFailed, match="Shorten them"):  # found in the store, and refused again
+        validate.run(config, refs, context)
+    assert len(list((context.workspace.home / "store" / "validate").glob("[!.]*"))) == 1
 
 
 def test_a_corpus_of_mostly_bad_records_is_stopped_by_the_shipped_suite(tmp_path: Path, context: StageContext) -> None:
@@ -217,6 +218,21 @@ def test_tinyshakespeare_goes_through_without_a_config(
 ) -> None:
     refs = chain(config_for(shared_data("tinyshakespeare")), context, vocab_size=1000)
     summary = refs["tokenize"].summary
-    assert refs["validate"].summary["expectations"]["stops"] == 0
+    assert refs["validate"].summary["judgement"]["stops"] == 0
     assert sum(summary[s]["bytes"] for s in ("train", "valid", "test")) > 1_100_000
     assert min(summary[s]["documents"] for s in ("train", "valid", "test")) > 5
+
+
+def test_a_corpus_without_documents_is_read_as_the_text_of_its_records(tmp_path: Path, context: StageContext) -> None:
+    rows: list[dict[str, object]] = []
+    for n in range(60):
+        rows.append({"question": f"What is thing {n}?", "context": prose(n), "answers": [prose(n)[:20]]})
+        rows.append({"en": prose(n + 100), "zh": f"第{n}句话，" + "汉字" * 60})
+        rows.append({"prompt": prose(n + 200), "chosen": "It is good.", "rejected": "It is bad."})
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refs = chain(config_for(path, overrides=("finetune.enabled=false",)), context)
+    kept = list(read_records(refs["validate"].path / "records.parquet"))
+    assert {r.kind for r in kept} == {"qa", "translation", "preference"}
+    assert refs["tokenize"].summary["text"] is None
+    assert sum(refs["tokenize"].summary[split]["documents"] for split in ("train", "valid", "test")) == len(kept)

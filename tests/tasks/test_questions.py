@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.tasks.questions import (
     Documented,
     Question,
     argument_names,
+    collect_questions,
     documented,
     first_sentence,
     make_questions,
@@ -154,3 +159,26 @@ def test_another_salt_asks_about_other_subjects() -> None:
     questions: list[Question] = make_questions(many(300))
     first, second = (split_questions(questions, test_fraction=0.2, salt=salt) for salt in ("a", "b"))
     assert {q.id for q in first.test} != {q.id for q in second.test}
+
+
+# --- conversations ----------------------------------------------------------------------------------------------------
+
+
+def record(name: str, kind: Kind, **meta: Any) -> Record:
+    return Record(name, "g", "text", "s", "en", "train", kind, json.dumps(meta))
+
+
+def test_preferences_and_questions_with_a_context_are_learnt_as_conversations() -> None:
+    records = [
+        record("p", "preference", prompt=[{"role": "user", "content": "Hi?"}], chosen="Hello.", rejected="What?"),
+        record("q", "qa", question="Who?", context="It was Ann.", answers=["Ann"], answer_starts=[7], impossible=False),
+        record("i", "qa", question="Why?", context="It was Ann.", answers=[], answer_starts=[], impossible=True),
+        record("t", "translation", source="a", target="b", source_language="en", target_language="de"),
+        record("c", "classification", text="fine", label=1),
+    ]
+    found = collect_questions(records, test_fraction=0.1, salt="x")
+    assert [(q.id, q.question, q.answer) for q in found.train] == [
+        ("p", "Hi?", "Hello."),
+        ("q", "It was Ann.\n\nWho?", "Ann"),
+    ]
+    assert (found.valid, found.test) == ([], [])

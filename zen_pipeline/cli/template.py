@@ -17,7 +17,7 @@ preset: {preset}
 name: {name}
 collect:
   sources:
-    - type: files          # .txt .md .jsonl .csv .parquet: files, folders or globs, relative to this file
+    - type: files          # files, folders, globs (relative to this file), archives or addresses: docs/data.md
       paths: {paths}
 """
 

@@ -18,56 +18,92 @@ _ROLES = {
     "bot": "assistant",
     "model": "assistant",
 }
-_PAIRS = (("prompt", "response"), ("prompt", "completion"), ("question", "answer"))
-FIELDS = "messages; conversations; instruction, output; prompt, response; question, answer"
+_QUESTIONS = ("prompt", "instruction", "question")
+_ANSWERS = ("response", "completion", "output", "answer", "std_answer")
+FIELDS = (
+    "messages; conversations; content with messages; instruction, output; instruction, instances; prompt, response; "
+    "question, answer"
+)
 
 
-def is_chat(fields: Sequence[str]) -> bool:
+def is_chat(row: Mapping[str, Any]) -> bool:
     """Whether a row with these fields is a conversation in one of the known shapes."""
-    names = set(fields)
-    alpaca = {"instruction", "output"} <= names
-    return alpaca or bool(names & {"messages", "conversations"}) or any(set(pair) <= names for pair in _PAIRS)
+    if "messages" in row or "conversations" in row or isinstance(row.get("content"), list):
+        return True
+    return _first(row, _QUESTIONS) is not None and ("instances" in row or _first(row, _ANSWERS) is not None)
 
 
-def to_messages(row: Mapping[str, Any]) -> list[Message] | None:
-    """The messages of a row, or None when it does not hold a usable conversation.
+def to_conversations(row: Mapping[str, Any]) -> list[list[Message] | None]:
+    """The conversations of a row, with None for one that is not usable.
 
-    Known shapes: OpenAI (`messages` with role and content), ShareGPT (`conversations` with from and value), Alpaca
-    (`instruction`, optional `input`, `output`), and the pairs prompt/response, prompt/completion, question/answer.
+    Known shapes: OpenAI (`messages` with role and content), ShareGPT (`conversations` with from and value), speakers
+    that take turns (`messages` or `content` with message and perhaps agent: KdConv, Topical-Chat), Alpaca
+    (`instruction`, optional `input`, `output`), self-instruct (`instruction` with `instances` of input and output), and
+    pairs such as prompt/response and question/answer.
     Usable means: only known roles, no empty message, and an assistant's message that follows a user's.
     """
-    messages = _turns(row)
+    return [_usable(messages) for messages in _all_turns(row)]
+
+
+def _usable(messages: list[Message] | None) -> list[Message] | None:
     if messages is None or not all(m["content"].strip() for m in messages):
         return None
     roles = [m["role"] for m in messages]
-    answered = any(pair == ("user", "assistant") for pair in pairwise(roles))
-    return messages if answered else None
+    return messages if any(pair == ("user", "assistant") for pair in pairwise(roles)) else None
 
 
-def _turns(row: Mapping[str, Any]) -> list[Message] | None:
-    for field, role_key, text_key in (("messages", "role", "content"), ("conversations", "from", "value")):
+def _all_turns(row: Mapping[str, Any]) -> list[list[Message] | None]:
+    for field in ("messages", "conversations", "content"):
         if field in row:
-            return _from_list(row[field], role_key, text_key)
-    if "instruction" in row and "output" in row:
-        question = _joined(row["instruction"], row.get("input"))
-        return _pair(question, row["output"])
-    for prompt, response in _PAIRS:
-        if prompt in row and response in row:
-            return _pair(row[prompt], row[response])
-    return None
+            return [from_turns(row[field])]
+    question = row.get(_first(row, _QUESTIONS) or "")
+    instances = row.get("instances")
+    if isinstance(instances, list):
+        each = [i if isinstance(i, Mapping) else {} for i in instances]
+        return [_pair(_joined(question, i.get("input")), i.get("output")) for i in each] or [None]
+    return [_pair(_joined(question, row.get("input")), row.get(_first(row, _ANSWERS) or ""))]
 
 
-def _from_list(turns: Any, role_key: str, text_key: str) -> list[Message] | None:
-    if not isinstance(turns, list):
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in row), None)
+
+
+def is_turn(value: Any) -> bool:
+    """Whether this is one message of a conversation rather than a row of a table."""
+    if not isinstance(value, Mapping):
+        return False
+    return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
+
+
+def from_turns(turns: Any) -> list[Message] | None:
+    """The messages of a list of turns, or None when one of them is not a message of a known role."""
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         return None
+    if turns and all("message" in turn for turn in turns):
+        return _from_speakers(turns)
     messages = []
     for turn in turns:
-        if not isinstance(turn, Mapping):
-            return None
-        role, text = turn.get(role_key, turn.get("role")), turn.get(text_key, turn.get("content"))
+        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
         if not isinstance(role, str) or role.lower() not in _ROLES or not isinstance(text, str):
             return None
         messages.append({"role": _ROLES[role.lower()], "content": text})
+    return messages
+
+
+def _from_speakers(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
+    """Two people who talk: the one who begins is the user. Turns without a speaker alternate."""
+    messages: list[Message] = []
+    first = turns[0].get("agent")
+    for number, turn in enumerate(turns):
+        agent, text = turn.get("agent"), turn["message"]
+        if not isinstance(text, str):
+            return None
+        begins = agent == first if agent is not None else number % 2 == 0
+        role = "user" if begins else "assistant"
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += f"\n{text}"
+        else:
+            messages.append({"role": role, "content": text})
     return messages
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from zen_pipeline.corpus import addresses, huggingface
 from zen_pipeline.errors import DataError
 
 
@@ -14,7 +15,8 @@ def digest_files(files: Sequence[tuple[str, str]]) -> str:
     """SHA-256 over the sorted (name, SHA-256 of the content) of the files, in hex.
 
     Args:
-        files: (name, path) pairs; the name is what identifies the file, wherever it lies.
+        files: (name, path or address) pairs; the name is what identifies the file, wherever it lies. What stands for
+            the content of a file at an address is said in `addresses.content_digest`.
 
     Raises:
         DataError: a file cannot be read.
@@ -28,6 +30,10 @@ def digest_files(files: Sequence[tuple[str, str]]) -> str:
 
 
 def _file_digest(path: str) -> str:
+    if path.startswith(huggingface.PREFIX):
+        return huggingface.content_digest(path)
+    if addresses.is_address(path):
+        return addresses.content_digest(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,41 +1,35 @@
-"""The source `files`: finds the files that the user named, and reads each by its format.
+"""The source `files`: finds the files that the user named. `reading` reads them.
 
-Whatever a file holds, reading it yields records and set-aside entries; only a request that cannot be meant (a path
-that does not exist, a column that is nowhere) raises.
+Files of this machine, files at addresses, and data sets of a hub; plain, compressed, or in archives.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from glob import glob, has_magic
-from pathlib import Path
-from typing import Literal, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from zen_pipeline.corpus.plain_text import read_plain_text
-from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import read_csv, read_jsonl, read_parquet
+from zen_pipeline.corpus import addresses, archives, huggingface
+from zen_pipeline.corpus.kinds import LANGUAGE_CODES
+from zen_pipeline.corpus.opening import COMPRESSIONS, STANDARD, Limits, TextFile
 from zen_pipeline.errors import ConfigError, DataError
-from zen_pipeline.logs import get_logger
 
-log = get_logger(__name__)
-
-FORMATS = (".txt", ".md", ".jsonl", ".csv", ".parquet")
-SplitText = Literal["auto", "headings", "blank_lines", "file"]
+TEXT_FORMATS = (".txt", ".md", ".html", ".htm")
+TABLE_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (*TEXT_FORMATS, *TABLE_FORMATS, *archives.FORMATS)
+_SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}
 
 # What comes with a data set and speaks about it.
-_ABOUT = re.compile(r"^(readme|license|licence|source|copying|notice)", re.IGNORECASE)
+_ABOUT = re.compile(r"^(readme|license|licence|source|copying|notice|_about)", re.IGNORECASE)
 # `test.txt`, `valid-00001.parquet`, but not `testimony.txt`: the role must be a word of its own.
 _ROLE = re.compile(r"^(?:(train)|(valid|validation|val|dev)|(test))(?![a-z])", re.IGNORECASE)
-
-
-class TextFile(NamedTuple):
-    """A file to read: its stable name in ids and digests, its place, and the split its name gives."""
-
-    name: str
-    path: Path
-    split: str | None
 
 
 class Found(NamedTuple):
@@ -45,58 +39,127 @@ class Found(NamedTuple):
     left_out: dict[str, int]
 
 
-def find_files(paths: Sequence[str], *, taken: set[str] | None = None) -> Found:
+def find_files(paths: Sequence[str], *, taken: set[str] | None = None, limits: Limits = STANDARD) -> Found:
     """The files under the paths, sorted by name.
 
     A file's name is its place below the named folder, with that folder's own name; for a single file or a glob, the
     folder it lies in. So the name does not depend on where the data lies.
 
     Args:
-        paths: files, folders (searched to any depth) and globs.
+        paths: files, folders (searched to any depth) and globs, here or at addresses; `hf://dataset/split`.
         taken: names that other sources use already; the new ones are added.
+        limits: how much of each file is read at most.
 
     Raises:
         ConfigError: a path does not exist, or a glob matches nothing.
         DataError: nothing in them can be read.
     """
     taken = set() if taken is None else taken
-    left_out: dict[str, int] = {}
+    left_out: dict[str, int] = defaultdict(int)
     files: list[TextFile] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for given in paths:
-        for name, path in _expand(given):
-            if (real := path.resolve()) in seen:
+        if given.startswith(huggingface.PREFIX):
+            files.append(huggingface.find(given))
+            continue
+        for name, address in _expand(given):
+            real = address if addresses.is_address(address) else str(Path(address).resolve())
+            if real in seen:
                 continue
             seen.add(real)
-            if reason := _why_left_out(path):
-                left_out[reason] = left_out.get(reason, 0) + 1
-                continue
-            files.append(TextFile(_unique(name, taken), path, split_role(path.name)))
+            found = typed(name, address, limits)
+            if isinstance(found, str):
+                left_out[found] += 1
+            else:
+                files.append(replace(found, name=_unique(name, taken)))
+    files = sorted(_paired(files, left_out), key=lambda file: file.name)
     if not files:
         raise DataError(_nothing_found(paths, left_out))
-    return Found(sorted(files), left_out)
+    return Found(files, dict(left_out))
 
 
-def _expand(given: str) -> Iterator[tuple[str, Path]]:
+def typed(name: str, address: str, limits: Limits) -> TextFile | str:
+    """The file with the format, compression and role that its name says, or why it is left out."""
+    base = PurePosixPath(name).name
+    if base.startswith("."):
+        return "hidden files"
+    if _ABOUT.match(base):
+        return "README LICENSE SOURCE"
+    suffixes = [s.lower() for s in PurePosixPath(base).suffixes]
+    suffixes[-1:] = ["." + s for s in _SHORT.get("".join(suffixes[-1:]), "".join(suffixes[-1:])).split(".") if s]
+    compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
+    if compression:
+        suffixes.pop()
+    form = suffixes[-1] if suffixes else ""
+    if form not in FORMATS and form[1:] not in LANGUAGE_CODES:
+        return "other formats"
+    return TextFile(name, address, split_role(base), form, compression, partial(_open, address), limits=limits)
+
+
+def _open(address: str) -> BinaryIO:
+    return addresses.open_address(address) if addresses.is_address(address) else Path(address).open("rb")
+
+
+def member(archive: TextFile, name: str) -> TextFile | str:
+    """A member of an archive as a file to read, or why it is left out; a name without a role has the archive's."""
+    if any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
+        return "hidden files"
+    found = typed(f"{archive.name}/{name}", f"{archive.address}/{name}", archive.limits)
+    if isinstance(found, str):
+        return found
+    if found.format in archives.FORMATS:
+        return "archives in archives"
+    if found.format not in FORMATS:
+        return "other formats"
+    return replace(found, split=found.split or archive.split)
+
+
+def _paired(files: list[TextFile], left_out: dict[str, int]) -> Iterator[TextFile]:
+    """Files whose suffix is a language become pairs with the one file that differs in it alone."""
+    sides: dict[tuple[str, str], list[TextFile]] = defaultdict(list)
+    for file in files:
+        if file.format in FORMATS or file.format == huggingface.FORMAT:
+            yield file
+        else:
+            place = file.address.rpartition(file.format)[0]
+            sides[place, file.compression].append(file)
+    for group in sides.values():
+        if len(group) == 2:
+            first, second = sorted(group, key=lambda file: (file.format != ".en", file.name))
+            yield replace(first, partner=second)
+        else:
+            left_out["files in one language without a partner"] += len(group)
+
+
+def _expand(given: str) -> Iterator[tuple[str, str]]:
+    """Names and addresses of the files under a path or an address."""
+    if given.startswith("file://"):
+        given = unquote(urlsplit(given).path)
+    if addresses.is_address(given):
+        yield from addresses.find(given)
+        return
     path = Path(given).expanduser()
     try:
         is_file, is_dir = path.is_file(), path.is_dir()
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise ConfigError(f"the data path {given[:80]!r} cannot be read: {error.strerror}") from None
     if is_file:
-        yield f"{path.absolute().parent.name}/{_printable(path.name)}", path
+        yield _below_its_folder(path)
     elif is_dir:
         top = path.resolve()
         for found in sorted(_walk(path)):
-            yield f"{top.name}/{_printable(found.relative_to(path).as_posix())}", found
+            yield f"{top.name}/{_printable(found.relative_to(path).as_posix())}", str(found)
     elif has_magic(given):
         matches = [Path(m) for m in sorted(glob(str(path), recursive=True)) if Path(m).is_file()]
         if not matches:
             raise ConfigError(f"no file matches {given!r}: check the pattern and the folder that it starts in")
-        for found in matches:
-            yield f"{found.absolute().parent.name}/{_printable(found.name)}", found
+        yield from map(_below_its_folder, matches)
     else:
         raise ConfigError(f"the data path {given!r} does not exist (looked for {path.absolute()})")
+
+
+def _below_its_folder(path: Path) -> tuple[str, str]:
+    return f"{path.absolute().parent.name}/{_printable(path.name)}", str(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -109,16 +172,6 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _printable(name: str) -> str:
     """A file name as text; bytes that are not UTF-8 are spelled out."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _why_left_out(path: Path) -> str:
-    if path.name.startswith("."):
-        return "hidden files"
-    if _ABOUT.match(path.name):
-        return "README LICENSE SOURCE"
-    if path.suffix.lower() not in FORMATS:
-        return "other formats"
-    return ""
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -141,28 +194,3 @@ def split_role(name: str) -> str | None:
     if match is None:
         return None
     return "train" if match[1] else "valid" if match[2] else "test"
-
-
-def read_files(files: Sequence[TextFile], *, text_column: str, split_text: SplitText) -> Iterator[Record | Aside]:
-    """The records of all files, file by file.
-
-    Raises:
-        DataError: a table has no such column; a file cannot be opened.
-    """
-    for file in files:
-        suffix = file.path.suffix.lower()
-        log.debug("reading %s", file.path)
-        try:
-            if suffix in (".txt", ".md"):
-                yield from read_plain_text(file.path, file.name, file.split, mode=split_text)
-            else:
-                yield from _TABLES[suffix](file.path, file.name, file.split, text_column)
-        except OSError as error:
-            raise DataError(f"cannot read {file.path}: {error.strerror or error}") from error
-
-
-_TABLES: dict[str, Callable[[Path, str, str | None, str], Iterator[Record | Aside]]] = {
-    ".jsonl": read_jsonl,
-    ".csv": read_csv,
-    ".parquet": read_parquet,
-}

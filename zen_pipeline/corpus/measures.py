@@ -2,112 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.corpus.records import Record
+import numpy as np
+import numpy.typing as npt
+
+from zen_pipeline.corpus.units import Texts, code_point_classes
 from zen_pipeline.settings.data import ValidateConfig
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-_CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\f") + b"\x7f"
-_DIGITS = b"0123456789"
+Columns = dict[str, npt.NDArray[Any]]
+
+COUNTED = ("characters", "visible", "words", "longest_line", "replacements", "controls", "digits")
+
+# Why a record is set aside by its own measures: the reason, which records, and its figures in words.
+_Limit = tuple[str, Callable[[Columns, ValidateConfig], npt.NDArray[np.bool_]], str]
+_LIMITS: tuple[_Limit, ...] = (
+    (
+        "too short",
+        lambda m, config: (m["visible"] < config.min_characters) | (m["visible"] == 0),
+        "{characters} characters, at least {config.min_characters}",
+    ),
+    (
+        "too long",
+        lambda m, config: m["characters"] > config.max_characters,
+        "{characters} characters, at most {config.max_characters}",
+    ),
+    (
+        "too many replacement characters",
+        lambda m, config: m["replacement_share"] > config.max_replacement_share,
+        "{replacement_share:.1%}",
+    ),
+    (
+        "too many control characters",
+        lambda m, config: m["control_share"] > config.max_control_share,
+        "{control_share:.1%}",
+    ),
+)
+_FIGURES = {reason: figures for reason, _, figures in _LIMITS}
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """One row of measures.parquet. Shares are of the record's characters.
+def measure(texts: Texts) -> Columns:
+    """The measures of some texts, a column each.
 
-    Attributes:
-        reason: why the record was set aside, without its particulars; empty for a record that was kept.
-        duplicate_of: id of the first record with the same text; empty for that one.
+    Returns:
+        `characters`, `visible` (without white space at both ends), `bytes`, `words`, `longest_line` as int64, and
+        `replacement_share`, `control_share`, `digit_share` of the characters as float32.
     """
+    from zen_pipeline.corpus.text_kernels import count
 
-    id: str
-    group: str
-    source: str
-    language: str
-    kind: str
-    split: str
-    characters: int
-    bytes: int
-    words: int
-    longest_line: int
-    replacement_share: float
-    control_share: float
-    digit_share: float
-    duplicate_of: str
-    reason: str
-
-
-def measure(record: Record, *, duplicate_of: str | None, config: ValidateConfig) -> Measures:
-    """All measures of one record; `split` is filled in later."""
-    encoded = record.text.encode("utf-8", "surrogatepass")
-    characters = max(len(record.text), 1)
+    counts = np.empty((len(texts.starts), len(COUNTED)), np.int64)
+    count(*texts, code_point_classes(), counts)
+    columns = dict(zip(COUNTED, counts.T, strict=True))
+    characters = np.maximum(columns["characters"], 1)
     shares = {
-        "replacement_share": record.text.count("\ufffd") / characters,
-        "control_share": _count(encoded, _CONTROL) / characters,
-        "digit_share": _count(encoded, _DIGITS) / characters,
+        f"{share}_share": (columns.pop(counted) / characters).astype(np.float32)
+        for share, counted in (("replacement", "replacements"), ("control", "controls"), ("digit", "digits"))
     }
-    return Measures(
-        id=record.id,
-        group=record.group,
-        source=record.source,
-        language=record.language,
-        kind=record.kind,
-        split=record.split or "",
-        characters=len(record.text),
-        bytes=len(encoded),
-        words=len(record.text.split()),
-        longest_line=max(map(len, record.text.split("\n"))),
-        duplicate_of=duplicate_of or "",
-        reason=_reason(len(record.text.strip()), shares, duplicate_of, config),
-        **shares,
-    )
+    return {**columns, "bytes": texts.ends - texts.starts, **shares}
 
 
-def _count(encoded: bytes, which: bytes) -> int:
-    return len(encoded) - len(encoded.translate(None, which))  # at the speed of a copy
+def reasons(measures: Columns, config: ValidateConfig) -> list[str]:
+    """For each record why its measures set it aside; empty for one that they do not."""
+    found = np.full(len(measures["characters"]), "", object)
+    for reason, beyond, _ in reversed(_LIMITS):  # the first limit has the last word
+        found[beyond(measures, config)] = reason
+    return list(found)
 
 
-def _reason(characters: int, shares: dict[str, float], duplicate_of: str | None, config: ValidateConfig) -> str:
-    if characters < config.min_characters or characters == 0:
-        return "too short"
-    if characters > config.max_characters:
-        return "too long"
-    if shares["replacement_share"] > config.max_replacement_share:
-        return "too many replacement characters"
-    if shares["control_share"] > config.max_control_share:
-        return "too many control characters"
-    if duplicate_of is not None and config.deduplicate:
-        return "duplicate"
-    return ""
-
-
-def explain(measures: Measures, config: ValidateConfig) -> str:
-    """The reason with the figures of this record."""
-    found = {
-        "too short": f"too short: {measures.characters} characters, at least {config.min_characters}",
-        "too long": f"too long: {measures.characters} characters, at most {config.max_characters}",
-        "too many replacement characters": f"too many replacement characters: {measures.replacement_share:.1%}",
-        "too many control characters": f"too many control characters: {measures.control_share:.1%}",
-        "duplicate": f"duplicate of {measures.duplicate_of}",
-    }
-    return found[measures.reason]
-
-
-def to_frame(rows: list[Measures]) -> pd.DataFrame:
-    """The measures as a frame, one row per record."""
-    import pandas as pd
-
-    return pd.DataFrame([asdict(row) for row in rows], columns=list(Measures.__dataclass_fields__))
-
-
-def write_measures(frame: pd.DataFrame, path: Path) -> None:
-    """Write measures.parquet."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, compression="zstd")
+def explain(reason: str, measures: dict[str, Any], config: ValidateConfig) -> str:
+    """A reason with the figures of one record; one that is not from `reasons` stays as it is."""
+    figures = _FIGURES.get(reason)
+    return f"{reason}: {figures.format(config=config, **measures)}" if figures else reason

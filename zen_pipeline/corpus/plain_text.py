@@ -7,23 +7,26 @@ no record to another group (unless they bring the first heading into a file with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, TextIO
 
 from zen_pipeline.corpus.language import guess_language
+from zen_pipeline.corpus.lines import Lines, TooLong, head_lines, text_of
+from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.records import Aside, Record, excerpt
 
 Mode = Literal["auto", "headings", "blank_lines", "file"]
+Headings = Literal["markdown", "wikitext"]
 
 ENOUGH = 2000  # characters: a record is long enough to teach something
 LIMIT = 4000  # characters: and a longer one is cut, where it can be
 GROUP = 16 << 10  # bytes of consecutive records that stay together in one split
+_LONGEST = 1 << 20  # characters of an article, a paragraph or a code block that are held before it is divided
 
 _MARKDOWN = re.compile(r"^ {0,3}(#{1,6})[ \t]+\S")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 _WIKITEXT = re.compile(r"^ = ([^=\s](?:.*[^=\s])?) = ?$")
-_SURROGATE = re.compile("[\udc80-\udcff]")
+_BAD = re.compile("[\0\udc80-\udcff]")
 
 
 class Piece(NamedTuple):
@@ -34,37 +37,58 @@ class Piece(NamedTuple):
     article: str | None = None
 
 
-def read_plain_text(path: Path, name: str, split: str | None, *, mode: Mode) -> Iterator[Record | Aside]:
+def read_plain_text(file: TextFile, mode: Mode) -> Iterator[Record | Aside]:
     """The records of one text file; what is not valid UTF-8 is set aside record by record."""
-    if reason := binary_reason(path):
-        yield Aside(name, "file", reason, "")
-        return
-    # Bytes that are not UTF-8 become lone surrogates, so that only the records that hold them are lost.
-    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    groups = _Groups(name)
-    for number, piece in enumerate(pieces(text, mode), 1):
+    with file.open() as stream:
+        head = stream.head()
+        if reason := not_text(head):
+            yield Aside(file.name, "file", reason, "")
+            return
+        lines = text_of(stream)
+        if mode == "file":
+            yield from _whole(file, lines)
+            return
+        passed_over: list[Aside] = []
+        cut = pieces(_without_ends(file, lines, passed_over), heading_kind(head_lines(head), mode))
+        for entry in to_records(file, cut):
+            yield from passed_over
+            passed_over.clear()
+            yield entry
+        yield from passed_over
+
+
+def _whole(file: TextFile, stream: TextIO) -> Iterator[Record | Aside]:
+    limit = file.limits.record
+    text = stream.read(limit + 1)
+    if len(text) > limit:
+        yield Aside(file.name, "file", f"longer than {limit:,} characters", excerpt(text[:1000]))
+    elif text.strip():
+        yield from to_records(file, [Piece(1, text.strip("\n"))])
+
+
+def _without_ends(file: TextFile, stream: TextIO, passed_over: list[Aside]) -> Iterator[str]:
+    """The lines; a line that is too long becomes an empty one and an entry in `passed_over`."""
+    lines = Lines[str](stream, file.limits.record)
+    for line in lines:
+        if isinstance(line, TooLong):
+            passed_over.append(Aside(file.name, f"line {lines.number}", line.reason, ""))
+            yield ""
+        else:
+            yield line[:-1] if line[-1] == "\n" else line
+
+
+def to_records(file: TextFile, cut: Iterable[Piece]) -> Iterator[Record | Aside]:
+    """The records of the pieces of one file, with their groups; what cannot be UTF-8 text is set aside."""
+    groups = _Groups(file.name)
+    for number, piece in enumerate(cut, 1):
         group = groups.of(piece)
-        if bad := _SURROGATE.search(piece.text):
+        if bad := _BAD.search(piece.text):
             line = piece.line + piece.text.count("\n", 0, bad.start())
-            byte = ord(bad[0]) - 0xDC00
-            shown = _SURROGATE.sub("\ufffd", piece.text)
-            yield Aside(name, f"line {line}", f"not valid UTF-8 (byte 0x{byte:02X})", excerpt(shown))
+            byte = f"not valid UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X})"
+            shown = _BAD.sub("\ufffd", piece.text)
+            yield Aside(file.name, f"line {line}", byte if ord(bad[0]) else "NUL byte", excerpt(shown))
             continue
-        yield Record(f"{name}#{number}", group, piece.text, name, guess_language(piece.text), split)
-
-
-def binary_reason(path: Path) -> str:
-    """Why the file is not text, or the empty string: it is UTF-16, or there is a NUL byte in it."""
-    offset = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            if offset == 0 and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                return "UTF-16, not UTF-8: save it as UTF-8"
-            if (at := block.find(b"\0")) >= 0:
-                return f"binary file: NUL byte at offset {offset + at}"
-            offset += len(block)
-    return ""
+        yield Record(f"{file.name}#{number}", group, piece.text, file.name, guess_language(piece.text), file.split)
 
 
 class _Groups:
@@ -84,32 +108,27 @@ class _Groups:
         return self._name if self._number == 1 else f"{self._name}~{self._number}"
 
 
-def pieces(text: str, mode: Mode) -> Iterator[Piece]:
-    """Cut a text (line ends are `\\n`) into the texts of its records, without blank ones.
+def pieces(lines: Iterable[str], kind: Headings | None) -> Iterator[Piece]:
+    """Cut a text into the texts of its records, without blank ones, while it is read.
 
     Args:
-        text: the whole file.
-        mode: `file` leaves it whole. `headings` cuts at Markdown or WikiText headings, `blank_lines` at blank lines;
-            `auto` takes headings where there are some.
+        lines: of the whole file, without their ends.
+        kind: the headings to cut at; None cuts at blank lines.
     """
-    if mode == "file":
-        cut: Iterator[Piece] = iter([Piece(1, text)])
+    if kind == "wikitext":
+        cut = _articles(lines)
     else:
-        lines = text.split("\n")
-        kind = _heading_kind(lines) if mode in ("auto", "headings") else None
-        if kind == "wikitext":
-            cut = _articles(lines)
-        elif kind == "markdown":
-            cut = _packed(_sections(lines), separator="\n\n")
-        else:
-            cut = _packed(_paragraphs(lines), separator="\n\n")
+        cut = _packed(_sections(lines) if kind == "markdown" else _paragraphs(lines), separator="\n\n")
     for piece in cut:
         if piece.text.strip():
             leading = len(piece.text) - len(piece.text.lstrip("\n"))
             yield Piece(piece.line + leading, piece.text.strip("\n"), piece.article)
 
 
-def _heading_kind(lines: list[str]) -> Literal["markdown", "wikitext"] | None:
+def heading_kind(lines: Iterable[str], mode: Mode) -> Headings | None:
+    """The kind of the first heading, or None where there is none or none is asked for."""
+    if mode not in ("auto", "headings"):
+        return None
     for line in lines:
         if _WIKITEXT.match(line):
             return "wikitext"
@@ -118,18 +137,24 @@ def _heading_kind(lines: list[str]) -> Literal["markdown", "wikitext"] | None:
     return None
 
 
-def _articles(lines: list[str]) -> Iterator[Piece]:
+def _articles(lines: Iterable[str]) -> Iterator[Piece]:
     """WikiText: one piece per article, which begins at a heading of the first level."""
-    start, title = 0, ""
+    start, title, size = 1, "", 0
+    parts: list[str] = []
     seen: dict[str, int] = {}
-    for index, line in enumerate([*lines, " = end = "]):
-        if (match := _WIKITEXT.match(line)) is None:
-            continue
-        if index > start:
-            yield Piece(start + 1, "\n".join(lines[start:index]), title)
-        seen[match[1]] = seen.get(match[1], 0) + 1
-        title = match[1] if seen[match[1]] == 1 else f"{match[1]}~{seen[match[1]]}"
-        start = index
+    for number, line in enumerate(lines, 1):
+        match = _WIKITEXT.match(line)
+        if match is not None or size > _LONGEST:
+            if parts:
+                yield Piece(start, "\n".join(parts), title)
+            start, parts, size = number, [], 0
+        if match is not None:
+            seen[match[1]] = seen.get(match[1], 0) + 1
+            title = match[1] if seen[match[1]] == 1 else f"{match[1]}~{seen[match[1]]}"
+        parts.append(line)
+        size += len(line)
+    if parts:
+        yield Piece(start, "\n".join(parts), title)
 
 
 class _Block(NamedTuple):
@@ -138,7 +163,7 @@ class _Block(NamedTuple):
     opens: bool = False  # a new record must begin here
 
 
-def _sections(lines: list[str]) -> Iterator[_Block]:
+def _sections(lines: Iterable[str]) -> Iterator[_Block]:
     """Markdown: paragraphs, each with the headings above it; code blocks stay whole; a first-level heading opens."""
     above: _Block | None = None
     for block in _paragraphs(lines, keep_fences=True):
@@ -158,22 +183,25 @@ def _sections(lines: list[str]) -> Iterator[_Block]:
         yield above
 
 
-def _paragraphs(lines: list[str], *, keep_fences: bool = False) -> Iterator[_Block]:
-    start: int | None = None
+def _paragraphs(lines: Iterable[str], *, keep_fences: bool = False) -> Iterator[_Block]:
+    start, size = 0, 0
+    parts: list[str] = []
     fence = ""
-    for index, line in enumerate(lines):
+    for number, line in enumerate(lines, 1):
         mark = _FENCE.match(line) if keep_fences else None
         if mark and (not fence or fence == mark[1]):
             fence = "" if fence else mark[1]
         heading = keep_fences and not fence and _MARKDOWN.match(line) is not None
-        ends = (not line.strip() and not fence) or heading
-        if ends and start is not None:
-            yield _Block(start + 1, "\n".join(lines[start:index]))
-            start = None
-        if start is None and line.strip():
-            start = index
-    if start is not None:
-        yield _Block(start + 1, "\n".join(lines[start:]))
+        ends = (not line.strip() and not fence) or heading or size > _LONGEST
+        if ends and parts:
+            yield _Block(start, "\n".join(parts))
+            parts, size = [], 0
+        if parts or line.strip():
+            start = start if parts else number
+            parts.append(line)
+            size += len(line) + 1
+    if parts:
+        yield _Block(start, "\n".join(parts))
 
 
 def _packed(blocks: Iterator[_Block], *, separator: str) -> Iterator[Piece]:

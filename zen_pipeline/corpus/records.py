@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from zen_pipeline.settings.data import RecordKind
+
 SPLITS = ("train", "valid", "test")
-Kind = Literal["document", "chat"]
+Kind = RecordKind
 
 _ROWS = 8192  # rows per row group, or
 _TEXT = 16 << 20  # characters per row group, whichever comes first: bounds the memory of a reader
@@ -30,12 +33,12 @@ class Record:
     Attributes:
         id: unique in the corpus, and the same in the next run.
         group: records of one group are always in the same split.
-        text: what is trained on; for a chat, a readable rendering of it.
+        text: what a base model is trained on; for other kinds than documents a readable rendering.
         source: the file, or the module, that it comes from.
         language: two-letter code, or `und` where the guess is unsure.
         split: the role that the file's name gives; None where validation decides.
-        kind: `document` or `chat`.
-        meta: JSON object; a chat has its `messages` there.
+        kind: what it is; see `zen_pipeline.corpus.kinds`.
+        meta: JSON object with the structured fields of the kind: a chat has its `messages` there.
     """
 
     id: str
@@ -90,6 +93,7 @@ class RowWriter(Generic[Row]):
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
+        self._values = attrgetter(*schema.names)  # dataclasses.astuple copies every value
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
         self._size = 0
@@ -107,8 +111,8 @@ class RowWriter(Generic[Row]):
 
     def write(self, row: Row) -> None:
         """Add one row."""
-        self._rows.append(astuple(row))
-        self._size += len(row.text) if isinstance(row, Record) else 0
+        self._rows.append(self._values(row))
+        self._size += len(row.text) + len(row.meta) if isinstance(row, Record) else 0
         self.count += 1
         if len(self._rows) >= _ROWS or self._size >= _TEXT:
             self._flush()
@@ -150,6 +154,15 @@ def read_records(path: Path, *, kind: Kind | None = None, split: str | None = No
             record = Record(*values)
             if (kind is None or record.kind == kind) and (split is None or record.split == split):
                 yield record
+
+
+def base_kind(path: Path) -> Kind | None:
+    """The kind of record that a base model reads: documents where there are some, else None for every kind there is.
+
+    A corpus of conversations, questions or pairs alone is read as the text that renders them.
+    """
+    found = any("document" in kinds for (kinds,) in read_columns(path, "kind"))
+    return "document" if found else None
 
 
 def read_columns(path: Path, *names: str) -> Iterator[list[list[Any]]]:

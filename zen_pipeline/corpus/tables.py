@@ -1,6 +1,6 @@
-"""JSON lines, CSV and parquet: every row is a document (it has the text column) or a chat, or is set aside.
+"""Rows of fields: JSON lines, CSV, TSV and parquet. Every row is a record of some kind, or is set aside.
 
-Read row by row (parquet: row group by row group), so the size of a file does not matter.
+Read row by row (parquet: batch by batch), so the size of a file does not matter.
 """
 
 from __future__ import annotations
@@ -8,170 +8,236 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import FIELDS, as_text, is_chat, to_messages
-from zen_pipeline.corpus.language import guess_language
-from zen_pipeline.corpus.plain_text import binary_reason
-from zen_pipeline.corpus.records import Aside, Record, excerpt
+from zen_pipeline.corpus.chat_formats import from_turns, is_turn
+from zen_pipeline.corpus.json_values import decode
+from zen_pipeline.corpus.kinds import KNOWN, Content, canonical, contents, kind_of
+from zen_pipeline.corpus.lines import Lines, TooLong, text_of
+from zen_pipeline.corpus.opening import TextFile, not_text, seekable
+from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
 from zen_pipeline.errors import DataError
 
-_CELL = 1 << 30  # characters in one CSV field; Python's own limit is 128 KiB
+_BATCH = 256  # rows of a parquet file that are held as Python objects at a time
+
+_shortened = reprlib.Repr()  # of a row, whatever its size and depth
+_shortened.maxstring = _shortened.maxother = 200
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the user says about the rows of a source.
+
+    Attributes:
+        text_column: the field that holds the text of a document.
+        kind: what every row is; None to recognise it.
+        fields: our names of fields, and the names that the data has for them.
+    """
+
+    text_column: str = "text"
+    kind: Kind | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 class Table:
-    """Turns the rows of one file into records and keeps count of those without the text column."""
+    """Turns the rows of one file into records and keeps count of those of no known kind."""
 
-    def __init__(self, path: Path, name: str, split: str | None, text_column: str) -> None:
-        self._path, self._name, self._split, self._column = path, name, split, text_column
+    def __init__(self, file: TextFile, shape: Shape) -> None:
+        self._file, self._shape = file, shape
+        self._column = shape.text_column.lower()
         self._usable = 0
         self._fields_without: list[str] | None = None
 
-    def row(self, row: Mapping[str, Any], place: str) -> Record | Aside:
-        """The record of one row, or why there is none."""
-        if self._column in row:
-            self._usable += 1
-            text = row[self._column]
-            if not isinstance(text, str):
-                return self.aside(place, f"{self._column!r} is not text but {type(text).__name__}", str(text))
-            return self._record(row, place, text, None)
-        if is_chat(list(row)):
-            self._usable += 1
-            messages = to_messages(row)
-            if messages is None:
-                return self.aside(place, "not a usable conversation (roles, empty or missing messages)", str(row))
-            return self._record(row, place, as_text(messages), messages)
-        self._fields_without = self._fields_without or list(row)
-        return self.aside(place, f"no field {self._column!r}", str(row))
+    def row(self, row: Any, place: str) -> Iterator[Record | Aside]:
+        """The records of one row, or why there are none; a list of messages is a row too."""
+        if isinstance(row, list) and row and all(map(is_turn, row)):
+            row = {"messages": from_turns(row)}
+        if not isinstance(row, dict):
+            yield self.aside(place, f"not a JSON object but {type(row).__name__}", row)
+            return
+        fields = canonical(row, self._shape.fields)
+        kind = self._shape.kind or kind_of(fields, self._column)
+        if kind is None:
+            self._fields_without = self._fields_without or list(row)
+            yield self.aside(place, f"no field {self._shape.text_column!r}", row)
+            return
+        self._usable += 1
+        several = None
+        for content in contents(fields, kind, self._column):
+            several = 1 if several is None else several + 1
+            yield (
+                self.aside(place, content, row)
+                if isinstance(content, str)
+                else self.record(content, place, part=several, group=fields.get("group"))
+            )
 
-    def aside(self, place: str, reason: str, text: str) -> Aside:
+    def record(self, content: Content, place: str, *, part: int = 1, group: object = None) -> Record | Aside:
+        """The record of some content: the `part`-th one of its place."""
+        meta = json.dumps(content.meta, ensure_ascii=False) if content.meta else "{}"
+        try:
+            key = content.key.encode()
+            (content.text + meta).encode()
+        except UnicodeEncodeError as error:
+            return self.aside(place, f"not valid Unicode: {error.reason}", content.text)
+        name = self._file.name
+        own_group = f"{name}/{group}" if isinstance(group, str | int) and str(group) else None
+        number = place.rsplit(" ", 1)[-1]
+        return Record(
+            id=f"{name}#{number}" if part == 1 else f"{name}#{number}.{part}",
+            # The content, not the place: rows that are inserted, sorted or moved to another file keep their split.
+            group=own_group or f"row {hashlib.sha256(key).hexdigest()[:16]}",
+            text=content.text,
+            source=name,
+            language=content.language,
+            split=self._file.split,
+            kind=content.kind,
+            meta=meta,
+        )
+
+    def aside(self, place: str, reason: str, found: object) -> Aside:
         """Set something of this file aside."""
-        return Aside(self._name, place, reason, excerpt(text))
+        shown = found if isinstance(found, str) else _shortened.repr(found)
+        return Aside(self._file.name, place, reason, excerpt(shown))
 
-    def check_columns(self, columns: list[str]) -> None:
-        """Raise DataError when neither the text column nor a known chat is among the columns."""
-        if self._column not in columns and not is_chat(columns):
+    def check_columns(self, columns: list[str], example: Mapping[str, Any]) -> None:
+        """Raise DataError when a table with these columns holds no records of a known kind."""
+        if self._shape.kind is None and kind_of(canonical(example, self._shape.fields), self._column) is None:
             raise DataError(
-                f"{self._path} has no column {self._column!r}; its columns are {', '.join(columns) or '(none)'}. "
-                f"Name the one that holds the text: collect.sources.text_column; or, for chats: {FIELDS}"
+                f"{self._file.address} has no column {self._shape.text_column!r}; its columns are "
+                f"{', '.join(columns) or '(none)'}. Name the one that holds the text: collect.sources.text_column; "
+                f"or give the columns one of the known names, or set collect.sources.fields: {KNOWN}"
             )
 
     def check_found(self) -> None:
         """The same for a file whose rows name their own fields, after the last row."""
         if not self._usable and self._fields_without is not None:
-            self.check_columns(self._fields_without)
-
-    def _record(self, row: Mapping[str, Any], place: str, text: str, messages: object | None) -> Record | Aside:
-        try:
-            encoded = text.encode()
-        except UnicodeEncodeError as error:
-            return self.aside(place, f"not valid Unicode: {error.reason}", text)
-        group = row.get("group")
-        own_group = f"{self._name}/{group}" if isinstance(group, str | int) and str(group) else None
-        return Record(
-            id=f"{self._name}#{place.rsplit(' ', 1)[-1]}",
-            # The content, not the place: rows that are inserted, sorted or moved to another file keep their split.
-            group=own_group or f"row {hashlib.sha256(encoded).hexdigest()[:16]}",
-            text=text,
-            source=self._name,
-            language=guess_language(text),
-            split=self._split,
-            kind="document" if messages is None else "chat",
-            meta="{}" if messages is None else json.dumps({"messages": messages}, ensure_ascii=False),
-        )
+            self.check_columns(self._fields_without, dict.fromkeys(self._fields_without))
 
 
-def read_jsonl(path: Path, name: str, split: str | None, text_column: str) -> Iterator[Record | Aside]:
-    """One JSON object per line; empty lines are nothing.
+def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
+    """One JSON value per line; empty lines are nothing.
 
     Raises:
-        DataError: no object in the file has the text column or is a chat.
+        DataError: no row in the file is of a known kind.
     """
-    table = Table(path, name, split, text_column)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            place = f"line {number}"
-            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+    table = Table(file, shape)
+    with file.open() as stream:
+        if (reason := not_text(stream.head()[:64])) and "NUL" not in reason:  # in a line, a NUL byte is its matter
+            yield table.aside("file", reason, "")
+            return
+        lines = Lines[bytes](stream, file.limits.record)
+        for line in lines:
+            place = f"line {lines.number}"
+            if isinstance(line, TooLong):
+                yield table.aside(place, line.reason, "")
+                continue
+            content = line.removeprefix(b"\xef\xbb\xbf") if lines.number == 1 else line
             if not content.strip():
                 continue
             try:
-                row = json.loads(content.decode("utf-8"))
+                row = decode(content.decode("utf-8"))
             except UnicodeDecodeError as error:
-                yield table.aside(place, f"not valid UTF-8 (byte 0x{content[error.start]:02X})", _shown(content))
-                continue
-            except (ValueError, RecursionError) as error:
-                yield table.aside(place, f"not JSON: {_json_problem(error)}", _shown(content))
-                continue
-            yield (
-                table.row(row, place)
-                if isinstance(row, dict)
-                else table.aside(place, f"not a JSON object but {type(row).__name__}", _shown(content))
-            )
+                yield table.aside(place, f"not valid UTF-8 (byte 0x{content[error.start]:02X})", _start(content))
+            except ValueError as error:
+                yield table.aside(place, f"not JSON: {error}", _start(content))
+            else:
+                yield from table.row(row, place)
     table.check_found()
 
 
-def _json_problem(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos + 1}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
-
-
-def _shown(content: bytes) -> str:
+def _start(content: bytes) -> str:
     return content[:1000].decode("utf-8", "replace")
 
 
-def read_csv(path: Path, name: str, split: str | None, text_column: str) -> Iterator[Record | Aside]:
-    """Comma-separated values with a header line, quoted as in RFC 4180.
+class _CsvLines:
+    """The lines that the CSV reader asks for; goes on after it has raised, which a generator would not."""
+
+    def __init__(self, lines: Lines[str]) -> None:
+        self._lines, self._each = lines, iter(lines)
+        self.passed_over: TooLong | None = None
+
+    def __iter__(self) -> _CsvLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._each)
+        if isinstance(line, TooLong):
+            self.passed_over = line
+            raise csv.Error(line.reason)
+        return line
+
+
+def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
+    """Comma-separated values with a header line, quoted as in RFC 4180; tab-separated ones in a .tsv file.
 
     Raises:
-        DataError: the header has neither the text column nor those of a chat.
+        DataError: the header is of no known kind.
     """
-    table = Table(path, name, split, text_column)
-    if reason := binary_reason(path):
-        yield table.aside("file", reason, "")
-        return
-    csv.field_size_limit(_CELL)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file)
+    table = Table(file, shape)
+    with file.open() as stream:
+        if reason := not_text(stream.head()):
+            yield table.aside("file", reason, "")
+            return
+        csv.field_size_limit(file.limits.record)
+        lines = Lines[str](text_of(stream, newline=""), file.limits.record)
+        header: list[str] | None = None
+        for cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
+            place = f"line {lines.number}"
+            if isinstance(cells, str):
+                yield table.aside(place, cells, "")
+            elif header is None:
+                header = cells
+                table.check_columns(header, dict.fromkeys(header, "0"))
+            elif len(cells) != len(header):
+                reason = f"{len(cells)} cells where the header has {len(header)}"
+                yield table.aside(place, reason, ",".join(cells[:20]))
+            else:
+                yield from table.row(dict(zip(header, cells, strict=True)), place)
+
+
+def _csv_rows(lines: Lines[str], delimiter: str) -> Iterator[list[str] | str]:
+    """The rows that are not empty; what cannot be one gives a reason, and reading goes on with the next line."""
+    source = _CsvLines(lines)
+    reader = csv.reader(source, delimiter=delimiter)
+    while True:
         try:
-            header = next(reader, None)
-            if header is None:
-                return
-            table.check_columns(header)
             for cells in reader:
-                place = f"line {reader.line_num}"
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    reason = f"{len(cells)} cells where the header has {len(header)}"
-                    yield table.aside(place, reason, ",".join(cells))
-                    continue
-                yield table.row(dict(zip(header, cells, strict=True)), place)
+                if cells:
+                    yield cells
+            return
         except csv.Error as error:
-            yield table.aside(f"line {reader.line_num}", f"not CSV from here on: {error}", "")
+            yield str(error) if source.passed_over else f"not CSV: {error}"
+            source.passed_over = None
+            reader = csv.reader(source, delimiter=delimiter)
 
 
-def read_parquet(path: Path, name: str, split: str | None, text_column: str) -> Iterator[Record | Aside]:
+def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
     """The rows of a parquet file.
 
     Raises:
-        DataError: the file has neither the text column nor those of a chat.
+        DataError: the columns are of no known kind.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = Table(path, name, split, text_column)
+    table = Table(file, shape)
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            table.check_columns(file.schema_arrow.names)
-            for index in range(file.num_row_groups):
-                for batch in file.iter_batches(row_groups=[index], batch_size=1024):
+        with seekable(file) as stored, pq.ParquetFile(stored) as opened:
+            if not opened.metadata.num_rows:
+                return
+            for index in range(opened.num_row_groups):
+                for batch in opened.iter_batches(row_groups=[index], batch_size=_BATCH):
                     for row in batch.to_pylist():
                         number += 1
-                        yield table.row(row, f"row {number}")
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+                        if number == 1:
+                            table.check_columns(list(row), row)
+                        yield from table.row(row, f"row {number}")
+    except (pa.ArrowException, UnicodeDecodeError, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         where = f"after row {number}" if number else "file"
-        yield table.aside(where, f"not a readable parquet file: {str(error).splitlines()[0][:200]}", "")
+        yield table.aside(where, f"not a readable parquet file: {(str(error).splitlines() or [''])[0][:200]}", "")

@@ -29,7 +29,7 @@ def token_vectors(tokenizer: Tokenizer, vectors: WordVectors) -> tuple[NDArray[n
         the vectors, (vocabulary of the tokenizer, dimensions) float32, zeros for tokens that are part of no word, and
         the number of tokens that are part of one.
     """
-    from scipy import sparse  # type: ignore[import-untyped]
+    from scipy import sparse
 
     size = tokenizer.get_vocab_size()
     tokens, rows = _pairs(tokenizer, vectors.words)

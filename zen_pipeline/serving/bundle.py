@@ -272,7 +272,8 @@ def lineage_of(inputs: Mapping[str, ArtifactRef], store: Store) -> dict[str, dic
     """Every artifact that a release was made from, by stage, back to the digests of the sources.
 
     Each entry has `fingerprint`, `digest`, the `run` that made it and when (`created`), what decided it (`parts`) and
-    the fingerprints of its own `inputs`. What has been cleaned away since is left out.
+    the fingerprints of its own `inputs`; what was judged has its verdict too (`judgement`: counts, report, run). What
+    has been cleaned away since is left out.
 
     Args:
         inputs: the artifacts that the release was given.
@@ -294,4 +295,7 @@ def lineage_of(inputs: Mapping[str, ArtifactRef], store: Store) -> dict[str, dic
             "parts": {k: v for k, v in manifest.parts.items() if not k.startswith("inputs.")},
         }
         waiting.update({n: store.folder(n, e.fingerprint) for n, e in manifest.inputs.items() if n not in lineage})
+    for stage, ref in inputs.items():
+        if stage in lineage and (judgement := ref.summary.get("judgement")):
+            lineage[stage]["judgement"] = judgement
     return dict(sorted(lineage.items()))

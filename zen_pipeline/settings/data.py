@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from zen_pipeline.settings.base import Fraction, Section
+from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
+
+RecordKind = Literal["document", "chat", "preference", "translation", "qa", "classification"]
 
 
 class PythonDocsSource(Section):
@@ -17,11 +19,15 @@ class PythonDocsSource(Section):
 
 
 class FilesSource(Section):
-    """Files, folders and globs of .txt .md .jsonl .csv .parquet."""
+    """Files, folders and globs, here or at addresses; see docs/data.md for the formats."""
 
     type: Literal["files"] = "files"
-    paths: list[str] = Field(description="files, folders or globs; relative ones start at the working folder")
-    text_column: str = Field("text", description="the field or column that holds the text of a record")
+    paths: list[str] = Field(description="files, folders, globs, addresses; relative ones start at the working folder")
+    kind: RecordKind | None = Field(None, description="what every row is; default: recognised by its fields")
+    text_column: str = Field("text", description="the field or column that holds the text of a document")
+    fields: dict[str, str] = Field(
+        default={}, description="names of other fields in the data, by our own: {question: ask, answers: reply}"
+    )
     split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
         "auto", description="how a plain text file becomes records"
     )
@@ -40,6 +46,31 @@ class CollectConfig(Section):
     sources: list[Source] = Field(default=[PythonDocsSource()], min_length=1)
 
 
+class NearDuplicatesConfig(Section):
+    """Which records are so much like another that they are set aside (MinHash)."""
+
+    enabled: bool = Field(True, description="set aside records that resemble another")
+    kinds: list[RecordKind] = Field(
+        default=["document"],
+        description="kinds that are compared; questions about one context, say, resemble each other",
+    )
+    threshold: float = Field(0.8, gt=0.0, lt=1.0, description="Jaccard similarity of the shingles from which they do")
+    shingle: int = Field(5, ge=1, le=50, description="words of a shingle; characters where no spaces are written")
+    permutations: int = Field(128, ge=16, le=1024, description="length of a signature, in bytes per record on disk")
+
+
+class ContaminationConfig(Section):
+    """Which training records share too much with the test split or with the evaluation data."""
+
+    enabled: bool = Field(True, description="set aside training records that hold runs of words of a test record")
+    words: int = Field(13, ge=4, le=100, description="length of a run")
+    characters: int = Field(50, ge=4, le=400, description="the same for scripts without spaces between words")
+    boilerplate_documents: int | None = Field(
+        10, ge=0, description="runs that more training records hold are ignored; null: none is"
+    )
+    max_overlap: Fraction = Field(0.0, description="share of a record's runs that may be in the test data; 0: none")
+
+
 class ValidateConfig(Section):
     """What a record must be like, and when the whole corpus is refused."""
 
@@ -47,11 +78,19 @@ class ValidateConfig(Section):
     min_characters: int = Field(32, ge=0, description="shorter records are set aside")
     max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
     deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
+    contamination: ContaminationConfig = ContaminationConfig()
+    evaluation_data: list[str] = Field(
+        default=[], description="files, folders or globs that no training record may repeat, besides the test split"
+    )
     max_replacement_share: Fraction = Field(0.01, description="share of U+FFFD above which it is set aside")
     max_control_share: Fraction = Field(0.01, description="share of control characters above which it is set aside")
     validation_fraction: Fraction = Field(0.05, description="share of the groups in the validation split")
     test_fraction: Fraction = Field(0.05, description="share of the groups in the test split")
     split_salt: str = Field("zen", description="changes which groups are in which split")
+    workers: int | None = Field(
+        None, ge=1, description="processes; default: by the cores and the size", json_schema_extra=NOT_IDENTITY
+    )
 
     @model_validator(mode="after")
     def _limits_leave_something(self) -> Self:

@@ -52,6 +52,7 @@ class StageContext:
 
 
 Build = Callable[[Config, Inputs, Path, StageContext], Built]
+Judgement = Callable[[Config, Inputs, ArtifactRef, StageContext], ArtifactRef]
 
 
 def always(*names: str) -> Callable[[Config], tuple[str, ...]]:
@@ -69,6 +70,11 @@ def no_sources(_config: Config, _workspace: Workspace) -> dict[str, Any]:
     return {}
 
 
+def not_judged(_config: Config, _inputs: Inputs, ref: ArtifactRef, _context: StageContext) -> ArtifactRef:
+    """For a stage without expectations."""
+    return ref
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the chain.
@@ -81,6 +87,8 @@ class Stage:
         settings: the settings that matter, as JSON values.
         sources: digests of what is read from outside the store.
         libraries: distributions whose version decides the result.
+        judge: says on every run, also of a stored artifact, whether it may be used; returns the reference with the
+            verdict in its summary. Not part of the identity.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Stage:
     settings: Callable[[Config], dict[str, Any]]
     sources: Callable[[Config, Workspace], dict[str, Any]] = no_sources
     libraries: tuple[str, ...] = ()
+    judge: Judgement = not_judged
 
     def identity(self, config: Config, upstream: Mapping[str, str], workspace: Workspace) -> Identity:
         """What decides the result, known before anything runs.
@@ -107,12 +116,15 @@ class Stage:
         return Identity(self.name, parts)
 
     def run(self, config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
-        """The stage's artifact, from the store or built now.
+        """The stage's artifact, from the store or built now, and judged.
 
         Args:
             config: the whole configuration.
             inputs: artifacts of (at least) the needed stages, by name.
             context: workspace, tracking and progress.
+
+        Raises:
+            ValidationFailed: an expectation with the action `stop` is not met.
         """
         needed = {name: inputs[name] for name in self.needs(config)}
         identity = self.identity(config, {n: r.fingerprint for n, r in needed.items()}, context.workspace)
@@ -128,5 +140,6 @@ class Stage:
                 identity, build, inputs=needed, run_id=context.run_id, wait=context.wait, digests=context.verify
             )
             shutil.rmtree(work, ignore_errors=True)
+            ref = self.judge(config, needed, ref, replace(context, tracked=tracked))
             tracked.finish(ref)
         return ref

@@ -10,14 +10,16 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.corpus import files, python_docs
 from zen_pipeline.corpus.digests import digest_files
+from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
+from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.data import FilesSource, PythonDocsSource
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 log = get_logger(__name__)
 
@@ -62,7 +64,9 @@ def _sources(config: Config, left_out: dict[str, int]) -> Iterator[tuple[str, It
         log.info("files: reading %d files in %s", len(found.files), ", ".join(source.paths))
         yield (
             source.type,
-            files.read_files(found.files, text_column=source.text_column, split_text=source.split_text),
+            FilesReader(Shape(source.text_column, source.kind, source.fields), source.split_text, left_out).read(
+                found.files
+            ),
         )
 
 
@@ -99,7 +103,8 @@ def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
     for index, source in enumerate(config.collect.sources):
         if isinstance(source, FilesSource):
             found = files.find_files(source.paths, taken=taken)
-            digests[str(index)] = digest_files([(f.name, str(f.path)) for f in found.files])
+            parts = [part for file in found.files for part in (file, file.partner) if part is not None]
+            digests[str(index)] = digest_files([(part.name, part.address) for part in parts])
         else:
             digests[str(index)] = python_docs.digest(source.packages)
     return digests

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from zen_pipeline.artifacts import Manifest
 from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.stages.judgement import JUDGEMENT
 from zen_pipeline.workspace import Workspace
 
 log = get_logger(__name__)
@@ -28,11 +29,12 @@ class Removed(BaseModel):
 def collect_garbage(workspace: Workspace, *, keep_runs: int, dry_run: bool = False) -> list[Removed]:
     """Remove what neither the last `keep_runs` runs of a pipeline, a registered model nor a running stage refers to.
 
-    An artifact that is kept keeps everything that it was made from. Damaged artifacts that were set aside and what
-    killed builds left go too, and scratch once every run has ended well.
+    An artifact that is kept keeps everything that it was made from, and the verdicts on it. Damaged artifacts that
+    were set aside and what killed builds left go too, and scratch once every run has ended well.
     """
     artifacts = list(workspace.store.manifests())
     kept = _closure(_recent(workspace, keep_runs) | _registered(workspace), artifacts)
+    kept |= {m.fingerprint for _, m in artifacts if m.stage == JUDGEMENT and kept >= _inputs(m)}
     removed = []
     for folder, manifest in artifacts:
         if manifest.fingerprint in kept:
@@ -40,6 +42,10 @@ def collect_garbage(workspace: Workspace, *, keep_runs: int, dry_run: bool = Fal
         if (entry := _remove_artifact(workspace, folder, manifest, dry_run)) is not None:
             removed.append(entry)
     return removed + _remove_leftovers(workspace, dry_run)
+
+
+def _inputs(manifest: Manifest) -> set[str]:
+    return {entry.fingerprint for entry in manifest.inputs.values()}
 
 
 def _recent(workspace: Workspace, keep_runs: int) -> set[str]:

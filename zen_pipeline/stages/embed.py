@@ -25,6 +25,7 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.models import EmbedConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.judge_tensors import judge_vectors
 
 STAGE_VERSION = 1
 KIND = "embeddings"
@@ -218,5 +219,6 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     libraries=("numba", "numpy", "jieba", "scikit-learn", "matplotlib", "torch"),
+    judge=judge_vectors,
 )
 run = STAGE.run

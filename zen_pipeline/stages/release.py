@@ -171,11 +171,13 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossie
 
 
 def _tags(kind: Kind, config: Config, inputs: Inputs, metrics: Mapping[str, float]) -> dict[str, str]:
+    judgement = inputs["validate"].summary.get("judgement", {})
+    verdict = {"zen.validation": judgement["report"], "zen.verdict": judgement["verdict"]} if judgement else {}
     return {
         KIND: kind,
         METRICS: canonical_json(dict(metrics)),
         "zen.pipeline": config.name,
-        "zen.validation": str(inputs["validate"].path / "validation.html"),
+        **verdict,
         "zen.report": str(inputs["evaluate"].path / "report.html"),
     }
 

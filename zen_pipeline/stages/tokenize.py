@@ -13,20 +13,22 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.judge_tensors import judge_tokens
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 SPLITS = ("train", "valid", "test")
 
 
 def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) -> Built:
     """Fill `output` with the tokenizer and the token files of each split."""
+    from zen_pipeline.corpus.records import base_kind
     from zen_pipeline.corpus.shards import write_index, write_split
     from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES, Tokenizer, train_tokenizer
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-    kind = _kind(records)
+    kind = base_kind(records)
     given = _given_folder(config)
     if given is not None:
         tokenizer = Tokenizer.load(given)
@@ -52,15 +54,6 @@ def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) 
         summary[name] = {k: counts[k] for k in ("documents", "tokens", "bytes")}
     summary["bytes_per_token"] = round(splits["train"]["bytes"] / splits["train"]["tokens"], 3)
     return Built(kind="tokens", summary=summary)
-
-
-def _kind(records: Path) -> str:
-    """Documents are what a base model reads; a corpus of conversations alone is read as text."""
-    from zen_pipeline.corpus.records import read_records
-
-    if next(read_records(records, kind="document"), None) is not None:
-        return "document"
-    return "chat"
 
 
 def _texts(records: Path, kind: Any, split: str) -> Iterator[str]:
@@ -98,5 +91,6 @@ STAGE = Stage(
     settings=_settings,
     sources=_sources,
     libraries=("tokenizers",),
+    judge=judge_tokens,
 )
 run = STAGE.run

@@ -1,224 +1,244 @@
-"""Validate: set bad records aside, divide the good ones, and let the expectations decide whether they may be used."""
+"""Validate: set bad records aside and divide the good ones; the suites then judge whether they may be used.
+
+The order: measure; remove exact duplicates; remove near duplicates; divide; remove from training what the test data
+holds. The texts are never in memory together (`corpus.parts`); a record costs some tens of bytes there.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zen_pipeline.artifacts import Built
+import numpy as np
+import pyarrow.parquet as pq
+
+from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.deduplicate import SeenTexts
-from zen_pipeline.corpus.expectations import Finding, judge, suite_digests
-from zen_pipeline.corpus.measures import Measures, explain, measure, to_frame, write_measures
-from zen_pipeline.corpus.records import (
-    SPLITS,
-    SetAside,
-    excerpt,
-    read_columns,
-    read_records,
-    record_writer,
-    set_aside_writer,
+from zen_pipeline.corpus import files
+from zen_pipeline.corpus.contamination import Evidence, Protected, Window, window_hashes
+from zen_pipeline.corpus.deduplicate import exact_duplicates
+from zen_pipeline.corpus.digests import digest_files
+from zen_pipeline.corpus.divide import Dividing
+from zen_pipeline.corpus.expectations.suites import set_aside_identity
+from zen_pipeline.corpus.fates import CONTAMINATED, NEAR_DUPLICATE, Fates
+from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
+from zen_pipeline.corpus.parts import (
+    Parts,
+    id_positions,
+    prepare,
+    profile_part,
+    protected_matches,
+    protected_windows,
 )
-from zen_pipeline.corpus.report import Reason, Report, render
-from zen_pipeline.corpus.split import Splits, assign
-from zen_pipeline.errors import DataError, ValidationFailed
+from zen_pipeline.corpus.profile import Profile
+from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.records import SPLITS, Record
+from zen_pipeline.corpus.split import assign
+from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.units import Hashes, Integers, Texts, normal_form
+from zen_pipeline.corpus.workers import Workers, worker_count
+from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.data import ValidateConfig
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.judge_data import judge_data
 from zen_pipeline.workspace import Workspace
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-STAGE_VERSION = 1
-_EXAMPLES = 3
+STAGE_VERSION = 3
 
 log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Write records.parquet, set_aside.parquet, measures.parquet, validation.json and validation.html.
+    """Write records.parquet, set_aside.parquet, measures.parquet and profile.json.
 
     Raises:
-        DataError: too few records are left to divide.
-        ValidationFailed: an expectation with the action `stop` is not met; the report lies in the work folder.
+        ConfigError: evaluation data does not exist.
+        DataError: too few records are left to divide, or none to train on.
     """
     settings = config.validate_
     collected = inputs["collect"].path
-    measured = _measure_all(collected, settings)
-    unreadable = _unreadable(collected)
-    kept = [m for m in measured if not m.reason]
-    if not kept:
-        raise DataError(_nothing_left(measured, unreadable, settings))
-    splits = assign(
-        ((m.id, m.group, m.split or None) for m in kept),
-        validation_fraction=settings.validation_fraction,
-        test_fraction=settings.test_fraction,
-        salt=settings.split_salt,
-    )
-    measured = [m if m.reason else replace(m, split=splits.of(m.id, m.group, m.split or None)) for m in measured]
-    _divide(collected, measured, settings, output)
-    frame = to_frame(measured)
-    write_measures(frame, output / "measures.parquet")
-    summary = _summary(frame, unreadable)
-    findings = judge({"records": frame[frame["reason"] == ""], "corpus": _corpus_row(summary)}, settings.suites)
-    _report(config, output, context, summary, findings, splits, frame, unreadable)
+    unreadable = pq.read_metadata(collected / "aside.parquet").num_rows
+    folder = context.work / "parts"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
+    parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
+    with Workers(worker_count(parts.text_bytes(), settings.workers)) as workers:
+        fates = _prepare(parts, workers)
+        if not fates.kept.any():
+            raise DataError(_nothing_left(fates, unreadable, settings))
+        notes = _split(parts, fates, workers)
+        contamination, evaluation_ids = _decontaminate(parts, fates, workers)
+        divided = Dividing(parts, fates, evaluation_ids)
+        divided.write(output)
+        _profile(parts, fates, workers).save(output)
+    shutil.rmtree(folder)
+    summary = _summary(fates, divided, unreadable) | {"contamination": contamination, "notes": notes}
+    _tell(summary)
     return Built("records", summary)
 
 
-def _measure_all(collected: Path, settings: ValidateConfig) -> list[Measures]:
-    seen = SeenTexts()
-    return [
-        measure(record, duplicate_of=seen.duplicate_of(record), config=settings)
-        for record in read_records(collected / "records.parquet")
-    ]
+def _prepare(parts: Parts, workers: Workers) -> Fates:
+    """Write the parts, and find exact and near duplicates."""
+    settings = parts.config
+    count = parts.count()
+    told: list[Any] = []
+    keys = [parts.folder / f"key{number}.u64" for number in (0, 1)]
+    minhash = MinHash(settings.near_duplicates)
+    with (
+        SignatureFiles(parts.folder / "signatures", minhash) as signatures,
+        keys[0].open("wb") as high,
+        keys[1].open("wb") as low,
+    ):
+        row = 0
+        for prepared in workers.ordered(prepare, ((parts, index) for index in range(count))):
+            high.write(prepared.keys[0].tobytes())
+            low.write(prepared.keys[1].tobytes())
+            if prepared.signed is not None:
+                signatures.add(prepared.signed, row)
+            told.append((prepared.reasons, prepared.roles, prepared.groups))
+            row += len(prepared.reasons)
+    fates = Fates(told)
+    if fates.kept.any():
+        originals = exact_duplicates([np.memmap(path, np.uint64, "r") for path in keys], fates.candidates())
+        fates.set_duplicates(originals, remove=settings.deduplicate)
+        fates.set_near_duplicates(signatures.find(fates.kept, fates.priority))
+    return fates
 
 
-def _unreadable(collected: Path) -> list[tuple[str, str, str]]:
-    """What collection set aside: (place, reason, excerpt)."""
-    return [
-        (f"{source}, {where}", reason, text)
-        for columns in read_columns(collected / "aside.parquet", "source", "where", "reason", "excerpt")
-        for source, where, reason, text in zip(*columns, strict=True)
-    ]
+def _split(parts: Parts, fates: Fates, workers: Workers) -> list[str]:
+    """Give every kept record a split; returns what had to be done so that none is empty."""
+    kept = fates.kept
+
+    def record_positions() -> Hashes:
+        every = workers.ordered(id_positions, ((parts, index) for index in range(parts.count())))
+        return np.concatenate(list(every))[kept]
+
+    divided = assign(
+        fates.groups[kept],
+        fates.roles[kept],
+        record_positions,
+        validation_fraction=parts.config.validation_fraction,
+        test_fraction=parts.config.test_fraction,
+    )
+    fates.splits[kept] = divided.splits
+    return divided.notes
 
 
-def _divide(collected: Path, measured: Sequence[Measures], settings: ValidateConfig, output: Path) -> None:
-    """Copy each record to the kept ones, with its split, or to those set aside, with the reason."""
-    records = read_records(collected / "records.parquet")
-    with record_writer(output / "records.parquet") as keep, set_aside_writer(output / "set_aside.parquet") as aside:
-        for record, row in zip(records, measured, strict=True):
-            if row.reason:
-                aside.write(SetAside(record.id, record.group, explain(row, settings), excerpt(record.text)))
-            else:
-                keep.write(replace(record, split=row.split))
+def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[str, int], list[str]]:
+    """Take out of training what the test split or the evaluation data holds.
+
+    Returns:
+        figures for the summary, and the ids of the evaluation data, by which the verdicts name it.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    settings = parts.config.contamination
+    if not settings.enabled:
+        return {}, []
+    ids: list[str] = []
+    seen = [*_evaluation_windows(parts.config, ids), *_test_windows(parts, fates, workers)]
+    protected = Protected.build((hashes, owners) for hashes, owners, _ in seen)
+    protected.save(parts.folder)
+    evidence = Evidence(protected, settings)
+    tasks = _places(parts, fates, "train")
+    for (_, index, places), matches in zip(tasks, workers.ordered(protected_matches, tasks), strict=True):
+        evidence.add(matches, places + fates.firsts[index])
+    fates.set_contaminated(evidence.verdicts())
+    if not fates.in_split("train").any():
+        raise DataError(
+            f"all {len(fates.verdicts.rows)} training records share runs of {settings.words} words with the test data: "
+            "add other text, or raise validate.contamination.max_overlap"
+        )
+    figures = {
+        "protected_records": sum(len(counts) for _, _, counts in seen),
+        "too_short_to_protect": sum(int((counts == 0).sum()) for _, _, counts in seen),
+        "protected_runs": len(protected.keys),
+        "boilerplate_runs": evidence.boilerplate,
+    }
+    return figures, ids
 
 
-def _summary(frame: pd.DataFrame, unreadable: Sequence[object]) -> dict[str, Any]:
-    kept = frame[frame["reason"] == ""]
-    total = len(frame) + len(unreadable)
-    size = int(kept["bytes"].sum())
-    reasons = frame.loc[frame["reason"] != "", "reason"].value_counts()
+def _places(parts: Parts, fates: Fates, split: str) -> list[tuple[Parts, int, Integers]]:
+    """For every part the places in it of what is kept in a split; parts without any are left out."""
+    inside = fates.in_split(split)
+    found = ((parts, index, np.flatnonzero(inside[rows])) for index, rows in enumerate(fates.parts()))
+    return [task for task in found if len(task[2])]
+
+
+Windows = tuple[Hashes, Integers, Integers]  # hashes, the owner of each, windows of each record
+
+
+def _test_windows(parts: Parts, fates: Fates, workers: Workers) -> Iterator[Windows]:
+    tasks = _places(parts, fates, "test")
+    for (_, index, places), (hashes, counts) in zip(tasks, workers.ordered(protected_windows, tasks), strict=True):
+        yield hashes, np.repeat(places + fates.firsts[index], counts), counts
+
+
+def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Windows]:
+    """Those of the evaluation data, one file at a time; the ids of its records are appended to `ids`."""
+    if not settings.evaluation_data:
+        return
+    window = Window.of(settings.contamination)
+    reader = FilesReader(Shape("text", None, {}), "auto")
+    for file in files.find_files(settings.evaluation_data).files:
+        entries = reader.read([file])
+        records = [entry for entry in entries if isinstance(entry, Record)]
+        hashes, counts = window_hashes(Texts.of([normal_form(record.text) for record in records]), window)
+        numbers = -1 - np.arange(len(ids), len(ids) + len(records))
+        ids.extend(record.id for record in records)
+        yield hashes, np.repeat(numbers, counts), counts
+
+
+def _profile(parts: Parts, fates: Fates, workers: Workers) -> Profile:
+    """The counts of everything that is kept."""
+    tasks = [(parts, index, np.flatnonzero(fates.kept[rows])) for index, rows in enumerate(fates.parts())]
+    profile = Profile()
+    for counted in workers.ordered(profile_part, tasks):
+        profile.merge(counted)
+    return profile
+
+
+def _summary(fates: Fates, divided: Dividing, unreadable: int) -> dict[str, Any]:
+    """The figures of the whole corpus; those that are plain numbers are judged by the suite `corpus`."""
+    records, kept = len(fates.reasons), int(fates.kept.sum())
+    total = records + unreadable
+    reasons = fates.counts()
     splits = {
-        name: {"records": len(part), "bytes": int(part["bytes"].sum()), "groups": int(part["group"].nunique())}
+        name: {
+            "records": int(inside.sum()),
+            "bytes": divided.split_bytes[name],
+            "groups": len(np.unique(fates.groups[inside])),
+        }
         for name in SPLITS
-        for part in [kept[kept["split"] == name]]
+        for inside in [fates.in_split(name)]
     }
     return {
         "records_in": total,
-        "records": len(kept),
-        "set_aside": total - len(kept),
-        "unreadable": len(unreadable),
-        "bytes": size,
-        "characters": int(kept["characters"].sum()),
-        "words": int(kept["words"].sum()),
-        "documents": int((kept["kind"] == "document").sum()),
-        "chats": int((kept["kind"] == "chat").sum()),
-        "share_set_aside": (total - len(kept)) / total,
-        "share_unreadable": len(unreadable) / total,
-        "share_duplicates": float((frame["duplicate_of"] != "").mean()),
-        "share_language_unknown": float((kept["language"] == "und").mean()),
-        "share_train_bytes": splits["train"]["bytes"] / max(size, 1),
-        "reasons": {str(name): int(count) for name, count in sorted(reasons.items())},
-        "languages": {str(n): int(c) for n, c in sorted(kept["language"].value_counts().items())},
+        "records": kept,
+        "set_aside": total - kept,
+        "unreadable": unreadable,
+        **divided.totals,
+        "documents": divided.kinds.get("document", 0),
+        "chats": divided.kinds.get("chat", 0),
+        "share_set_aside": (total - kept) / total,
+        "share_unreadable": unreadable / total,
+        "share_duplicates": fates.exact_duplicates / records,
+        "share_near_duplicates": reasons.get(NEAR_DUPLICATE, 0) / records,
+        "share_contaminated": reasons.get(CONTAMINATED, 0) / records,
+        "share_language_unknown": divided.languages.get("und", 0) / kept,
+        "share_train_bytes": splits["train"]["bytes"] / max(divided.totals["bytes"], 1),
+        "reasons": reasons,
+        "kinds": dict(sorted(divided.kinds.items())),
+        "languages": dict(sorted(divided.languages.items())),
         "splits": splits,
     }
 
 
-def _corpus_row(summary: dict[str, Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([{name: value for name, value in summary.items() if isinstance(value, int | float)}])
-
-
-def _report(
-    config: Config,
-    output: Path,
-    context: StageContext,
-    summary: dict[str, Any],
-    findings: Sequence[Finding],
-    splits: Splits,
-    frame: pd.DataFrame,
-    unreadable: Sequence[tuple[str, str, str]],
-) -> None:
-    """Write and track the report; raise when the data must not be used."""
-    stops = [f for f in findings if f.stops]
-    summary["expectations"] = {
-        "met": sum(f.success for f in findings),
-        "warnings": sum(not f.success for f in findings) - len(stops),
-        "stops": len(stops),
-    }
-    reasons = [*_reasons(output), *_collect_reasons(unreadable)]
-    excerpts = _excerpts(output, [i for f in findings for i in f.offenders[:_EXAMPLES]])
-    kept = frame[frame["reason"] == ""]
-    report = Report(
-        pipeline=config.name,
-        summary=summary,
-        findings=findings,
-        reasons=reasons,
-        lengths=kept["characters"].tolist(),
-        tables={
-            "Splits": _table(kept, "split"),
-            "Languages": _table(kept, "language"),
-            "Sources": _table(kept, "source"),
-        },
-        excerpts=excerpts,
-        notes=splits.notes,
-    )
-    folder = context.work if stops else output  # what a failed build wrote is removed
-    page = folder / "validation.html"
-    page.write_text(render(report), encoding="utf-8")
-    machine = {"summary": summary, "notes": splits.notes, "expectations": [f.to_json() for f in findings]}
-    (folder / "validation.json").write_text(json.dumps(machine, indent=1, ensure_ascii=False), encoding="utf-8")
-    context.tracked.log_file(page)
-    _tell(summary, findings, splits.notes)
-    if stops:
-        raise ValidationFailed(_refusal(stops, excerpts, reasons, page))
-
-
-def _reasons(output: Path) -> list[Reason]:
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[tuple[str, str]]] = {}
-    for columns in read_columns(output / "set_aside.parquet", "id", "reason", "excerpt"):
-        for identity, reason, text in zip(*columns, strict=True):
-            kind = "duplicate" if reason.startswith("duplicate of") else reason.partition(":")[0]
-            counts[kind] += 1
-            if len(shown := examples.setdefault(kind, [])) < _EXAMPLES:
-                shown.append((identity, text))
-    return [Reason(kind, "validate", count, examples[kind]) for kind, count in counts.most_common()]
-
-
-def _collect_reasons(unreadable: Sequence[tuple[str, str, str]]) -> list[Reason]:
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[tuple[str, str]]] = {}
-    for where, reason, text in unreadable:
-        kind = reason.partition(" (")[0].partition(":")[0]
-        counts[kind] += 1
-        if len(shown := examples.setdefault(kind, [])) < _EXAMPLES:
-            shown.append((where, text or reason))
-    return [Reason(kind, "collect", count, examples[kind]) for kind, count in counts.most_common()]
-
-
-def _excerpts(output: Path, identities: Sequence[str]) -> dict[str, str]:
-    wanted = set(identities)
-    found: dict[str, str] = {}
-    if wanted:
-        for ids, texts in read_columns(output / "records.parquet", "id", "text"):
-            found.update((i, excerpt(t)) for i, t in zip(ids, texts, strict=True) if i in wanted)
-    return found
-
-
-def _table(kept: pd.DataFrame, column: str) -> list[tuple[str, int, int]]:
-    """(value, records, bytes) for the 30 values with the most text."""
-    sizes = kept.groupby(column)["bytes"].agg(["count", "sum"]).sort_values(["sum", "count"], ascending=False)
-    return [(str(name), int(row["count"]), int(row["sum"])) for name, row in sizes.head(30).iterrows()]
-
-
-def _tell(summary: dict[str, Any], findings: Sequence[Finding], notes: Sequence[str]) -> None:
+def _tell(summary: dict[str, Any]) -> None:
     log.info(
         "validated %d records: %d kept (%.2f MB), %d set aside",
         summary["records_in"],
@@ -226,38 +246,13 @@ def _tell(summary: dict[str, Any], findings: Sequence[Finding], notes: Sequence[
         summary["bytes"] / 1e6,
         summary["set_aside"],
     )
-    for note in notes:
-        log.warning("split: %s", note)
-    for finding in findings:
-        if not finding.success and not finding.stops:
-            log.warning(
-                "expected %s %s; found %s: %s", finding.column, finding.expected, finding.observed, finding.advice
-            )
 
 
-def _refusal(stops: Sequence[Finding], excerpts: dict[str, str], reasons: Sequence[Reason], page: Path) -> str:
-    """What the user reads: the expectation, what was found, three records, what to do."""
-    first = stops[0]
-    lines = [
-        f"the data failed validation: {first.expectation} on {first.suite}.{first.column}: "
-        f"expected {first.expected}, found {first.observed}. {first.advice[:1].upper()}{first.advice[1:]}.",
-    ]
-    shown = [(i, excerpts.get(i, "")) for i in first.offenders[:_EXAMPLES]]
-    if not shown:  # an expectation about the whole corpus: what was set aside shows best what is wrong
-        shown = [(f"{i} ({r.reason})", text) for r in reasons for i, text in r.examples][:_EXAMPLES]
-    lines += [f"  {identity}: {text}" for identity, text in shown]
-    others = ", ".join(f"{f.expectation} on {f.suite}.{f.column}" for f in stops[1:])
-    if others:
-        lines.append(f"Also failed: {others}.")
-    lines.append(f"The whole report: {page}")
-    return "\n".join(lines)
-
-
-def _nothing_left(measured: Sequence[Measures], unreadable: Sequence[object], settings: ValidateConfig) -> str:
-    counts = Counter(m.reason for m in measured)
-    found = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+def _nothing_left(fates: Fates, unreadable: int, settings: ValidateConfig) -> str:
+    counts = sorted(fates.counts().items(), key=lambda pair: -pair[1])
+    found = ", ".join(f"{count} {reason}" for reason, count in counts)
     return (
-        f"no record is left after validation: {found}; {len(unreadable)} could not be read. "
+        f"no record is left after validation: {found}; {unreadable} could not be read. "
         f"Records need at least {settings.min_characters} characters (validate.min_characters): "
         "add longer texts, or lower the limit"
     )
@@ -265,12 +260,20 @@ def _nothing_left(measured: Sequence[Measures], unreadable: Sequence[object], se
 
 def _settings(config: Config) -> dict[str, Any]:
     settings = config.validate_.identity()
-    del settings["suites"]  # a path; the content of the suites is among the sources
+    del settings["suites"]  # a path; what the suites set aside is among the sources, the rest only judges
+    del settings["evaluation_data"]  # paths; the contents are among the sources
     return settings
 
 
-def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
-    return {"suites": suite_digests(config.validate_.suites)}
+def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
+    settings = config.validate_
+    digests: dict[str, Any] = {"suites": set_aside_identity(settings.suites)}
+    if settings.evaluation_data:
+        found = files.find_files(settings.evaluation_data).files
+        digests["evaluation_data"] = digest_files(
+            [(part.name, part.address) for file in found for part in (file, file.partner) if part is not None]
+        )
+    return digests
 
 
 STAGE = Stage(
@@ -279,7 +282,8 @@ STAGE = Stage(
     needs=always("collect"),
     build=build,
     settings=_settings,
-    sources=_digests,
-    libraries=("great-expectations", "pandas"),
+    sources=_sources,
+    libraries=("pandas",),
+    judge=judge_data,
 )
 run = STAGE.run

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zen_pipeline.corpus.records import Record
+from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError
 from zen_pipeline.tasks.chat import question_and_answer
@@ -25,6 +25,8 @@ from zen_pipeline.tasks.chat import question_and_answer
 MAX_ANSWER = 300  # characters; longer first sentences are lists or formulas more often than sentences
 _MIN_WORDS = 3
 _MIN_LETTERS = 0.75  # share of letters and spaces in a sentence; below it are signatures, tables and formulas
+
+_CONVERSATIONS: frozenset[Kind] = frozenset({"chat", "preference", "qa"})
 
 Form = Literal["purpose", "arguments", "module"]
 # Shares of the forms where all are possible: most of what people ask is what a thing does.
@@ -110,14 +112,25 @@ def documented(text: str, meta: Mapping[str, Any]) -> Documented | None:
 
 
 def dialogue(record: Record) -> Question | None:
-    """A conversation of the corpus up to its last answer to a user, or None where it has none."""
-    messages = json.loads(record.meta).get("messages")
-    if not isinstance(messages, list):
-        return None
+    """A conversation of the corpus up to its last answer to a user, or None where it has none.
+
+    A preference is its prompt with the better answer, a question with a context is asked with it; one that the context
+    does not answer teaches no answer.
+    """
+    messages = _messages(record.kind, json.loads(record.meta))
     for end in range(len(messages), 1, -1):
         if (messages[end - 2]["role"], messages[end - 1]["role"]) == ("user", "assistant"):
             return Question(record.id, record.group, "chat", messages[:end])
     return None
+
+
+def _messages(kind: Kind, meta: Mapping[str, Any]) -> list[dict[str, str]]:
+    if kind == "preference":
+        return [*meta["prompt"], {"role": "assistant", "content": meta["chosen"]}]
+    if kind == "qa":
+        asked = f"{meta['context']}\n\n{meta['question']}"
+        return [] if meta["impossible"] else question_and_answer(asked, meta["answers"][0])
+    return list(meta.get("messages", []))
 
 
 def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: str) -> Split:
@@ -128,11 +141,11 @@ def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: 
     dialogues: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
     objects: list[Documented] = []
     for record in records:
-        if record.kind == "chat":
+        if record.kind in _CONVERSATIONS:
             found = dialogue(record)
             if found is not None:
                 dialogues[str(record.split)].append(found)
-        elif record.split == "train":
+        elif record.kind == "document" and record.split == "train":
             item = documented(record.text, json.loads(record.meta))
             if item is not None:
                 objects.append(item)

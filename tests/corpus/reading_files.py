@@ -1,0 +1,52 @@
+"""Files to read, made or found by a test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from zen_pipeline.corpus.files import find_files
+from zen_pipeline.corpus.opening import COMPRESSIONS, STANDARD, Limits, TextFile
+from zen_pipeline.corpus.plain_text import Mode
+from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.records import Aside, Record
+from zen_pipeline.corpus.tables import Shape
+
+
+def text_file(path: Path, *, limits: Limits = STANDARD) -> TextFile:
+    """The file under its own name."""
+    compression = COMPRESSIONS.get(path.suffix, "")
+    form = Path(path.stem).suffix if compression else path.suffix
+    return TextFile(path.name, str(path), None, form, compression, lambda: path.open("rb"), limits=limits)
+
+
+class Read(NamedTuple):
+    """What became of some files."""
+
+    records: list[Record]
+    aside: list[Aside]
+    left_out: dict[str, int]
+
+    @property
+    def kinds(self) -> Counter[str]:
+        return Counter(record.kind for record in self.records)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [entry.reason for entry in self.aside]
+
+
+def read_paths(
+    *paths: Path | str, shape: Shape | None = None, limits: Limits = STANDARD, split_text: Mode = "auto"
+) -> Read:
+    """Find and read like the stage does."""
+    found = find_files([str(path) for path in paths], limits=limits)
+    left_out = dict(found.left_out)
+    return sort(list(FilesReader(shape or Shape(), split_text, left_out).read(found.files)), left_out)
+
+
+def sort(entries: Sequence[Record | Aside], left_out: dict[str, int]) -> Read:
+    """Records and what was set aside."""
+    return Read([e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Aside)], left_out)

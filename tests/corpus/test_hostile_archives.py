@@ -1,0 +1,101 @@
+"""Archives and compressed files that are made to do harm: nothing is written, and growth has a limit."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.corpus.hostile_files import ROW, SMALL, link, tarfile_of, write, zipfile_of, zstd
+from tests.corpus.reading_files import read_paths
+from zen_pipeline.corpus.opening import MEBIBYTE, Limits
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
+def test_names_that_climb_out_of_an_archive_are_set_aside_and_nothing_is_written(tmp_path: Path, suffix: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    members = {"../../evil.txt": b"evil", "/etc/evil.txt": b"evil", "a/../../evil.txt": b"evil", "good.txt": b"good"}
+    packed = zipfile_of(members) if suffix == "zip" else tarfile_of(members)
+    write(data / f"a.{suffix}", gzip.compress(packed) if suffix.endswith("gz") else packed)
+    before = sorted(tmp_path.rglob("*"))
+    read = read_paths(data)
+    assert [record.text for record in read.records] == ["good"]
+    assert sorted(read.reasons) == ["its name climbs out of the archive"] * 2 + ["its name is absolute"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_links_and_devices_in_archives_are_set_aside(tmp_path: Path) -> None:
+    special = [
+        link("soft.txt", "/etc/passwd", tarfile.SYMTYPE),
+        link("hard.txt", "good.txt", tarfile.LNKTYPE),
+        link("null.txt", "", tarfile.CHRTYPE),
+    ]
+    write(tmp_path / "a.tar", tarfile_of({"good.txt": b"good"}, *special))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        info = zipfile.ZipInfo("soft.txt")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    write(tmp_path / "b.zip", packed.getvalue())
+    read = read_paths(tmp_path)
+    assert [record.text for record in read.records] == ["good"]
+    assert read.reasons == ["a link or a device, not a file"] * 4
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.jsonl.bz2", "a.zip", "a.tar.gz", "a.tar.zst"])
+def test_a_bomb_is_left_where_it_grows_beyond_its_ratio(tmp_path: Path, name: str) -> None:
+    bomb = ROW.encode() * 200_000  # 9 MB of the same
+    if name.startswith("a.zip"):
+        packed = zipfile_of({"first.jsonl": ROW.encode(), "bomb.jsonl": bomb})
+    else:
+        content = tarfile_of({"bomb.jsonl": bomb}) if ".tar" in name else bomb
+        pack = {"gz": gzip.compress, "zst": zstd, "bz2": bz2.compress}[name.rsplit(".", 1)[1]]
+        packed = pack(content)
+    limits = Limits(free=MEBIBYTE, ratio=100)
+    read = read_paths(write(tmp_path / name, packed), limits=limits)
+    assert 0 < len(read.records) < 200_000
+    assert "it becomes more than 100 times its compressed size" in read.reasons[0]
+    total = read_paths(tmp_path / name, limits=Limits(free=MEBIBYTE, ratio=10**6, total=2 * MEBIBYTE))
+    assert "it becomes more than" in total.reasons[0]
+
+
+def test_too_many_members_archives_in_archives_and_encrypted_members(tmp_path: Path) -> None:
+    inner = zipfile_of({"a.txt": b"text"})
+    write(tmp_path / "many.zip", zipfile_of({f"{n}.txt": b"text %d" % n for n in range(9)}))
+    write(tmp_path / "nested.zip", zipfile_of({"inner.zip": inner, "x/.hidden.txt": b"x", "photo.png": b"x"}))
+    locked = bytearray(zipfile_of({"a.txt": b"text"}))
+    locked[6] |= 1  # the flag of encryption, in the member's header and in the directory
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    write(tmp_path / "locked.zip", bytes(locked))
+    read = read_paths(tmp_path, limits=SMALL)
+    assert len(read.records) == 5
+    assert sorted(read.reasons) == ["it is encrypted", "more than 5 members"]
+    assert read.left_out == {"archives in archives": 1, "hidden files": 1, "other formats": 1}
+
+
+def test_a_damaged_member_costs_no_other_member(tmp_path: Path) -> None:
+    packed = bytearray(zipfile_of({"a.txt": os.urandom(300).hex().encode(), "b.txt": b"good"}))
+    packed[60:64] = b"\xff\xff\xff\xff"
+    read = read_paths(write(tmp_path / "a.zip", bytes(packed)))
+    assert [record.text for record in read.records] == ["good"]
+    assert len(read.aside) == 1
+
+
+def test_a_parquet_file_in_an_archive_is_held_up_to_a_limit(tmp_path: Path) -> None:
+    table = io.BytesIO()
+    pq.write_table(pa.table({"text": [os.urandom(20).hex() for _ in range(100)]}), table)
+    write(tmp_path / "a.tar", tarfile_of({"a.parquet": table.getvalue()}))
+    write(tmp_path / "b.parquet.gz", gzip.compress(table.getvalue()))
+    assert len(read_paths(tmp_path).records) == 200
+    read = read_paths(tmp_path, limits=SMALL)
+    assert not read.records
+    assert all("it needs random access" in reason for reason in read.reasons)

@@ -1,0 +1,144 @@
+"""Files at addresses: `file://`, `https://`, `s3://`, `gs://` and whatever else fsspec knows.
+
+Credentials are those of the environment, as each library documents them; none is ever in a config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from glob import has_magic
+from typing import Any, BinaryIO, cast
+
+from zen_pipeline.errors import ConfigError, DataError
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+# What servers say about the content itself; `Last-Modified` says only when it was copied.
+_DIGESTS = ("ETag", "etag", "md5Hash", "Content-MD5", "content_md5")
+_BLOCK = 1 << 20
+
+
+def is_address(path: str) -> bool:
+    """Whether this is an address and no path of this machine."""
+    return "://" in path
+
+
+def find(address: str) -> Iterator[tuple[str, str]]:
+    """The files at an address as (place below it with the last folder's name, address).
+
+    Raises:
+        ConfigError: the library for it is missing, nothing is there, or it cannot be asked.
+    """
+    system, path = _system(address)
+    try:
+        if has_magic(path):
+            found, top = sorted(map(str, system.glob(path))), ""
+        elif system.isfile(path):
+            found, top = [path], ""
+        else:
+            found, top = sorted(map(str, system.find(path))), path.rstrip("/")
+    except Exception as error:
+        raise ConfigError(f"{address} cannot be reached: {_said(error)}") from error
+    if not found:
+        raise ConfigError(f"there is no file at {address}: check the address, and that you may read it")
+    for each in found:
+        below = each[len(top) :].lstrip("/") if top else each.rsplit("/", 1)[-1]
+        folder = (top or each.rpartition("/")[0]).rsplit("/", 1)[-1]
+        yield f"{folder}/{below.partition('?')[0]}", str(system.unstrip_protocol(each))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file at an address whose trouble is that of the address, never of the content.
+
+    A connection that breaks must end the run: as a set-aside entry it would silently make the data smaller.
+    """
+
+    def __init__(self, address: str, opened: Any) -> None:
+        self._address, self._opened = address, opened
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._opened.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._asked(self._opened.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._opened.tell())
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._asked(self._opened.read, size))
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._opened.close()
+        super().close()
+
+    def _asked(self, method: Callable[..., Any], *arguments: int) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            raise DataError(f"cannot read {self._address}: {_said(error)}") from error
+
+
+def open_address(address: str) -> BinaryIO:
+    """The bytes at an address.
+
+    Raises:
+        DataError: it cannot be opened or, later, not be read.
+    """
+    system, path = _system(address)
+    try:
+        return cast(BinaryIO, _RemoteFile(address, system.open(path, "rb")))
+    except Exception as error:
+        raise DataError(f"cannot read {address}: {_said(error)}") from error
+
+
+def content_digest(address: str) -> str:
+    """What identifies the content: the server's own entity tag or checksum, else a SHA-256 of what is read.
+
+    A weak entity tag (`W/…`) promises no equal bytes and does not count.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    system, path = _system(address)
+    try:
+        info: dict[str, Any] = system.info(path)
+        for name in _DIGESTS:
+            value = info.get(name)
+            if isinstance(value, str) and value and not value.startswith("W/"):
+                return f"{name.lower()} {value} {info.get('size')}"
+        whole = hashlib.sha256()
+        with system.open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                whole.update(block)
+        return whole.hexdigest()
+    except Exception as error:
+        raise DataError(f"cannot read {address}: {_said(error)}") from error
+
+
+def _system(address: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    scheme = address.partition("://")[0]
+    try:
+        system, path = url_to_fs(address)
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme)
+        how = f'pip install "zen-pipeline[{extra}]"' if extra else str(error)
+        raise ConfigError(f"{address} needs a library that is not installed: {how}") from error
+    except Exception as error:
+        raise ConfigError(f"{address} is no address that can be read: {_said(error)}") from error
+    return system, str(path)
+
+
+def _said(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,121 @@
+""".json files: an array of rows, an object that holds rows, one row, or JSON lines under another name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from zen_pipeline.corpus.chat_formats import is_turn
+from zen_pipeline.corpus.json_values import END, Element, JsonValues, decode
+from zen_pipeline.corpus.kinds import canonical, kind_of
+from zen_pipeline.corpus.lines import text_of
+from zen_pipeline.corpus.opening import TextFile, not_text
+from zen_pipeline.corpus.records import Aside, Record
+from zen_pipeline.corpus.tables import Shape, Table, read_jsonl
+
+# Members whose arrays are one field of a row, where those of other names are rows themselves.
+_FIELDS = frozenset(
+    {
+        "messages",
+        "conversations",
+        "content",
+        "instances",
+        "paragraphs",
+        "qas",
+        "answers",
+        "chosen",
+        "rejected",
+        "prompt",
+    }
+)
+_MOST_FIELDS = 1000  # of the object at the top: what has more is no row
+
+
+def read_json(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
+    """The rows of a .json file, read one after the other.
+
+    An array at the top holds the rows; if they are messages, the whole array is one conversation. An object at the top
+    holds them in arrays (`data` of SQuAD) or as its members (Topical-Chat), or is one row itself.
+
+    Raises:
+        DataError: no row in the file is of a known kind.
+    """
+    with file.open() as stream:
+        head = stream.head()
+        if reason := not_text(head):
+            yield Aside(file.name, "file", reason, "")
+            return
+        if _is_lines(head):
+            yield from read_jsonl(file.at(stream), shape)
+        else:
+            yield from _Rows(file, shape).read(JsonValues(text_of(stream), file.limits.record))
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether the first line is a row of its own and another one follows."""
+    first, end, rest = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
+    if not end or not rest.lstrip().startswith((b"{", b"[")):
+        return False
+    try:
+        return isinstance(decode(first.decode("utf-8")), dict | list)
+    except ValueError:
+        return False
+
+
+class _Rows:
+    """Finds the rows among the elements of one file."""
+
+    def __init__(self, file: TextFile, shape: Shape) -> None:
+        self._file, self._shape = file, shape
+        self._table = Table(file, shape)
+        self._number = 0
+        self._own: dict[str, Any] = {}  # fields of the object at the top
+        self._rows_in_object = 0
+        self._turns: list[Any] = []
+        self._size_of_turns = 0
+
+    def read(self, values: JsonValues) -> Iterator[Record | Aside]:
+        """All rows, and an entry where the file stops being JSON."""
+        try:
+            for element in values.elements(whole=_FIELDS):
+                yield from self._element(element)
+        except ValueError as error:
+            where = f"after item {self._number}" if self._number else "file"
+            yield self._table.aside(where, f"not JSON from here on: {error}", "")
+            return
+        if self._turns:
+            yield from self._row(self._turns)
+        self._table.check_found()
+
+    def _element(self, element: Element) -> Iterator[Record | Aside]:
+        if element is END:
+            yield from self._object()
+        elif element.in_array and not element.member and is_turn(element.value) and not self._number:
+            self._add_turn(element.value)
+        elif element.in_array or self._is_row(element.value):
+            self._rows_in_object += 1
+            yield from self._row(element.value)
+        elif len(self._own) < _MOST_FIELDS:
+            self._own[element.member] = element.value
+
+    def _object(self) -> Iterator[Record | Aside]:
+        """The object at the top is over: a row itself, or what held the rows."""
+        if self._is_row(self._own) or not self._rows_in_object:
+            yield from self._row(self._own)
+        self._own, self._rows_in_object = {}, 0
+
+    def _add_turn(self, turn: Any) -> None:
+        self._size_of_turns += len(json.dumps(turn))
+        if self._size_of_turns > self._file.limits.record:
+            raise ValueError(f"a conversation longer than {self._file.limits.record:,} characters")
+        self._turns.append(turn)
+
+    def _is_row(self, value: Any) -> bool:
+        if not isinstance(value, dict):
+            return False
+        return kind_of(canonical(value, self._shape.fields), self._shape.text_column.lower()) is not None
+
+    def _row(self, value: Any) -> Iterator[Record | Aside]:
+        self._number += 1
+        yield from self._table.row(value, f"item {self._number}")

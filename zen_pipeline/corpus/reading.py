@@ -1,0 +1,123 @@
+"""Reads the files of the source `files`, each by its format.
+
+Whatever a file holds, reading it yields records and set-aside entries; only a request that cannot be meant (a column
+that is nowhere, a file that cannot be opened) raises.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from zen_pipeline.corpus import archives, huggingface
+from zen_pipeline.corpus.files import member
+from zen_pipeline.corpus.html import html_to_text
+from zen_pipeline.corpus.json_files import read_json
+from zen_pipeline.corpus.lines import text_of
+from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
+from zen_pipeline.corpus.pairs import has_header, pair_lines, read_pairs, read_parallel
+from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
+from zen_pipeline.corpus.records import Aside, Record, excerpt
+from zen_pipeline.corpus.tables import Shape, read_csv, read_jsonl, read_parquet
+from zen_pipeline.errors import DataError
+from zen_pipeline.logs import get_logger
+
+log = get_logger(__name__)
+
+_TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+    huggingface.FORMAT: huggingface.read,
+}
+
+
+class FilesReader:
+    """Reads files and the members of archives.
+
+    Args:
+        shape: what the user says about rows.
+        split_text: how plain text becomes records.
+        left_out: counts of members that are not read, by reason; added to.
+    """
+
+    def __init__(self, shape: Shape, split_text: Mode, left_out: dict[str, int] | None = None) -> None:
+        self._shape, self._split_text = shape, split_text
+        self._left_out: dict[str, int] = defaultdict(int) if left_out is None else left_out
+
+    def read(self, files: Sequence[TextFile]) -> Iterator[Record | Aside]:
+        """The records of all files, file by file.
+
+        Raises:
+            DataError: a table has no such column; a file cannot be opened.
+        """
+        for file in files:
+            log.debug("reading %s", file.address)
+            try:
+                yield from self._archive(file) if file.format in archives.FORMATS else self._file(file)
+            except Unreadable as error:
+                yield Aside(file.name, "from here on", str(error), "")
+            except OSError as error:
+                raise DataError(f"cannot read {file.address}: {error.strerror or error}") from error
+
+    def _archive(self, archive: TextFile) -> Iterator[Record | Aside]:
+        for entry in archives.members(archive, member):
+            if isinstance(entry, str):
+                self._left_out[entry] = self._left_out.get(entry, 0) + 1
+            elif isinstance(entry, Aside):
+                yield entry
+            else:
+                yield from self._member(entry)
+
+    def _member(self, file: TextFile) -> Iterator[Record | Aside]:
+        try:
+            yield from self._file(file)
+        except Unreadable as error:
+            yield Aside(file.name, "from here on", str(error), "")
+
+    def _file(self, file: TextFile) -> Iterator[Record | Aside]:
+        if file.partner is not None:
+            return read_parallel(file)
+        if file.format in (".txt", ".tsv"):
+            return self._text_or_pairs(file)
+        if file.format == ".md":
+            return read_plain_text(file, self._split_text)
+        if file.format in (".html", ".htm"):
+            return self._page(file)
+        return _TABLES[file.format](file, self._shape)
+
+    def _text_or_pairs(self, file: TextFile) -> Iterator[Record | Aside]:
+        """A .txt or .tsv file: translation pairs between tabs, a table with a header, or plain text."""
+        with file.open() as stream:
+            head = stream.head()
+            opened = file.at(stream)
+            cells = [] if not_text(head) else pair_lines(head, whole=len(head) < HEAD)
+            if cells and not has_header(self._shape, cells[0]):
+                yield from read_pairs(opened, cells)
+            elif cells or file.format == ".tsv":
+                yield from read_csv(replace(opened, format=".tsv"), self._shape)
+            else:
+                yield from read_plain_text(opened, self._split_text)
+
+    def _page(self, file: TextFile) -> Iterator[Record | Aside]:
+        """An HTML page: its text, cut like Markdown."""
+        with file.open() as stream:
+            if reason := not_text(stream.head()):
+                yield Aside(file.name, "file", reason, "")
+                return
+            page = text_of(stream).read(file.limits.record + 1)
+        if len(page) > file.limits.record:
+            yield Aside(file.name, "file", f"a page longer than {file.limits.record:,} characters", excerpt(page))
+            return
+        try:
+            text = html_to_text(page)
+        except ValueError as error:
+            yield Aside(file.name, "file", str(error), excerpt(page))
+            return
+        if self._split_text == "file":
+            yield from to_records(file, [Piece(1, text)] if text.strip() else [])
+        else:
+            lines = text.split("\n")
+            yield from to_records(file, pieces(lines, heading_kind(lines, self._split_text)))

@@ -1,0 +1,94 @@
+"""Judge what the tokenize and embed stages made: the token files, the conversations in tokens, and the vectors."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.config import Config
+from zen_pipeline.corpus.expectations.judging import Finding, Judge
+from zen_pipeline.corpus.expectations.suites import TOKEN_SUITES, VECTOR_SUITES
+from zen_pipeline.corpus.report import Report, render
+from zen_pipeline.errors import ConfigError
+from zen_pipeline.stages.base import Inputs, StageContext
+from zen_pipeline.stages.judgement import Outcome, Suites, judged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_CONVERSATIONS = 20_000  # that are encoded once more to be judged; shares do not need all of them
+
+
+def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageContext) -> ArtifactRef:
+    """The tokenize artifact with its verdict.
+
+    Raises:
+        ValidationFailed: the tokens must not be trained on.
+    """
+
+    def judge(asked: Judge, suites: Suites) -> Outcome:
+        from zen_pipeline.corpus.token_measures import measure_documents, measure_splits
+
+        records = inputs["validate"].path / "records.parquet"
+        frames = {
+            "tokens": measure_splits(ref.path, records, ref.summary["text"]),
+            "token_documents": measure_documents(ref.path),
+        }
+        notes = []
+        if config.finetune.enabled:
+            sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
+            found = _conversations(records, ref.path / "tokenizer", int(sizes["model"]["context_length"]))
+            if isinstance(found, str):
+                notes.append(found)
+            else:
+                frames["conversations"] = found
+        return _outcome(f"Tokens of {config.name}", asked, suites, frames, notes)
+
+    extra = {"settings.finetune": config.finetune.enabled}
+    return judged(ref, config, context, suites=TOKEN_SUITES, judge=judge, what="what tokenize made", extra=extra)
+
+
+def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: StageContext) -> ArtifactRef:
+    """The embed artifact with its verdict; as it is where the stage had nothing to do.
+
+    Raises:
+        ValidationFailed: the vectors must not be used.
+    """
+    if ref.skipped:
+        return ref
+
+    def judge(asked: Judge, suites: Suites) -> Outcome:
+        from zen_pipeline.embeddings.vector_measures import measure_vectors
+
+        frames = {"vectors": measure_vectors(ref.path, ref.summary.get("coverage"))}
+        return _outcome(f"Vectors of {config.name}", asked, suites, frames, [])
+
+    return judged(ref, config, context, suites=VECTOR_SUITES, judge=judge, what="what embed made")
+
+
+def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.DataFrame | str:
+    """`supervised_tokens` of the first conversations that train, named by their ids, or why none are judged."""
+    import pandas as pd
+
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.chat import chat_format
+    from zen_pipeline.tasks.supervision import supervised_tokens
+
+    try:
+        chat = chat_format(tokenizer)
+    except ConfigError as error:
+        return f"conversations were not judged: {error}"
+    counted = supervised_tokens(read_records(records, split="train"), chat, context_length)
+    rows = list(islice(counted, _MOST_CONVERSATIONS))
+    return pd.DataFrame({"supervised_tokens": [count for _, count in rows]}, index=[name for name, _ in rows])
+
+
+def _outcome(title: str, asked: Judge, suites: Suites, frames: dict[str, pd.DataFrame], notes: list[str]) -> Outcome:
+    findings: list[Finding] = []
+    for name, entries in suites.items():
+        if name in frames and len(frames[name]):
+            findings += asked.findings(frames[name], entries)
+    return Outcome(findings, render(Report(title=title, summary={}, findings=findings, notes=notes)), notes=notes)
