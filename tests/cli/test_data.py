@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -35,8 +36,18 @@ def project(tmp_path: Path, *, url: str = "http://127.0.0.1:1", kind: str = "doc
     return Zen(tmp_path)
 
 
+_WORDS = "sea calm morning boat light hill wind harbour letter night rope tide sail storm gull net salt fish lamp"
+WORDS = _WORDS.split()
+
+
+def letter(number: int) -> str:
+    """About 2,800 characters that resemble no other letter."""
+    chosen = random.Random(number)
+    return " ".join("the " + chosen.choice(WORDS) for _ in range(320))
+
+
 def letters(count: int = 30) -> str:
-    return "\n\n".join(f"{n} {PROSE} {n}" for n in range(count))
+    return "\n\n".join(map(letter, range(count)))
 
 
 def test_sets_are_listed_without_a_workspace_and_none_is_made(tmp_path: Path) -> None:
@@ -63,7 +74,7 @@ def test_a_set_is_downloaded_once_and_used_by_its_name(tmp_path: Path) -> None:
     assert shown["folder"] == str(tmp_path / ".zen" / "data" / "letters")
     assert shown["pins"]["one.txt"]["sha256"] == again["sets"][0]["files"][0]["sha256"]
     used = zen.json("config", "show", "--data", "letters")["collect"]["sources"]
-    assert used == [{"type": "files", "paths": [shown["folder"]], "text_column": "text", "split_text": "auto"}]
+    assert [source["paths"] for source in used] == [[shown["folder"]]]
 
 
 def test_a_path_of_the_same_name_comes_first(tmp_path: Path) -> None:
@@ -134,7 +145,7 @@ def test_files_are_judged_as_a_run_would_and_the_run_takes_the_answer_over(tmp_p
 
 
 def test_files_that_may_not_be_used_end_with_3_and_say_why(tmp_path: Path) -> None:
-    rows = [json.dumps({"text": f"{n} {PROSE}"}) for n in range(10)]
+    rows = [json.dumps({"text": letter(n)}) for n in range(10)]
     (tmp_path / "bad.jsonl").write_text("\n".join([*rows, *["{broken"] * 90]))
     result = Zen(tmp_path)("data", "validate", "bad.jsonl", "--json")
     assert result.returncode == 3

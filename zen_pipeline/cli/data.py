@@ -141,14 +141,12 @@ def validate(
 
 
 def _refused(workspace: Workspace, settings: Any, collected: ArtifactRef) -> dict[str, Any]:
-    """The summary of a validation that was refused; it lies in the stage's work folder."""
-    from json import loads
-
+    """The summary of data that was refused: it is stored all the same, with its verdict beside it."""
     from zen_pipeline.stages.validate import STAGE
 
     identity = STAGE.identity(settings, {"collect": collected.fingerprint}, workspace)
-    path = workspace.work_folder("validate", identity.fingerprint) / "validation.json"
-    summary: dict[str, Any] = loads(path.read_text(encoding="utf-8"))["summary"]
+    validated = workspace.store.find("validate", identity.fingerprint)
+    summary = {} if validated is None else validated.summary
     return {**summary, "left_out": collected.summary.get("left_out", {})}
 
 
@@ -185,11 +183,13 @@ def _show_files(path: str, count: int, *, json: bool) -> None:
     from dataclasses import asdict
     from itertools import islice
 
-    from zen_pipeline.corpus.files import find_files, read_files
+    from zen_pipeline.corpus.files import find_files
+    from zen_pipeline.corpus.reading import FilesReader
     from zen_pipeline.corpus.records import Aside
+    from zen_pipeline.corpus.tables import Shape
 
     found = find_files(common.corpus([path], None))
-    entries = list(islice(read_files(found.files, text_column="text", split_text="auto"), count))
+    entries = list(islice(FilesReader(Shape("text", None, {}), "auto").read(found.files), count))
     aside = [asdict(e) for e in entries if isinstance(e, Aside)]
     records = [asdict(e) for e in entries if not isinstance(e, Aside)]
     if json:

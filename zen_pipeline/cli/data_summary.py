@@ -24,7 +24,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         return name, f"{count:,}", f"{count / total:.1%}"
 
     rows = [row("read", summary["records_in"]), row("kept", summary["records"])]
-    rows += [row(f"  {kind}", count) for kind, count in _kinds(summary).items() if count]
+    rows += [row(f"  {kind}", count) for kind, count in summary["kinds"].items()]
     rows += [row(f"  language {name}", count) for name, count in summary.get("languages", {}).items()]
     rows += [row(f"  {name} split", split["records"]) for name, split in summary.get("splits", {}).items()]
     rows.append(row("set aside", summary["set_aside"]))
@@ -32,13 +32,4 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(row("  could not be read", unreadable))
     rows += [row(f"  {reason}", count) for reason, count in summary.get("reasons", {}).items()]
     rows += [(f"files left out: {reason}", f"{count:,}", "") for reason, count in summary.get("left_out", {}).items()]
-    expectations = summary.get("expectations", {})
-    rows += [(f"expectations: {name}", f"{count:,}", "") for name, count in expectations.items()]
     return rows
-
-
-def _kinds(summary: Mapping[str, Any]) -> dict[str, int]:
-    """Records of each kind; older summaries count documents and chats only."""
-    if "kinds" in summary:
-        return dict(summary["kinds"])
-    return {"document": summary.get("documents", 0), "chat": summary.get("chats", 0)}
