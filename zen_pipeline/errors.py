@@ -43,6 +43,10 @@ class NotReleased(ZenError):
     exit_code = 4
 
 
+class DownloadError(ZenError):
+    """A public data set could not be downloaded, or what came is not what it was."""
+
+
 class StoreError(ZenError):
     """The artifact store cannot be read or written, or an artifact in it is damaged."""
 

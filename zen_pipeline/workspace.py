@@ -127,6 +127,16 @@ class Workspace:
         """Released models that were downloaded from a server."""
         return self.home / "models"
 
+    @property
+    def data_folder(self) -> Path:
+        """Public data sets that were downloaded by name, one folder each."""
+        return self.home / "data"
+
+    @property
+    def catalogue_folder(self) -> Path:
+        """The user's own catalogue entries."""
+        return self.home / "catalogue"
+
     def work_folder(self, stage: str, fingerprint: str) -> Path:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
         return self.home / "work" / f"{stage}-{fingerprint[:16]}"

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import typer
 
-from zen_pipeline.cli import embeddings, maintain, models, run, talk
+from zen_pipeline.cli import data, embeddings, maintain, models, run, talk
 from zen_pipeline.errors import ZenError
 from zen_pipeline.files import explain_os_error
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 run.add_to(app)
 talk.add_to(app)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 app.add_typer(embeddings.app, name="embeddings")
 maintain.add_to(app)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,10 @@ import typer
 from zen_pipeline.logs import show_on_stderr
 
 if TYPE_CHECKING:
+    from zen_pipeline.artifacts import ArtifactRef
     from zen_pipeline.config import Config
+    from zen_pipeline.corpus.catalogue.entries import Entry
+    from zen_pipeline.workspace import Workspace
 
 PROJECT_FILE = "zen.yaml"
 
@@ -27,7 +31,7 @@ ConfigFile = Annotated[
 ]
 Data = Annotated[
     list[str] | None,
-    typer.Option("--data", "-d", help="Files, folders or globs to use as the corpus."),
+    typer.Option("--data", "-d", help="Files, folders, globs or a downloaded public set to use as the corpus."),
 ]
 MoreData = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More data, after --data.")]
 BudgetOption = Annotated[
@@ -37,6 +41,9 @@ FamilyOption = Annotated[
     str | None, typer.Option("--family", help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=c.", metavar="KEY=VALUE")]
+Pipeline = Annotated[
+    str | None, typer.Option(help="The pipeline's name.", show_default="the one that ran last in this workspace")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
@@ -74,10 +81,10 @@ def _project_file() -> Path | None:
 
 
 def corpus(data: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
-    """The paths of `--data PATH PATH...`.
+    """The paths of `--data PATH PATH...`; the name of a downloaded public set stands for its folder.
 
     Raises:
-        ConfigError: paths without `--data`, or an empty one.
+        ConfigError: paths without `--data`, an empty one, or a public set that is not downloaded or holds no records.
     """
     from zen_pipeline.errors import ConfigError
 
@@ -86,7 +93,78 @@ def corpus(data: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
     paths = [*(data or ()), *(more or ())]
     if any(not path.strip() for path in paths):
         raise ConfigError("--data is empty: name a file, a folder or a glob")
-    return paths
+    return [_downloaded(path) or path for path in paths]
+
+
+# A name of the catalogue has no slash and no star; what has is a path, and needs no look into the catalogue.
+_MAY_BE_A_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
+
+
+def _downloaded(name: str) -> str | None:
+    """The folder of a downloaded public set; None for anything that is no name of one, or that exists as a path."""
+    from zen_pipeline.errors import ConfigError
+
+    if not _MAY_BE_A_NAME.match(name) or os.path.lexists(name):
+        return None
+    from zen_pipeline.corpus.catalogue.entries import NOT_RECORDS
+    from zen_pipeline.corpus.catalogue.local import LocalSets
+
+    entries, workspace = catalogue()
+    if (entry := entries.get(name)) is None:
+        return None
+    if entry.kind in NOT_RECORDS:
+        raise ConfigError(f"--data {name}: the set holds {entry.kind}, no text to learn from")
+    sets = None if workspace is None else LocalSets(workspace.data_folder)
+    if sets is None or not sets.is_complete(entry):
+        raise ConfigError(f"--data {name}: the public set is not downloaded here: run `zen data get {name}` first")
+    return str(sets.folder(entry))
+
+
+def catalogue() -> tuple[dict[str, Entry], Workspace | None]:
+    """All catalogue entries, and the workspace where there is one."""
+    from zen_pipeline.corpus.catalogue.entries import read_catalogue
+    from zen_pipeline.errors import ConfigError
+    from zen_pipeline.workspace import Workspace
+
+    try:
+        workspace: Workspace | None = Workspace.find()
+    except ConfigError:
+        workspace = None
+    return read_catalogue(None if workspace is None else workspace.catalogue_folder), workspace
+
+
+def pipeline_or_last(workspace: Workspace, named: str | None) -> str:
+    """The pipeline that was named, else the one that ran last in the workspace.
+
+    Raises:
+        DataError: none has run.
+    """
+    from zen_pipeline.errors import DataError
+
+    if named is not None:
+        return named
+    runs = workspace.runs()
+    if not runs:
+        raise DataError(f"nothing has run in {workspace.home} yet: start with `zen run`")
+    return runs[-1].pipeline
+
+
+def last_artifact(stage: str, pipeline: str | None) -> ArtifactRef:
+    """What the stage made when it last ended well in the pipeline (by default the one that ran last).
+
+    Raises:
+        DataError: there is none.
+    """
+    from zen_pipeline.errors import DataError
+    from zen_pipeline.workspace import Workspace
+
+    workspace = Workspace.find()
+    name = pipeline_or_last(workspace, pipeline)
+    fingerprint = workspace.last_fingerprint(name, stage)
+    ref = workspace.store.find(stage, fingerprint) if fingerprint else None
+    if ref is None:
+        raise DataError(f"the pipeline {name!r} has no {stage} artifact here: run `zen {stage}`")
+    return ref
 
 
 def show_logs(*, verbose: bool = False) -> None:

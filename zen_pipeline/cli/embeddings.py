@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zen_pipeline.cli import common
-from zen_pipeline.cli.common import Json
+from zen_pipeline.cli.common import Json, Pipeline
 from zen_pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ Vectors = Annotated[
     Path | None,
     typer.Option("--vectors", "-v", help="A file of vectors; default: those of the last run.", metavar="FILE"),
 ]
-Pipeline = Annotated[str, typer.Option(help="The pipeline's name.")]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, help="How many words.")]
 
 
@@ -69,7 +68,7 @@ def similar(
     word: Annotated[str, typer.Argument(help="A word of the corpus.")],
     count: Count = 10,
     vectors: Vectors = None,
-    pipeline: Pipeline = "zen",
+    pipeline: Pipeline = None,
     json: Json = False,
 ) -> None:
     """Show the words whose vectors are nearest by cosine."""
@@ -88,7 +87,7 @@ def analogy(
     count: Count = 10,
     multiply: Annotated[bool, typer.Option(help="3CosMul instead of 3CosAdd.")] = False,
     vectors: Vectors = None,
-    pipeline: Pipeline = "zen",
+    pipeline: Pipeline = None,
     json: Json = False,
 ) -> None:
     """Show what is to THIRD as SECOND is to FIRST."""
@@ -108,7 +107,7 @@ def probe(
         list[Path] | None, typer.Argument(help="Files of word pairs with scores, or of analogies.")
     ] = None,
     vectors: Vectors = None,
-    pipeline: Pipeline = "zen",
+    pipeline: Pipeline = None,
     json: Json = False,
 ) -> None:
     """Show what the vectors know: similarity, analogies, bias, and effects of word frequency."""
@@ -139,7 +138,7 @@ def map_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("map.html"),
     words: Annotated[int, typer.Option(min=2, max=5000, help="The so many most frequent content words.")] = 1000,
     vectors: Vectors = None,
-    pipeline: Pipeline = "zen",
+    pipeline: Pipeline = None,
 ) -> None:
     """Write a map of the words as one HTML page that can be searched."""
     from zen_pipeline.embeddings.map_page import map_page
@@ -148,7 +147,7 @@ def map_(
 
     loaded = _load(vectors, pipeline)
     word_map = project(loaded, content_words(loaded, words))
-    write_atomically(output, map_page(loaded, word_map, title=str(vectors or pipeline)))
+    write_atomically(output, map_page(loaded, word_map, title=str(vectors or pipeline or "the last run")))
     common.say(f"{len(word_map.words)} words in {output}")
 
 
@@ -177,7 +176,7 @@ def convert(
     print(f"{report}\nwritten to {target} ({written})")
 
 
-def _load(path: Path | None, pipeline: str) -> WordVectors:
+def _load(path: Path | None, pipeline: str | None) -> WordVectors:
     """The vectors of a file, with a line about what was skipped; or of the last run."""
     from zen_pipeline.embeddings.vector_files import read_vectors
     from zen_pipeline.embeddings.vectors import WordVectors
@@ -190,6 +189,7 @@ def _load(path: Path | None, pipeline: str) -> WordVectors:
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace.find()
+    pipeline = common.pipeline_or_last(workspace, pipeline)
     fingerprint = workspace.last_fingerprint(pipeline, "embed")
     ref = workspace.store.find("embed", fingerprint) if fingerprint else None
     reason = _why_none(ref)

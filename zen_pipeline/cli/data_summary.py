@@ -1,0 +1,35 @@
+"""What `zen data validate` prints: on one screen what was read, kept and set aside, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zen_pipeline.cli import common
+
+
+def print_summary(summary: Mapping[str, Any], *, refusal: str | None = None, json: bool) -> None:
+    """The validation stage's summary, as a table or as JSON; `refusal` is why the data may not be used."""
+    if json:
+        common.print_json({"accepted": refusal is None, "refusal": refusal, "summary": summary})
+        return
+    verdict = "may be used" if refusal is None else "may not be used"
+    common.print_table(f"the data {verdict}", ["", "records", "share"], _rows(summary), right=[1, 2])
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    total = max(1, int(summary["records_in"]))
+
+    def row(name: str, count: int) -> tuple[str, str, str]:
+        return name, f"{count:,}", f"{count / total:.1%}"
+
+    rows = [row("read", summary["records_in"]), row("kept", summary["records"])]
+    rows += [row(f"  {kind}", count) for kind, count in summary["kinds"].items()]
+    rows += [row(f"  language {name}", count) for name, count in summary.get("languages", {}).items()]
+    rows += [row(f"  {name} split", split["records"]) for name, split in summary.get("splits", {}).items()]
+    rows.append(row("set aside", summary["set_aside"]))
+    if unreadable := summary.get("unreadable", 0):
+        rows.append(row("  could not be read", unreadable))
+    rows += [row(f"  {reason}", count) for reason, count in summary.get("reasons", {}).items()]
+    rows += [(f"files left out: {reason}", f"{count:,}", "") for reason, count in summary.get("left_out", {}).items()]
+    return rows
