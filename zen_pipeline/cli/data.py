@@ -127,7 +127,7 @@ def validate(
     from zen_pipeline.stages.runner import run_stage
     from zen_pipeline.workspace import Workspace
 
-    settings = common.settings(None, config, common.corpus(paths, None), None, overrides)
+    settings = common.settings(None, config, common.corpus(paths, None), None, None, overrides)
     common.show_logs()
     workspace = Workspace.find_or_create()
     context = StageContext(workspace=workspace, run_id="data-validate")

@@ -103,7 +103,7 @@ def similarity(vectors: WordVectors, path: Path) -> Similarity:
     Raises:
         DataError: no line holds a pair.
     """
-    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+    from scipy.stats import spearmanr
 
     cosines, scores, pairs, skipped = [], [], 0, 0
     for line in _lines(path):
