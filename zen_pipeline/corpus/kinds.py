@@ -119,10 +119,33 @@ def language_code(name: str) -> str:
     return _LONG_CODES.get(code, code) if code in LANGUAGE_CODES else ""
 
 
+def rendering(kind: Kind, meta: Mapping[str, Any]) -> str:
+    """The text of a record of this kind, by its structured fields; `document` has none.
+
+    Raises:
+        KeyError, TypeError: the fields are not those of the kind.
+    """
+    if kind == "chat":
+        return chat_formats.as_text(meta["messages"])
+    if kind == "preference":
+        return chat_formats.as_text([*meta["prompt"], {"role": "assistant", "content": meta["chosen"]}])
+    if kind == "qa":
+        answer = "(not in the text)" if meta["impossible"] else meta["answers"][0]
+        return f"{meta['context']}\n\nQuestion: {meta['question']}\n\nAnswer: {answer}"
+    if kind == "classification":
+        return f"{meta['text']}\n\nLabel: {meta['label']}"
+    sides = [
+        f"{side if (language := meta[f'{side}_language']) == 'und' else language}: {meta[side]}"
+        for side in ("source", "target")
+    ]
+    return "\n".join(sides)
+
+
 def chat(messages: list[chat_formats.Message]) -> Content:
     """The content of a conversation."""
-    text = chat_formats.as_text(messages)
-    return Content("chat", text, {"messages": messages}, text, guess_language(text))
+    meta = {"messages": messages}
+    text = rendering("chat", meta)
+    return Content("chat", text, meta, text, guess_language(text))
 
 
 def pair(source: str, target: str, source_language: str, target_language: str) -> Content | str:
@@ -136,9 +159,7 @@ def pair(source: str, target: str, source_language: str, target_language: str) -
         "source_language": languages[0],
         "target_language": languages[1],
     }
-    named = [language if language != "und" else side for side, language in zip(("source", "target"), languages)]  # noqa: B905
-    text = f"{named[0]}: {source}\n{named[1]}: {target}"
-    return Content("translation", text, meta, source, languages[0])
+    return Content("translation", rendering("translation", meta), meta, source, languages[0])
 
 
 def _document(row: Mapping[str, Any], text_column: str) -> Content | str:
@@ -169,9 +190,8 @@ def _classification(row: Mapping[str, Any], text_column: str) -> Content | str:
         return f"no text with a label ({', '.join(LABELS)})"
     text, value = str(row[name]), row[label]
     value = value.strip() if isinstance(value, str) else value
-    return Content(
-        "classification", f"{text}\n\nLabel: {value}", {"text": text, "label": value}, text, guess_language(text)
-    )
+    meta = {"text": text, "label": value}
+    return Content("classification", rendering("classification", meta), meta, text, guess_language(text))
 
 
 def _languages(row: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -203,11 +223,12 @@ def _preference(row: Mapping[str, Any]) -> Content | str:
     found = preferences.preference(row)
     if isinstance(found, str):
         return found
-    text = chat_formats.as_text([*found.prompt, {"role": "assistant", "content": found.chosen}])
-    return Content("preference", text, found._asdict(), chat_formats.as_text(found.prompt), guess_language(text))
+    meta = found._asdict()
+    text = rendering("preference", meta)
+    return Content("preference", text, meta, chat_formats.as_text(found.prompt), guess_language(text))
 
 
 def _question(found: question_answering.Question) -> Content:
-    answer = "(not in the text)" if found.impossible else found.answers[0]
-    text = f"{found.context}\n\nQuestion: {found.question}\n\nAnswer: {answer}"
-    return Content("qa", text, found._asdict(), found.context, guess_language(text))
+    meta = found._asdict()
+    text = rendering("qa", meta)
+    return Content("qa", text, meta, found.context, guess_language(text))

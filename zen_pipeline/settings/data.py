@@ -71,6 +71,37 @@ class ContaminationConfig(Section):
     max_overlap: Fraction = Field(0.0, description="share of a record's runs that may be in the test data; 0: none")
 
 
+QualityRules = Literal["gopher_quality", "gopher_repetition", "c4"]
+PersonalType = Literal["key", "login", "email", "iban", "card", "ssn", "ip", "phone", "person", "address"]
+PersonalAction = Literal["replace", "drop", "report", "ignore"]
+
+
+class CleanSettings(Section):
+    """What is repaired in a record, and what it must be like to be kept; see docs/data.md, "Cleaning"."""
+
+    encoding: bool = Field(True, description="repair text that was decoded wrongly, such as `Ã©` for `é`")
+    line_ends: bool = Field(True, description="make every line end a line feed")
+    control: bool = Field(True, description="remove control characters and terminal escapes")
+    invisible: bool = Field(True, description="remove zero-width characters that mean nothing")
+    nfc: bool = Field(True, description="compose characters as Unicode NFC does")
+    markup: bool = Field(False, description="turn documents that are whole HTML pages into text")
+    languages: list[str] | None = Field(
+        None, description="keep records in these only, as two-letter codes; `und`: too short to say; default: all"
+    )
+    min_language_score: Fraction = Field(0.5, description="a language that is less likely than this is `und`")
+    quality: list[QualityRules] = Field(default=[], description="published rules that documents must meet")
+    quality_action: Literal["set_aside", "report"] = Field(
+        "set_aside", description="what follows when they are not met"
+    )
+    personal_data: PersonalAction = Field("replace", description="what is done with personal data, keys and passwords")
+    personal_types: dict[PersonalType, PersonalAction] = Field(
+        default={}, description="another action for some types: {ip: report, email: drop}"
+    )
+    names_model: str | None = Field(
+        None, description="spaCy model, by name or folder, that finds names of persons and places (extra `pii`)"
+    )
+
+
 class ValidateConfig(Section):
     """What a record must be like, and when the whole corpus is refused."""
 
@@ -91,6 +122,7 @@ class ValidateConfig(Section):
     workers: int | None = Field(
         None, ge=1, description="processes; default: by the cores and the size", json_schema_extra=NOT_IDENTITY
     )
+    clean: CleanSettings = CleanSettings()
 
     @model_validator(mode="after")
     def _limits_leave_something(self) -> Self:

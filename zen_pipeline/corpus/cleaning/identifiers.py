@@ -1,0 +1,116 @@
+"""Numbers that lead to a person: payment cards, bank accounts, social security numbers, network addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+Span = tuple[int, int]
+
+# A pattern that begins with what it looks for, and looks behind that afterwards, is scanned for three times as fast as
+# one that begins with looking behind.
+
+# Runs of digits and what stands between the digits of one number: everything below except IBANs looks only there.
+RUN = re.compile(r"[+(]{0,2}\d(?:[\d ().\-/\u00a0]{4,60})\d(?:[ ]?(?:x|ext\.?) ?\d{1,6})?")
+
+_CARD = re.compile(r"\d(?<![\w.].)(?<!\d[ -].)\d{3}(?:[ -]?\d){8,15}(?![ -]?\d)(?!\.\d|\w)")
+# Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay, Maestro from 13 digits.
+_ISSUER = re.compile(r"4|5[0-9]|2[2-7]|3[0456789]|6|1800|2131")
+_CARD_WORDS = re.compile(r"card|\bcc\b|karte|carte|tarjeta|卡", re.IGNORECASE)
+_SSN = re.compile(r"\d(?<![\d-].)\d\d-\d\d-\d{4}(?![\d-])")
+_SSN_LOOSE = re.compile(r"\d(?<![\d-].)\d\d[ .]?\d\d[ .]?\d{4}(?![\d-])")
+_NO_SSN = re.compile(r"000|666|\d{3}\D?00|.*0000$")  # never given out
+_SSN_WORDS = re.compile(r"\bSSN\b|social security", re.IGNORECASE)
+
+# Length of an IBAN by country: ISO 13616 register, release 99.
+_IBAN_LENGTHS = {
+    country: length
+    for length, countries in {
+        15: "NO", 16: "BE", 18: "DK FK FI FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK",
+        21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL",
+        24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM",
+        28: "AL AZ BY CY DO GT HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC",
+        32: "LC", 33: "RU",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+_IBAN = re.compile(
+    r"[A-Z](?<!\w.)[A-Z]\d\d(?: ?[A-Z0-9]){11,29}(?!\w)|[a-z](?<!\w.)[a-z]\d\d[a-z0-9]{11,29}(?!\w)", re.ASCII
+)
+
+_IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?!\w|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}:?[0-9A-Fa-f]{0,4}(?![\w:.])")
+_VERSION = re.compile(r"(?:version|release|\bv|\bver\.?|[-_/=~^<>])\s?$", re.IGNORECASE)
+
+
+def find_cards(text: str) -> Iterator[Span]:
+    """Payment cards: 13 to 19 digits that begin as an issuer's do and pass the check digit (ISO/IEC 7812-1).
+
+    Of 12 digits, as some Maestro cards have, or with another beginning, only after a word such as "card".
+    """
+    for match in _CARD.finditer(text):
+        digits = re.sub(r"\D", "", match[0])
+        certain = len(digits) >= 13 and _ISSUER.match(digits)
+        if _luhn(digits) and (certain or _CARD_WORDS.search(text, max(match.start() - 40, 0), match.start())):
+            yield match.span()
+
+
+def _luhn(digits: str) -> bool:
+    doubled = [sum(divmod(2 * int(d), 10)) for d in digits[-2::-2]]
+    return (sum(doubled) + sum(map(int, digits[::-2]))) % 10 == 0 and len(set(digits)) > 1
+
+
+def find_ssns(text: str) -> Iterator[Span]:
+    """Social security numbers of the USA: `123-45-6789`; with other separators only where the text says so."""
+    yield from (match.span() for match in _SSN.finditer(text) if not _NO_SSN.match(match[0]))
+    lower = text.lower()
+    if "ssn" in lower or "social security" in lower:
+        for match in _SSN_LOOSE.finditer(text):
+            announced = _SSN_WORDS.search(text, max(match.start() - 60, 0), match.start())
+            if announced and not _NO_SSN.match(match[0]):
+                yield match.span()
+
+
+def find_ibans(text: str) -> Iterator[Span]:
+    """Bank accounts: a country's IBAN of the right length whose remainder modulo 97 is 1 (ISO 13616)."""
+    for match in _IBAN.finditer(text):
+        length = _IBAN_LENGTHS.get(match[0][:2].upper())
+        end = _end_of(match[0], length) if length else 0
+        if end and _remainder(match[0][:end].replace(" ", "")) == 1:
+            yield match.start(), match.start() + end
+
+
+def _end_of(text: str, length: int) -> int:
+    """Where `length` characters that are no spaces end; 0 when there are fewer."""
+    places = [place for place, character in enumerate(text) if character != " "]
+    return places[length - 1] + 1 if len(places) >= length else 0
+
+
+def _remainder(iban: str) -> int:
+    return int("".join(str(int(c, 36)) for c in iban[4:] + iban[:4])) % 97
+
+
+def find_addresses(text: str) -> Iterator[Span]:
+    """IP addresses of version 4 and 6 that name a machine: not loopback, masks, or those reserved for documents."""
+    for match in _IPV4.finditer(text):
+        if _names_a_machine(match[0]) and not _VERSION.search(text, max(match.start() - 12, 0), match.start()):
+            yield match.span()
+    if text.count(":") >= 3:
+        for match in _IPV6.finditer(text):
+            # Short forms such as `a::b` are also slices and names of C++.
+            if len(match[0]) >= 10 and match[0].count(":") >= 3 and _names_a_machine(match[0]):
+                yield match.span()
+
+
+_DOCUMENT_NETS = ("192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:", "255.", "0.")  # RFC 5737, RFC 3849, masks
+
+
+def _names_a_machine(text: str) -> bool:
+    try:
+        address = IPv6Address(text) if ":" in text else IPv4Address(text)
+    except AddressValueError:
+        return False
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        return False
+    return not str(address).startswith(_DOCUMENT_NETS)

@@ -1,0 +1,81 @@
+"""Keys, tokens and passwords in a text, by the published forms of their issuers.
+
+Sources: the issuers' documents on token formats (AWS, GitHub, GitLab, Slack, Stripe, Google, Hugging Face, npm, PyPI,
+OpenAI, Anthropic, SendGrid), RFC 7519 (JWT), RFC 7468 (PEM).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+Span = tuple[int, int]
+
+# (text that every match contains, pattern): looking for a fixed text first is thirty times as fast as the pattern.
+_FORMS = tuple(
+    (fixed, re.compile(pattern))
+    for fixed, pattern in (
+        ("AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
+        ("ASIA", r"\bASIA[0-9A-Z]{16}\b"),
+        ("ghp_", r"\bghp_[A-Za-z0-9]{36,}\b"),
+        ("gho_", r"\bgho_[A-Za-z0-9]{36,}\b"),
+        ("ghu_", r"\bghu_[A-Za-z0-9]{36,}\b"),
+        ("ghs_", r"\bghs_[A-Za-z0-9]{36,}\b"),
+        ("ghr_", r"\bghr_[A-Za-z0-9]{36,}\b"),
+        ("github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,}\b"),
+        ("glpat-", r"\bglpat-[\w-]{20,}"),
+        ("xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+        ("hooks.slack.com", r"https://hooks\.slack\.com/services/[\w/]{20,}"),
+        ("AIza", r"\bAIza[\w-]{35}"),
+        ("k_live_", r"\b[rs]k_live_[A-Za-z0-9]{16,}\b"),
+        ("k_test_", r"\b[rs]k_test_[A-Za-z0-9]{16,}\b"),
+        ("sk-", r"\bsk-(?:ant-|proj-|svcacct-)?(?=[\w-]*\d)[\w-]{24,}"),
+        ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
+        ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
+        ("pypi-AgE", r"\bpypi-AgE[\w-]{50,}"),
+        ("SG.", r"\bSG\.[\w-]{22}\.[\w-]{43}"),
+        ("eyJ", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+        (
+            "PRIVATE KEY-----",
+            r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{20,20000}?-----END [A-Z ]{0,20}PRIVATE KEY-----",
+        ),
+    )
+)
+_NAMES = ("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "api-key", "access_key", "auth_key")
+_NAME = re.compile("|".join(_NAMES), re.IGNORECASE)
+# The rest of the name, an assignment, and a value that is no variable, call, placeholder or type.
+_ASSIGNED = re.compile(
+    r"""[\w-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])"""
+)
+_LOGIN = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s:@/<>\"'?#]{1,100}:[^\s:@/<>\"'?#]{1,200})@[\w.-]")
+# Bits per character. What a program made has more than 3; words and file names have less, or no digits.
+_ENTROPY = 3.0
+
+
+def find_keys(text: str) -> Iterator[Span]:
+    """Where API keys, tokens, private keys, and values that are assigned to a name such as `password` stand."""
+    for fixed, pattern in _FORMS:
+        if fixed in text:
+            yield from (match.span() for match in pattern.finditer(text))
+    lower = text.lower()
+    for name in _NAME.finditer(text) if any(name in lower for name in _NAMES) else ():
+        value = _ASSIGNED.match(text, name.end())
+        if value and _is_random(value[1]):
+            yield value.span(1)
+
+
+def find_logins(text: str) -> Iterator[Span]:
+    """Where `user:password` stands in an address such as `https://user:password@host`."""
+    if "://" in text and "@" in text:
+        for match in _LOGIN.finditer(text):
+            yield match.span(1)
+
+
+def _is_random(value: str) -> bool:
+    """Letters and digits mixed, and varied enough: what `example1`, `1.2.3.4` and `os.environ` are not."""
+    counts = Counter(value)
+    entropy = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
+    letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
+    return letters >= 2 and digits >= 2 and entropy >= _ENTROPY
