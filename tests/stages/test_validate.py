@@ -148,8 +148,32 @@ def test_leaks_of_wikitexts_test_set_are_all_found(shared_data: Callable[[str], 
     assert len(others) <= 0.02 * originals  # lists and quotations: WikiText repeats itself a little
 
 
+def test_what_cleaning_did_is_counted_and_can_be_judged(data: Path, context: StageContext) -> None:
+    texts = [f"{prose(500)} write to ann.lee@gmail.com", f"Caf\u0065\u0301 {prose(501)}\r\n{prose(502)}"]
+    jsonl(data / "more.jsonl", texts)
+    ref = run(config_for(data), context)
+    assert (ref.summary["changes"], ref.summary["personal"]) == (
+        {"line_ends": 1, "nfc": 1, "personal data": 1},
+        {"email": 1},
+    )
+    names = ("id", "repaired", "personal_count", "language_score")
+    rows = {i: row for columns in read_columns(ref.path / "measures.parquet", *names) for i, *row in zip(*columns)}  # noqa: B905
+    assert [rows[f"data/more.jsonl#{n}"][:2] for n in (1, 2)] == [[1, 1], [2, 0]]
+    kept = {r.id: r.text for r in read_records(ref.path / "records.parquet")}
+    assert "ann.lee" not in kept["data/more.jsonl#1"]
+    assert kept["data/more.jsonl#2"].startswith("Caf\u00e9 ")
+
+
+def test_a_language_that_is_not_wanted_is_set_aside_with_the_reason(data: Path, context: StageContext) -> None:
+    jsonl(data / "more.jsonl", ["Der schnelle braune Fuchs springt über den faulen Hund und läuft dann nach Hause."])
+    english = ("it was one of the things that he had found when they were there", "this is not what we had in mind at")
+    jsonl(data / "train.jsonl", [f"{english[n % 2]} the {n} of them" for n in range(20)])
+    config = config_for(data, "validate.clean.languages=[en,und]", "validate.near_duplicates.enabled=false")
+    assert aside(run(config, context)) == {"data/more.jsonl#1": "language: de"}
+
+
 def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: StageContext) -> None:
-    jsonl(data / "more.jsonl", ["short", prose(1), "\x00" * 50, *(prose(n) for n in range(400, 420))])
+    jsonl(data / "more.jsonl", ["short", prose(1), "\ufffd" * 50, *(prose(n) for n in range(400, 420))])
     ref = run(config_for(data), context)
     collected = [r.id for r in read_records(collect.run(config_for(data), {}, context).path / "records.parquet")]
     measured = [
@@ -161,4 +185,4 @@ def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: S
     kept = [r.id for r in read_records(ref.path / "records.parquet")]
     assert kept == [i for i, reason in measured if not reason]
     assert set(aside(ref)) == {i for i, reason in measured if reason}
-    assert ref.summary["reasons"] == {"duplicate": 1, "too many control characters": 1, "too short": 1}
+    assert ref.summary["reasons"] == {"duplicate": 1, "too many replacement characters": 1, "too short": 1}

@@ -7,8 +7,9 @@ back to the parent as small arrays. Nothing here depends on which process does w
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zen_pipeline.corpus.cleaning.cleaner import Cleaned, Cleaner
 from zen_pipeline.corpus.contamination import Matches, Protected, Window, window_hashes
 from zen_pipeline.corpus.deduplicate import text_key
 from zen_pipeline.corpus.expectations.judging import Gate
@@ -29,7 +31,7 @@ from zen_pipeline.corpus.profile import Profile
 from zen_pipeline.corpus.records import RECORD_SCHEMA, Record
 from zen_pipeline.corpus.split import NUMBER, position_bits
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, compared_text, normal_form
-from zen_pipeline.settings.data import ValidateConfig
+from zen_pipeline.settings.data import CleanSettings, ValidateConfig
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ class Prepared(NamedTuple):
         groups: position of the record's group.
         keys: (2, records) uint64, the key of the text; zeros for what is set aside already.
         signed: MinHashes of those that are long enough; None when near duplicates are not looked for.
-        changes: how many edits each step of cleaning made, in all.
+        changes: how many places each step of cleaning changed, in all.
         personal: how much personal data of each type was found, in all.
+        failed: how many records do not meet each quality rule.
     """
 
     reasons: list[str]
@@ -86,18 +89,21 @@ class Prepared(NamedTuple):
     groups: Hashes
     keys: Hashes
     signed: Signed | None
-    changes: dict[str, int]
-    personal: dict[str, int]
+    changes: Counter[str]
+    personal: Counter[str]
+    failed: Counter[str]
 
 
 def prepare(task: tuple[Parts, int]) -> Prepared:
-    """Read one row group of the collected records, measure it, and write it as a part."""
+    """Read one row group of the collected records, clean and measure it, and write it as a part."""
     parts, index = task
     config = parts.config
     with pq.ParquetFile(parts.source) as file:
-        table = file.read_row_group(index)
+        collected = file.read_row_group(index)
+    table, cleaned = _clean(collected, config.clean)
+    del collected
     measures = measure(_arrow_texts(table.column("text")))
-    why = reasons(measures, config)
+    why = [limit or c.reason for limit, c in zip(reasons(measures, config), cleaned, strict=True)]
     for name, values in measures.items():
         table = table.append_column(name, pa.array(values))
     for name, column in _kind_measures(table).items():
@@ -116,7 +122,51 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         signed = signed._replace(which=np.array([good[n] for n in compared], np.int64)[signed.which])
     table = table.append_column("reason", pa.array(why, pa.string()))
     pq.write_table(table, parts.path(index), compression="lz4")
-    return Prepared(why, _roles(table), positions(table.column("group"), config.split_salt), keys, signed, {}, {})
+    return Prepared(
+        why,
+        _roles(table),
+        positions(table.column("group"), config.split_salt),
+        keys,
+        signed,
+        changes=sum((Counter(c.changes) for c in cleaned), Counter()),
+        personal=sum((Counter(c.personal) for c in cleaned), Counter()),
+        failed=Counter(rule for c in cleaned for rule in c.failed),
+    )
+
+
+def _clean(collected: pa.Table, settings: CleanSettings) -> tuple[pa.Table, list[Cleaned]]:
+    """The cleaned records with what cleaning measured, and what it says of each, without the records themselves."""
+    cleaner = _cleaner(settings.model_dump_json())
+    records: list[Record] = []
+    told: list[Cleaned] = []
+    for row in collected.to_pylist():
+        cleaned = cleaner.clean(Record(**row))
+        records.append(cleaned.record)
+        told.append(replace(cleaned, record=_NOBODY))
+    columns = zip(*map(astuple, records), strict=True)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, RECORD_SCHEMA, strict=True)]
+    table = pa.Table.from_arrays(arrays, schema=RECORD_SCHEMA)
+    for name, values in {
+        "language_score": np.array([c.language_score for c in told], np.float32),
+        "repaired": np.array([sum(c.changes.values()) for c in told], np.int32),
+        "personal_count": np.array([sum(c.personal.values()) for c in told], np.int32),
+        "failed_rules": np.array([len(c.failed) for c in told], np.int32),
+    }.items():
+        table = table.append_column(name, pa.array(values))
+    return table, told
+
+
+_NOBODY = Record("", "", "", "", "")
+
+
+@lru_cache(maxsize=1)  # settings cannot be hashed, so their JSON stands for them
+def _cleaner(settings: str) -> Cleaner:
+    return Cleaner(CleanSettings.model_validate_json(settings))
+
+
+def cleaned_text(record: Record, settings: CleanSettings) -> str:
+    """The text of a record that is only compared with, cleaned like those that it is compared with."""
+    return _cleaner(settings.model_dump_json()).clean(record).record.text
 
 
 def _kind_measures(table: pa.Table) -> dict[str, pa.Array]:

@@ -1,12 +1,13 @@
 """Validate: set bad records aside and divide the good ones; the suites then judge whether they may be used.
 
-The order: measure; remove exact duplicates; remove near duplicates; divide; remove from training what the test data
-holds. The texts are never in memory together (`corpus.parts`); a record costs some tens of bytes there.
+The order: clean; measure; remove exact duplicates; remove near duplicates; divide; remove from training what the test
+data holds. The texts are never in memory together (`corpus.parts`); a record costs some tens of bytes there.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from zen_pipeline.corpus.fates import CONTAMINATED, NEAR_DUPLICATE, Fates
 from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
 from zen_pipeline.corpus.parts import (
     Parts,
+    cleaned_text,
     id_positions,
     prepare,
     profile_part,
@@ -66,7 +68,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     folder.mkdir(parents=True)
     parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
     with Workers(worker_count(parts.text_bytes(), settings.workers)) as workers:
-        fates = _prepare(parts, workers)
+        fates, cleaning = _prepare(parts, workers)
         if not fates.kept.any():
             raise DataError(_nothing_left(fates, unreadable, settings))
         notes = _split(parts, fates, workers)
@@ -75,16 +77,17 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         divided.write(output)
         _profile(parts, fates, workers).save(output)
     shutil.rmtree(folder)
-    summary = _summary(fates, divided, unreadable) | {"contamination": contamination, "notes": notes}
+    summary = _summary(fates, divided, unreadable) | {**cleaning, "contamination": contamination, "notes": notes}
     _tell(summary)
     return Built("records", summary)
 
 
-def _prepare(parts: Parts, workers: Workers) -> Fates:
-    """Write the parts, and find exact and near duplicates."""
+def _prepare(parts: Parts, workers: Workers) -> tuple[Fates, dict[str, dict[str, int]]]:
+    """Write the parts, and find exact and near duplicates; also what cleaning did, for the summary."""
     settings = parts.config
     count = parts.count()
     told: list[Any] = []
+    cleaning: dict[str, Counter[str]] = {name: Counter() for name in ("changes", "personal", "failed")}
     keys = [parts.folder / f"key{number}.u64" for number in (0, 1)]
     minhash = MinHash(settings.near_duplicates)
     with (
@@ -100,12 +103,14 @@ def _prepare(parts: Parts, workers: Workers) -> Fates:
                 signatures.add(prepared.signed, row)
             told.append((prepared.reasons, prepared.roles, prepared.groups))
             row += len(prepared.reasons)
+            for name, counts in cleaning.items():
+                counts.update(getattr(prepared, name))
     fates = Fates(told)
     if fates.kept.any():
         originals = exact_duplicates([np.memmap(path, np.uint64, "r") for path in keys], fates.candidates())
         fates.set_duplicates(originals, remove=settings.deduplicate)
         fates.set_near_duplicates(signatures.find(fates.kept, fates.priority))
-    return fates
+    return fates, {name: dict(sorted(counts.items())) for name, counts in cleaning.items()}
 
 
 def _split(parts: Parts, fates: Fates, workers: Workers) -> list[str]:
@@ -187,7 +192,8 @@ def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Wi
     for file in files.find_files(settings.evaluation_data).files:
         entries = reader.read([file])
         records = [entry for entry in entries if isinstance(entry, Record)]
-        hashes, counts = window_hashes(Texts.of([normal_form(record.text) for record in records]), window)
+        texts = [normal_form(cleaned_text(record, settings.clean)) for record in records]
+        hashes, counts = window_hashes(Texts.of(texts), window)
         numbers = -1 - np.arange(len(ids), len(ids) + len(records))
         ids.extend(record.id for record in records)
         yield hashes, np.repeat(numbers, counts), counts
@@ -283,7 +289,7 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     sources=_sources,
-    libraries=("pandas",),
+    libraries=("ftfy", "pandas", "py3langid", "selectolax"),
     judge=judge_data,
 )
 run = STAGE.run
