@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
+from zen_pipeline.corpus.fertility import measure_fertility
 from zen_pipeline.corpus.records import Record, record_writer
 from zen_pipeline.corpus.shards import write_index, write_split
 from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.embeddings.words import segment
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.workspace import Workspace
@@ -74,13 +76,15 @@ def validated(workspace: Workspace, records: list[Record]) -> ArtifactRef:
 
 
 def tokenized(workspace: Workspace, records: list[Record]) -> ArtifactRef:
-    def fill(output: Path) -> None:
+    def fill(output: Path) -> dict[str, Any]:
         texts = {
             s: [r.text for r in records if r.split == s and r.kind == "document"] for s in ("train", "valid", "test")
         }
         tokenizer = train_tokenizer(texts["train"] or [r.text for r in records], 330)
         tokenizer.save(output / "tokenizer")
         write_index(output, tokenizer, {s: write_split(output, s, texts[s], tokenizer) for s in texts})
+        found = measure_fertility(tokenizer, {"en": texts["test"]}, segment) if texts["test"] else {}
+        return {"vocab_size": tokenizer.vocab_size, "fertility": found}
 
     return store(workspace, "tokenize", fill)
 

@@ -25,6 +25,7 @@ class ReportData:
         samples: continuations of test documents.
         answers: test questions with the chat model's answers.
         records: the summary of the validation stage.
+        tokens: the summary of the tokenize stage.
         embeddings: the summary of the embedding stage.
         neighbours: nearest words of some words, with their cosines.
         words_png: picture of the word vectors.
@@ -38,6 +39,7 @@ class ReportData:
     samples: Sequence[Sample] = ()
     answers: Sequence[Answer] = ()
     records: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, Any] = field(default_factory=dict)
     embeddings: Mapping[str, Any] = field(default_factory=dict)
     neighbours: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
     words_png: bytes | None = None
@@ -54,6 +56,7 @@ def render(data: ReportData) -> str:
         parts.samples(data.samples),
         parts.answers(data.answers, data.metrics.get("chat"), pretrained="base" in data.metrics),
         parts.data(data.records),
+        parts.tokens(data.tokens),
         parts.words(data.embeddings, data.neighbours, data.words_png),
         parts.skipped(data.skipped),
         parts.lineage(data.lineage, data.settings),

@@ -12,7 +12,7 @@ from zen_pipeline.evaluation.charts import Line, Point, line_chart, smoothed, th
 from zen_pipeline.evaluation.markup import Html, flattened, meter, paragraph, section, table, with_code
 from zen_pipeline.evaluation.results import Answer, Sample
 
-__all__ = ["answers", "data", "lineage", "navigation", "samples", "skipped", "text", "training", "words"]
+__all__ = ["answers", "data", "lineage", "navigation", "samples", "skipped", "text", "tokens", "training", "words"]
 
 _MAX_POINTS = 400  # of one curve; a screen has no more
 _MAX_ANSWERS = 12  # before the rest is folded away
@@ -121,6 +121,21 @@ def data(summary: Mapping[str, Any]) -> str:
         return ""
     note = "What was kept of the collected records; the whole report is validation.html of the validate artifact."
     return section("data", "Data", paragraph(note, "note"), table(("measure", "value"), rows))
+
+
+def tokens(summary: Mapping[str, Any]) -> str:
+    """What the tokenizer needs for each language, from the summary of the tokenize stage."""
+    fertility: Mapping[str, Mapping[str, float | None]] = summary.get("fertility") or {}
+    if not fertility:
+        return ""
+    columns = ("tokens_per_word", "tokens_per_byte", "characters_per_token")
+    rows = [[language, *(found[c] for c in columns)] for language, found in fertility.items()]
+    note = (
+        f"Byte-level BPE with {summary['vocab_size']:,} ids, measured on text that it was not trained on. "
+        "A word is a run of letters, in Chinese one of jieba's dictionary; spaces, marks and numbers count as tokens."
+    )
+    head = ("language", *(c.replace("_", " ") for c in columns))
+    return section("tokens", "Tokens", paragraph(note, "note"), table(head, rows))
 
 
 def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[str, float]]], png: bytes | None) -> str:

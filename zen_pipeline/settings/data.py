@@ -137,3 +137,6 @@ class TokenizeConfig(Section):
     """Byte-level BPE and the token shards."""
 
     vocab_size: int | None = Field(None, ge=300, le=262_144, description="default: chosen by the budget")
+    train_bytes: int = Field(
+        100_000_000, ge=1, description="text that the tokenizer is trained on at most; of a larger corpus a sample"
+    )

@@ -132,21 +132,10 @@ def text_bytes(records: Path, family: Family) -> int:
 
 def train_bytes(records: Path) -> int:
     """UTF-8 bytes of the training split that a base model reads: of the documents, else of records of every kind."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     from zen_pipeline.corpus.records import base_kind
+    from zen_pipeline.corpus.texts import text_bytes
 
-    kind, total = base_kind(records), 0
-    with pq.ParquetFile(records) as file:
-        for batch in file.iter_batches(columns=["text", "split", "kind"]):
-            chosen = pc.equal(batch["split"], "train")
-            if kind is not None:
-                chosen = pc.and_(chosen, pc.equal(batch["kind"], kind))
-            texts = pc.filter(batch["text"].cast(pa.large_string()), chosen)
-            total += pc.sum(pc.binary_length(texts)).as_py() or 0
-    return int(total)
+    return text_bytes(records, kind=base_kind(records), split="train")
 
 
 def _summary(resolved: Resolved) -> dict[str, Any]:

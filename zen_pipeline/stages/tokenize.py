@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
+from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_tensors import judge_tokens
 from zen_pipeline.stages.resolve import family_of
@@ -19,44 +20,99 @@ from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.records import Kind
+    from zen_pipeline.corpus.tokenizer import Tokenizer
 
-STAGE_VERSION = 2
-SPLITS = ("train", "valid", "test")
+STAGE_VERSION = 3
+REPORT = "tokenizer_report.json"
+_TRAINED_ON = "trained_on.json"
+
+log = get_logger(__name__)
 
 
-def build(config: Config, inputs: Inputs, output: Path, _context: StageContext) -> Built:
-    """Fill `output` with the tokenizer and the token files of each split."""
-    from zen_pipeline.corpus.shards import write_index, write_split
-    from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES, Tokenizer, train_tokenizer
+def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
+    """Fill `output` with the tokenizer, its report, and the token files of each split.
+
+    All of it is written in the work folder first: a killed run goes on there.
+
+    Raises:
+        DataError: the training split is shorter than one context.
+    """
+    from zen_pipeline.corpus.shards import write_index, write_shards
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
     kind = _kind(records, pairs_first=_learns_pairs(config))
-    given = _given_folder(config)
-    if given is not None:
-        tokenizer = Tokenizer.load(given)
-        (output / "tokenizer").mkdir()
-        for name in TOKENIZER_FILES:
-            if (given / name).is_file():
-                shutil.copy(given / name, output / "tokenizer" / name)
-    else:
-        vocab_size = config.tokenize.vocab_size or int(sizes["vocab_size"])
-        tokenizer = train_tokenizer(_texts(records, kind, "train"), vocab_size)
-        tokenizer.save(output / "tokenizer")
-
-    splits = {name: write_split(output, name, _texts(records, kind, name), tokenizer) for name in SPLITS}
+    vocab_size = config.tokenize.vocab_size or int(sizes["vocab_size"])
+    tokenizer = _tokenizer(config, records, kind, vocab_size, context.work)
+    splits = write_shards(records, context.work / "tokens", tokenizer, kind=kind)
     context_length = int(sizes["model"]["context_length"])
     if splits["train"]["tokens"] <= context_length:
         raise DataError(
             f"the training split has {splits['train']['tokens']} tokens, fewer than one context of "
             f"{context_length + 1}: add text, or set pretrain.model.context_length lower"
         )
+    report = _report(context.work, tokenizer, records, kind)
+    shutil.move(context.work / "tokenizer", output / "tokenizer")
+    for path in (context.work / "tokens").iterdir():
+        if path.suffix in (".bin", ".npy"):
+            shutil.move(path, output / path.name)
+    (output / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_index(output, tokenizer, splits)
-    summary: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "text": kind, "given": given is not None}
+    return Built(
+        kind="tokens", summary=_summary(tokenizer, splits, report, kind, given=_given_folder(config) is not None)
+    )
+
+
+def _tokenizer(config: Config, records: Path, kind: str | None, vocab_size: int, work: Path) -> Tokenizer:
+    """The tokenizer in the work folder: left by an earlier, killed run, brought along, or trained now."""
+    from zen_pipeline.corpus.texts import draw_texts, text_bytes
+    from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES, Tokenizer, train_tokenizer
+
+    folder, half_done = work / "tokenizer", work / "tokenizer.part"
+    if folder.is_dir():
+        return Tokenizer.load(folder)
+    shutil.rmtree(half_done, ignore_errors=True)
+    half_done.mkdir()
+    given = _given_folder(config)
+    if given is not None:
+        for name in TOKENIZER_FILES:
+            if (given / name).is_file():
+                shutil.copy(given / name, half_done / name)
+        trained_on: dict[str, Any] = {}
+    else:
+        size = text_bytes(records, kind=kind, split="train")
+        share = min(1.0, config.tokenize.train_bytes / max(size, 1))
+        if share < 1.0:
+            log.info("tokenizer: trained on a sample of %.0f of %.0f MB", share * size / 1e6, size / 1e6)
+        train_tokenizer(draw_texts(records, share, kind=kind, split="train"), vocab_size).save(half_done)
+        trained_on = {"train_bytes": size, "share": round(share, 6)}
+    (work / _TRAINED_ON).write_text(json.dumps(trained_on), encoding="utf-8")
+    os.replace(half_done, folder)
+    return Tokenizer.load(folder)
+
+
+def _report(work: Path, tokenizer: Tokenizer, records: Path, kind: str | None) -> dict[str, Any]:
+    """What the tokenizer was trained on, and what each language costs in held-out text."""
+    from zen_pipeline.corpus.fertility import held_out_sample, measure_fertility
+    from zen_pipeline.embeddings.words import segment
+
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "trained_on": json.loads((work / _TRAINED_ON).read_text(encoding="utf-8")),
+        "languages": measure_fertility(tokenizer, held_out_sample(records, kind=kind), segment),
+    }
+
+
+def _summary(
+    tokenizer: Tokenizer, splits: dict[str, dict[str, Any]], report: dict[str, Any], kind: str | None, *, given: bool
+) -> dict[str, Any]:
+    summary: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "text": kind, "given": given}
     for name, counts in splits.items():
         summary[name] = {k: counts[k] for k in ("documents", "tokens", "bytes")}
     summary["bytes_per_token"] = round(splits["train"]["bytes"] / splits["train"]["tokens"], 3)
-    return Built(kind="tokens", summary=summary)
+    shown = ("tokens_per_word", "tokens_per_byte", "characters_per_token")
+    summary["fertility"] = {name: {k: found[k] for k in shown} for name, found in report["languages"].items()}
+    return summary
 
 
 def _kind(records: Path, *, pairs_first: bool) -> Kind | None:
@@ -66,12 +122,6 @@ def _kind(records: Path, *, pairs_first: bool) -> Kind | None:
     if pairs_first and next(read_records(records, kind="translation"), None) is not None:
         return "translation"
     return base_kind(records)
-
-
-def _texts(records: Path, kind: Kind | None, split: str) -> Iterator[str]:
-    from zen_pipeline.corpus.records import read_records
-
-    return (record.text for record in read_records(records, kind=kind, split=split))
 
 
 def _given_folder(config: Config) -> Path | None:
