@@ -118,6 +118,11 @@ class TokenWindows:
         most = min(self._context - 1, self._slack)
         return int(np.random.default_rng([self._seed, epoch, 1]).integers(0, most + 1))
 
+    def epoch_targets(self, epoch: int) -> range:
+        """The places in the stream whose tokens are targets in an epoch: all but less than two contexts at its ends."""
+        first = self._offset(epoch) + 1
+        return range(first, first + self._order.count * self._context)
+
     def batch(self, step: int) -> Batch:
         """The windows of one optimizer step."""
         starts = [self._offset(epoch) + index * self._context for epoch, index in self._order.at(step)]
