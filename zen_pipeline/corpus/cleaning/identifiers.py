@@ -9,17 +9,17 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 Span = tuple[int, int]
 
 # A pattern that begins with what it looks for, and looks behind that afterwards, is scanned for three times as fast as
-# one that begins with looking behind.
+# one that begins with looking behind. ASCII: Chinese has no space before a number.
 
 # Runs of digits and what stands between the digits of one number: everything below except IBANs looks only there.
-RUN = re.compile(r"[+(]{0,2}\d(?:[\d ().\-/\u00a0]{4,60})\d(?:[ ]?(?:x|ext\.?) ?\d{1,6})?")
+RUN = re.compile(r"[+(]{0,2}\d(?:[\d ().\-/\u00a0]{4,60})\d(?:[ ]?(?:x|ext\.?) ?\d{1,6})?", re.ASCII)
 
-_CARD = re.compile(r"\d(?<![\w.].)(?<!\d[ -].)\d{3}(?:[ -]?\d){8,15}(?![ -]?\d)(?!\.\d|\w)")
+_CARD = re.compile(r"\d(?<![\w.].)(?<!\d[ -].)\d{3}(?:[ -]?\d){8,15}(?![ -]?\d)(?!\.\d|\w)", re.ASCII)
 # Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay, Maestro from 13 digits.
 _ISSUER = re.compile(r"4|5[0-9]|2[2-7]|3[0456789]|6|1800|2131")
 _CARD_WORDS = re.compile(r"card|\bcc\b|karte|carte|tarjeta|卡", re.IGNORECASE)
-_SSN = re.compile(r"\d(?<![\d-].)\d\d-\d\d-\d{4}(?![\d-])")
-_SSN_LOOSE = re.compile(r"\d(?<![\d-].)\d\d[ .]?\d\d[ .]?\d{4}(?![\d-])")
+_SSN = re.compile(r"\d(?<![\d-].)\d\d-\d\d-\d{4}(?![\d-])", re.ASCII)
+_SSN_LOOSE = re.compile(r"\d(?<![\d-].)\d\d[ .]?\d\d[ .]?\d{4}(?![\d-])", re.ASCII)
 _NO_SSN = re.compile(r"000|666|\d{3}\D?00|.*0000$")  # never given out
 _SSN_WORDS = re.compile(r"\bSSN\b|social security", re.IGNORECASE)
 
@@ -39,8 +39,8 @@ _IBAN = re.compile(
     r"[A-Z](?<!\w.)[A-Z]\d\d(?: ?[A-Z0-9]){11,29}(?!\w)|[a-z](?<!\w.)[a-z]\d\d[a-z0-9]{11,29}(?!\w)", re.ASCII
 )
 
-_IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?!\w|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}:?[0-9A-Fa-f]{0,4}(?![\w:.])")
+_IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?!\w|\.\d)", re.ASCII)
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}:?[0-9A-Fa-f]{0,4}(?![\w:.])", re.ASCII)
 _VERSION = re.compile(r"(?:version|release|\bv|\bver\.?|[-_/=~^<>])\s?$", re.IGNORECASE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -79,11 +80,13 @@ def find_personal(text: str, types: Collection[str], names: Sequence[Finding] = 
 
 def _without_overlaps(found: list[Finding]) -> list[Finding]:
     """The findings that overlap none before them in the list, by their place."""
-    kept: list[Finding] = []
+    kept: list[Finding] = []  # in order
     for finding in found:
-        if all(finding.end <= other.start or other.end <= finding.start for other in kept):
-            kept.append(finding)
-    return sorted(kept)
+        place = bisect(kept, finding)
+        after_last = place == 0 or kept[place - 1].end <= finding.start
+        if after_last and (place == len(kept) or finding.end <= kept[place].start):
+            kept.insert(place, finding)
+    return kept
 
 
 def replace_personal(text: str, found: Sequence[Finding]) -> str:

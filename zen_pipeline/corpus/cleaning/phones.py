@@ -20,9 +20,12 @@ _CERTAIN = re.compile(
     r"(?<![\w.+/-])(?:"
     r"\+[1-9]\d{0,2}(?:[ .\-/\u00a0]?\(?\d{1,5}\)?){2,6}"
     r"|00[1-9]\d{0,2}[ .-](?:\(?\d{1,5}\)?[ .-]?){2,5}\d{2,5}"
-    r"|(?:\+?1[ .-]|001[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}" + _EXTENSION + r")(?![\w]|[.-]\d)"
+    r"|(?:\+?1[ .-]|001[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}" + _EXTENSION + r")(?![\w]|[.-]\d)",
+    re.ASCII,
 )
-_LIKELY = re.compile(r"(?<![\w.,+/-])\(?\d(?:[ .\-/\u00a0()]{0,2}\d){5,14}" + _EXTENSION + r"(?![\w]|[.,:/-]\d)")
+_LIKELY = re.compile(
+    r"(?<![\w.,+/-])\(?\d(?:[ .\-/\u00a0()]{0,2}\d){5,14}" + _EXTENSION + r"(?![\w]|[.,:/-]\d)", re.ASCII
+)
 _WORD = (
     r"(?:\b(?:tele)?phones?\b|\bmobile\b|\bcell(?:phone)?\b|\btel\b|\bfax\b|\bcall(?:ed|ing)?\b|\bdial\b|\breach\b"
     r"|\bwhatsapp\b|\bhotline\b|\banswering at\b|\bmessages? (?:to|on)\b|\btext me\b|\bcontact (?:me|us|number)\b"
