@@ -19,9 +19,9 @@ def _end(_number: int) -> int:
     os._exit(9)
 
 
-def test_small_corpora_are_read_in_this_process_and_large_ones_by_up_to_four() -> None:
+def test_small_corpora_are_read_in_this_process_and_large_ones_by_up_to_three() -> None:
     assert worker_count(10_000_000, None) == 1
-    assert worker_count(10_000_000_000, None) == min(cores(), 4)
+    assert worker_count(10_000_000_000, None) == min(cores(), 3)
     assert worker_count(10, 7) == 7
 
 

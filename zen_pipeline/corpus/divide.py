@@ -22,7 +22,8 @@ from zen_pipeline.corpus.units import Integers
 
 MEASURES = (
     "id", "group", "source", "language", "kind", "split", "characters", "bytes", "words", "longest_line",
-    "replacement_share", "control_share", "digit_share", "duplicate_of", "similarity", "reason", *KIND_COLUMNS,
+    "replacement_share", "control_share", "digit_share", "language_score", "repaired", "personal_count", "failed_rules",
+    "duplicate_of", "similarity", "reason", *KIND_COLUMNS,
 )  # fmt: skip
 _ROWS, _TEXT = 8192, 16 << 20  # of a row group, whichever comes first; the same as when records are collected
 

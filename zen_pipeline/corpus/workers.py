@@ -20,11 +20,11 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TEXT_PER_WORKER = 64 << 20  # bytes; a process takes two seconds to start, in which one reads about this much
-_MOST = 4  # processes take about 0.4 GB each (docs/data.md); who has more memory sets validate.workers
+_MOST = 3  # processes take about 0.5 GB each (docs/data.md); who has more memory sets validate.workers
 
 
 def worker_count(text_bytes: int, wanted: int | None) -> int:
-    """How many processes: what is wanted, else as many as the text keeps busy, by the cores, and at most 4."""
+    """How many processes: what is wanted, else as many as the text keeps busy, by the cores, and at most 3."""
     return wanted or max(1, min(cores(), _MOST, text_bytes // _TEXT_PER_WORKER))
 
 
