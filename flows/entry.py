@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.server import QUIET, environment, prefect_server
+from flows.server import QUIET, check_answers, configured_api_url, environment, prefect_server
 from zen_pipeline.config import Config
-from zen_pipeline.errors import Interrupted
+from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -34,7 +35,6 @@ def run_flow(
     config: Config,
     workspace: Workspace,
     *,
-    require_release: bool = False,
     recalibrate: bool = False,
     wait: bool = True,
     verify: bool = False,
@@ -46,7 +46,6 @@ def run_flow(
         target: `pipeline` or the name of a stage.
         config: the whole configuration.
         workspace: where artifacts, checkpoints and the local servers' databases lie.
-        require_release: fail when the run ends without a new champion.
         recalibrate: measure the machine again and choose the sizes anew.
         wait: wait for another run that builds the same artifact, or fail.
         verify: check the digests of stored artifacts, not only their sizes.
@@ -60,8 +59,6 @@ def run_flow(
     if target not in ("pipeline", *STAGE_NAMES):
         raise KeyError(target)
     options: dict[str, Any] = {"recalibrate": recalibrate, "wait": wait, "verify": verify}
-    if target in ("pipeline", "release"):
-        options["require_release"] = require_release
     with (
         environment({**QUIET, **_CONSOLE}, replace=False),
         environment({"ZEN_HOME": str(workspace.home)}, replace=True),
@@ -73,9 +70,10 @@ def run_flow(
         with _connected(server.address if server else None, progress=progress):
             try:
                 record: RunRecord = flow(config, **options)
-            except KeyboardInterrupt as stop:
-                if isinstance(stop.__cause__, Interrupted):
-                    raise stop.__cause__ from None
+            except ZenError:
+                raise
+            except Exception:
+                check_answers(os.environ.get("PREFECT_API_URL") or str(configured_api_url()))  # has it gone meanwhile?
                 raise
     return record
 

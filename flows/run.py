@@ -18,7 +18,7 @@ from flows.artifacts import publish
 from flows.logs import library_logs
 from flows.parameters import Settings, resolve
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.errors import Interrupted, NotReleased, TrainingError
+from zen_pipeline.errors import TrainingDiverged, TrainingError
 from zen_pipeline.stages import load_stage
 from zen_pipeline.stages.runner import PipelineRun, stages_up_to, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -84,9 +84,6 @@ class FlowRun:
             self._log_ids["task_run_id"] = str(task_run.id)
             try:
                 ref = self._run.run_stage(name, {ref.stage: ref for ref in inputs})
-            except Interrupted as stop:
-                # Prefect takes this for a crash; anything else would be shown as a failure.
-                raise KeyboardInterrupt(str(stop)) from stop
             finally:
                 del self._log_ids["task_run_id"]
             publish(self._run.config, ref)
@@ -108,7 +105,7 @@ class FlowRun:
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may be gone at the next try: a training process or the system failed, not the user's data."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, TrainingError | OSError)
+    return isinstance(error, TrainingError | OSError) and not isinstance(error, TrainingDiverged)
 
 
 @contextmanager
@@ -142,16 +139,4 @@ def opened(
         ) as run:
             yield FlowRun(run, log_ids)
         if require_release:
-            check_released(run.record)
-
-
-def check_released(record: RunRecord) -> None:
-    """Fail unless the most finished model of this run is the champion.
-
-    Raises:
-        NotReleased: with the reason that the release stage gave.
-    """
-    if not record.released:
-        raise NotReleased("no new champion: the run did not reach the release stage")
-    if record.released[-1].get("alias") != "champion":
-        raise NotReleased(f"no new champion: {record.released[-1].get('reason', 'no reason given')}")
+            run.record.require_champion()

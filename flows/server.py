@@ -24,8 +24,10 @@ from typing import Any
 from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
+from zen_pipeline.tracking import without_password
 from zen_pipeline.workspace import Workspace
 
+_ANSWER_SECONDS = 15  # what a running server may take
 _READY_SECONDS = 180  # a first start migrates the database: 10 s here, more on a slow disk
 _STOP_SECONDS = 3
 _LEAST_FREE = 4_000_000  # bytes that the server needs for its database and log
@@ -153,6 +155,24 @@ class EmbeddedServer:
             self._process.wait()
 
 
+def check_answers(address: str) -> None:
+    """See that a server is there, whatever it says: what Prefect raises without one is a traceback.
+
+    Raises:
+        ZenError: nobody answers.
+    """
+    plain = without_password(address)
+    try:
+        urllib.request.urlopen(f"{plain.rstrip('/')}/health", timeout=_ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        raise ZenError(
+            f"the Prefect server at {plain} does not answer ({getattr(error, 'reason', error)}): start it, correct "
+            "PREFECT_API_URL, or unset it (and the profile's) to run with a server of this run's own"
+        ) from error
+
+
 @contextmanager
 def prefect_server(workspace: Workspace) -> Iterator[EmbeddedServer | None]:
     """The server that this process shall use: the user's own (None), or an embedded one, started but not yet ready.
@@ -163,7 +183,8 @@ def prefect_server(workspace: Workspace) -> Iterator[EmbeddedServer | None]:
         ZenError: it cannot be started.
     """
     if (address := configured_api_url()) is not None:
-        log.info("using the Prefect server at %s", re.sub(r"//[^/@]*@", "//", address))
+        check_answers(address)
+        log.info("using the Prefect server at %s", without_password(address))
         yield None
         return
     server = EmbeddedServer(workspace.prefect_folder)

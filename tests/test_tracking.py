@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
+from zen_pipeline.errors import ZenError
 from zen_pipeline.tracking import MlflowTracker, mlflow_client, numbers
 
 
@@ -53,6 +54,24 @@ def test_a_stage_that_raises_ends_as_failed(client: MlflowClient) -> None:
     with pytest.raises(RuntimeError), tracker.stage("collect", Identity("collect", {}), {}) as stage:
         raise RuntimeError("no")
     assert client.get_run(str(stage.run_id)).info.status == "FAILED"
+
+
+def test_figures_that_mlflow_refuses_cost_a_warning_and_not_the_stage(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused_stage() -> None:
+        tracker = MlflowTracker(client, experiment="zen", run_name="refused", tags={})
+        with tracker.stage("collect", Identity("collect", {}), {}) as stage:
+            client.delete_run(str(stage.run_id))  # it takes nothing any more
+            stage.log_metrics({"loss": 1.0})
+            stage.finish(artifact("collect"))
+
+    with pytest.raises(ZenError, match="cannot be used"):
+        refused_stage()
+    assert [r.getMessage().partition(":")[0] for r in caplog.records if r.levelname == "WARNING"] == [
+        "MLflow did not take figures",
+        "MLflow did not take the summary",
+    ]
 
 
 def test_why_a_stage_was_skipped_is_kept(client: MlflowClient) -> None:

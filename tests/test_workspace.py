@@ -53,7 +53,7 @@ def test_a_file_in_its_place_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
 
 def _run(run_id: str, started: str, pipeline: str = "zen", **stages: tuple[str, str | None]) -> RunRecord:
     records = [StageRecord(name=n, status=s, seconds=1.0, fingerprint=f) for n, (s, f) in stages.items()]
-    return RunRecord(run_id=run_id, pipeline=pipeline, started=started, stages=records)
+    return RunRecord(run_id=run_id, pipeline=pipeline, started=started, status="failed", stages=records)
 
 
 def test_runs_are_remembered_in_order(workspace: Workspace) -> None:
@@ -66,7 +66,17 @@ def test_runs_are_remembered_in_order(workspace: Workspace) -> None:
     assert workspace.runs("zen") == [early, late]
     late.status = "completed"
     workspace.save_run(late)
-    assert [r.status for r in workspace.runs("zen")] == ["running", "completed"]
+    assert [r.status for r in workspace.runs("zen")] == ["failed", "completed"]
+
+
+def test_a_run_is_alive_as_long_as_its_process_holds_its_lock(workspace: Workspace) -> None:
+    record = _run("a", "2026-01-01").model_copy(update={"status": "running"})
+    workspace.save_run(record)
+    with workspace.mark_alive("a"):
+        assert [r.status for r in workspace.runs()] == ["running"]
+        assert workspace.killed_runs() == []
+    assert [r.status for r in workspace.runs()] == ["interrupted"]
+    assert workspace.killed_runs() == [record]
 
 
 def test_a_broken_record_is_named_and_passed_over(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,7 +45,5 @@ class TrainingError(ZenError):
     """The training process failed; the message carries its own error."""
 
 
-class Interrupted(ZenError):
-    """The run was stopped by Ctrl-C or SIGTERM after saving what it had."""
-
-    exit_code = 130
+class TrainingDiverged(TrainingError):
+    """Loss or gradients are no numbers any more; trying again would end in the same way."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import Interrupted, StoreError
+from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
@@ -75,6 +76,9 @@ class Tracker:
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
         """End the pipeline's run."""
 
+    def close_killed(self, run_id: str) -> None:
+        """End the run of a pipeline whose process was killed, and its nested runs."""
+
 
 NO_TRACKING = Tracker()
 
@@ -132,11 +136,21 @@ class MlflowStage(StageTracker):
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        log_metrics(self._client, str(self.run_id), metrics, step)
+        with self._losing_nothing_else("figures"):
+            log_metrics(self._client, str(self.run_id), metrics, step)
 
     @override
     def log_file(self, path: Path) -> None:
-        self._client.log_artifact(str(self.run_id), str(path))
+        with self._losing_nothing_else(path.name):
+            self._client.log_artifact(str(self.run_id), str(path))
+
+    @contextmanager
+    def _losing_nothing_else(self, what: str) -> Iterator[None]:
+        """A server that does not answer costs what it was told, not the hours of a training."""
+        try:
+            yield
+        except Exception as error:
+            log.warning("MLflow did not take %s: %s", what, _reason(error))
 
     @override
     def finish(self, ref: ArtifactRef) -> None:
@@ -149,7 +163,8 @@ class MlflowStage(StageTracker):
         }
         if ref.skipped:
             tags["zen.skipped"] = ref.skipped
-        _log_batch(self._client, str(self.run_id), numbers(ref.summary), tags=tags)
+        with self._losing_nothing_else("the summary"):
+            _log_batch(self._client, str(self.run_id), numbers(ref.summary), tags=tags)
 
 
 class MlflowTracker(Tracker):
@@ -165,16 +180,35 @@ class MlflowTracker(Tracker):
     @contextmanager
     def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
         tags = {**_source_tags(), "mlflow.parentRunId": str(self.run_id), "zen.stage": name}
-        run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
+        with self._answering():
+            run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
         try:
-            self._log_identity(run_id, identity, inputs)
+            with self._answering():
+                self._log_identity(run_id, identity, inputs)
             yield MlflowStage(self._client, run_id)
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+            stopped = not isinstance(error, Exception)
             with suppress(Exception):  # the stage's own error is the one to show
                 self._client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
-        self._client.set_terminated(run_id, "FINISHED")
+        with self._answering():
+            self._client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn a server that has gone into one clear message.
+
+        Raises:
+            ZenError: MLflow did not answer.
+        """
+        try:
+            yield
+        except Exception as error:
+            where = without_password(self._client.tracking_uri)
+            raise ZenError(
+                f"MLflow at {where} cannot be used ({_reason(error)}): see that it runs, then start again; "
+                "the stages that ended are kept"
+            ) from error
 
     def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
         from mlflow.entities import Param
@@ -186,8 +220,21 @@ class MlflowTracker(Tracker):
 
     @override
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
-        log_metrics(self._client, str(self.run_id), metrics, 0)
-        self._client.set_terminated(str(self.run_id), status)
+        with self._answering():
+            log_metrics(self._client, str(self.run_id), metrics, 0)
+            self._client.set_terminated(str(self.run_id), status)
+
+    @override
+    def close_killed(self, run_id: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            experiment = self._client.get_run(run_id).info.experiment_id
+            nested = self._client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'")
+            for each in [run_id, *(r.info.run_id for r in nested if r.info.status == "RUNNING")]:
+                self._client.set_terminated(each, "KILLED")
+        except MlflowException as error:  # deleted since, or tracked elsewhere
+            log.debug("the MLflow run %s could not be closed: %s", run_id, error)
 
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
@@ -254,6 +301,15 @@ def local_database(tracking_uri: str) -> Path | None:
     """The SQLite file behind a tracking address; None for a server."""
     prefix = "sqlite:///"
     return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+
+
+def without_password(text: str) -> str:
+    """The text with user and password taken out of the addresses in it."""
+    return re.sub(r"//[^/\s]*@", "//", text)
+
+
+def _reason(error: Exception) -> str:
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0][:200])
 
 
 def _source_tags() -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Store
-from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.errors import ConfigError, NotReleased, StoreError
 from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 
@@ -40,6 +42,17 @@ class RunRecord(BaseModel):
     mlflow_run_id: str | None = None
     stages: list[StageRecord] = []
     released: list[dict[str, Any]] = []
+
+    def require_champion(self) -> None:
+        """See that the most finished model of this run is the champion.
+
+        Raises:
+            NotReleased: with the reason that the release stage gave.
+        """
+        if not self.released:
+            raise NotReleased("no new champion: the run did not reach the release stage")
+        if self.released[-1].get("alias") != "champion":
+            raise NotReleased(f"no new champion: {self.released[-1].get('reason', 'no reason given')}")
 
 
 @dataclass(frozen=True)
@@ -133,23 +146,62 @@ class Workspace:
     def _calibration_file(self) -> Path:
         return self.home / "calibration"
 
+    @contextmanager
+    def mark_alive(self, run_id: str) -> Iterator[None]:
+        """Hold a lock that dies with this process: a run that says `running` without it was killed."""
+        from filelock import FileLock
+
+        self.runs_folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._alive_file(run_id))
+        try:
+            with lock.acquire(timeout=0):
+                yield
+        finally:
+            with suppress(OSError):
+                self._alive_file(run_id).unlink(missing_ok=True)
+
+    def _alive_file(self, run_id: str) -> Path:
+        return self.runs_folder / f"{run_id}.lock"
+
+    def _is_alive(self, run_id: str) -> bool:
+        from filelock import FileLock, Timeout
+
+        if not self._alive_file(run_id).exists():
+            return False
+        try:
+            with FileLock(self._alive_file(run_id)).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
     def save_run(self, record: RunRecord) -> None:
         """Write or replace the record of one run."""
         self.runs_folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.runs_folder / f"{record.run_id}.json", record.model_dump_json(indent=1))
 
     def runs(self, pipeline: str | None = None) -> list[RunRecord]:
-        """All readable run records, oldest first; of one pipeline when it is named."""
+        """All readable run records, oldest first; of one pipeline when it is named.
+
+        A run whose process was killed could not write its end down; it is given as interrupted.
+        """
+        records = [r for r in self._read_runs() if pipeline is None or r.pipeline == pipeline]
+        for record in records:
+            if record.status == "running" and not self._is_alive(record.run_id):
+                record.status = "interrupted"
+        return sorted(records, key=lambda r: (r.started, r.run_id))
+
+    def _read_runs(self) -> list[RunRecord]:
         records = []
         for path in self.runs_folder.glob("*.json"):
             try:
-                record = RunRecord.model_validate_json(path.read_bytes())
+                records.append(RunRecord.model_validate_json(path.read_bytes()))
             except (OSError, ValueError) as error:
                 log.warning("%s is not a run record and is ignored: %s", path, str(error).splitlines()[0])
-                continue
-            if pipeline is None or record.pipeline == pipeline:
-                records.append(record)
-        return sorted(records, key=lambda r: (r.started, r.run_id))
+        return records
+
+    def killed_runs(self) -> list[RunRecord]:
+        """The runs that still say `running` although their process is gone."""
+        return [r for r in self._read_runs() if r.status == "running" and not self._is_alive(r.run_id)]
 
     def last_fingerprint(self, pipeline: str, stage: str) -> str | None:
         """The fingerprint that the stage had when it last ended well in this pipeline."""

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import socket
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from flows.server import configured_api_url
+from flows.server import check_answers, configured_api_url
+from zen_pipeline.errors import ZenError
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +55,25 @@ def test_only_the_active_profile_counts(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_unreadable_file_is_left_to_prefect(tmp_path: Path) -> None:
     (tmp_path / "prefect.toml").write_bytes(b"\xff\xfe = [")
     assert configured_api_url() is None
+
+
+def test_a_configured_server_that_does_not_answer_is_named_without_its_password() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        address = f"http://me:secret@127.0.0.1:{unused.getsockname()[1]}/api"
+        with pytest.raises(ZenError, match=r"does not answer .*PREFECT_API_URL") as raised:
+            check_answers(address)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_server_that_wants_a_password_is_there() -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        check_answers(f"http://127.0.0.1:{server.server_port}/api")

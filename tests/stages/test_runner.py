@@ -8,7 +8,7 @@ import pytest
 
 from tests import tiny_chain
 from zen_pipeline.config import Config, load_config
-from zen_pipeline.errors import DataError, Interrupted, StoreError, TrainingError, ZenError
+from zen_pipeline.errors import DataError, StoreError, TrainingError, ZenError
 from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.runner import run_pipeline, run_stage, stages_up_to, start_run
@@ -97,7 +97,6 @@ def test_a_stage_with_nothing_to_do_is_skipped_and_the_chain_goes_on(config: Con
     [
         (DataError("the corpus is empty"), "failed", "FAILED"),
         (ValueError("a bug"), "failed", "FAILED"),
-        (Interrupted("stopped"), "interrupted", "KILLED"),
         (KeyboardInterrupt(), "interrupted", "KILLED"),
         (SystemExit(143), "interrupted", "KILLED"),
     ],
@@ -115,6 +114,16 @@ def test_an_end_before_the_end_is_written_down(
     assert record.status == status
     assert statuses(record) == {"collect": "ran", "validate": "failed"}
     assert mlflow_status(workspace, record) == tracked
+
+
+def test_the_end_of_a_killed_run_is_written_down_by_the_next(config: Config, workspace: Workspace) -> None:
+    with start_run(config, workspace) as run:
+        record = run.record.model_copy()
+    workspace.save_run(record)  # as if it had been killed: it says `running` and nobody holds its lock
+    run_pipeline(config, workspace, until="collect")
+    assert workspace.killed_runs() == []
+    assert [r.status for r in workspace.runs()] == ["interrupted", "completed"]
+    assert mlflow_status(workspace, record) == "KILLED"
 
 
 def test_a_run_under_way_can_be_seen(config: Config, workspace: Workspace) -> None:

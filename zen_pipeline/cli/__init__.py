@@ -16,7 +16,7 @@ from typing import NoReturn
 import typer
 
 from zen_pipeline.cli import embeddings, maintain, models, run, talk
-from zen_pipeline.errors import Interrupted, ZenError
+from zen_pipeline.errors import ZenError
 from zen_pipeline.files import explain_os_error
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
@@ -54,7 +54,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, _terminate)
     try:
         app()
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         _end_stopped()
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what click makes of a KeyboardInterrupt inside a command

@@ -10,7 +10,7 @@ import typer
 
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, Json, MoreData, Overrides, Preset
-from zen_pipeline.errors import ConfigError, NotReleased, ZenError
+from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def _command(target: str) -> Callable[..., None]:
                 target,
                 resolved,
                 workspace,
-                require_release=False,
                 recalibrate=recalibrate,
                 wait=not no_wait,
                 verify=verify,
@@ -98,8 +97,8 @@ def _command(target: str) -> Callable[..., None]:
             common.print_json(run_result(record))
         else:
             _print_run(record)
-        if require_release and not _released_champion(record):
-            raise NotReleased(f"no new champion: {_release_reason(record)}")
+        if require_release:
+            record.require_champion()
 
     return run
 
@@ -115,14 +114,6 @@ def run_result(record: RunRecord) -> dict[str, Any]:
         "stages": stages,
         "released": released,
     }
-
-
-def _released_champion(record: RunRecord) -> bool:
-    return bool(record.released) and record.released[-1]["alias"] == "champion"
-
-
-def _release_reason(record: RunRecord) -> str:
-    return str(record.released[-1]["reason"]) if record.released else "the run did not reach the release stage"
 
 
 def _print_run(record: RunRecord) -> None:

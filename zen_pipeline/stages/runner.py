@@ -6,7 +6,6 @@ for whoever wants to call the stages one by one (the Prefect flows do).
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from typing import Literal
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.errors import Interrupted, StoreError, ZenError
+from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
-from zen_pipeline.tracking import MlflowTracker, Tracker, local_tracking_uri, mlflow_client
+from zen_pipeline.tracking import MlflowTracker, Tracker, local_tracking_uri, mlflow_client, without_password
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
 RunStatus = Literal["completed", "failed", "interrupted"]
@@ -182,7 +181,7 @@ def start_run(
 ) -> Iterator[PipelineRun]:
     """Open one pipeline run: a record in the workspace and a parent run in MLflow, both closed at the end.
 
-    The record ends as `completed`, `failed` or (Ctrl-C, SIGTERM, `Interrupted`) `interrupted`, the MLflow run as
+    The record ends as `completed`, `failed` or (Ctrl-C, SIGTERM) `interrupted`, the MLflow run as
     FINISHED, FAILED or KILLED; the exception goes on.
 
     Args:
@@ -203,33 +202,34 @@ def start_run(
     run_id = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     record = RunRecord(run_id=run_id, pipeline=config.name, started=now.isoformat(timespec="milliseconds"))
     _save(workspace, record)
-    tracker: Tracker | None = None
-    status: RunStatus = "failed"
-    try:
-        if recalibrate:
-            workspace.recalibrate()
-        tracker = _start_tracking(config, workspace, run_id, target)
-        record.mlflow_run_id = tracker.run_id
-        _save(workspace, record)
-        context = StageContext(
-            workspace=workspace,
-            run_id=run_id,
-            tracker=tracker,
-            wait=wait,
-            verify=verify,
-            progress=progress,
-        )
-        yield PipelineRun(config, workspace, record, context)
-        status = "completed"
-    except BaseException as error:
-        # What is no Exception is a request to stop: Ctrl-C, SystemExit, or a signal that somebody made an exception.
-        stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
-        status = "interrupted" if stopped else "failed"
-        raise
-    finally:
-        record.status = status
-        record.seconds = round(time.monotonic() - began, 3)
-        _close(workspace, record, tracker, status)
+    with workspace.mark_alive(run_id):
+        tracker: Tracker | None = None
+        status: RunStatus = "failed"
+        try:
+            if recalibrate:
+                workspace.recalibrate()
+            tracker = _start_tracking(config, workspace, run_id, target)
+            _settle_killed_runs(workspace, tracker)
+            record.mlflow_run_id = tracker.run_id
+            _save(workspace, record)
+            context = StageContext(
+                workspace=workspace,
+                run_id=run_id,
+                tracker=tracker,
+                wait=wait,
+                verify=verify,
+                progress=progress,
+            )
+            yield PipelineRun(config, workspace, record, context)
+            status = "completed"
+        except BaseException as error:
+            # What is no Exception is a request to stop: Ctrl-C, SystemExit, or a signal made an exception.
+            status = "failed" if isinstance(error, Exception) else "interrupted"
+            raise
+        finally:
+            record.status = status
+            record.seconds = round(time.monotonic() - began, 3)
+            _close(workspace, record, tracker, status)
 
 
 def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: str | None) -> Tracker:
@@ -245,7 +245,17 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = local_tracking_uri(workspace.mlflow_folder)
         message = f"MLflow at {where} cannot be used ({reason[:200]}): see that it runs, or correct MLFLOW_TRACKING_URI"
-        raise ZenError(_without_passwords(message)) from error
+        raise ZenError(without_password(message)) from error
+
+
+def _settle_killed_runs(workspace: Workspace, tracker: Tracker) -> None:
+    """Write down the end of runs that were killed, for they could not."""
+    for record in workspace.killed_runs():
+        log.info("run %s was killed; it is marked as interrupted", record.run_id)
+        if record.mlflow_run_id is not None:
+            tracker.close_killed(record.mlflow_run_id)
+        record.status = "interrupted"
+        _save(workspace, record)
 
 
 def _close(workspace: Workspace, record: RunRecord, tracker: Tracker | None, status: RunStatus) -> None:
@@ -266,10 +276,6 @@ def _save(workspace: Workspace, record: RunRecord) -> None:
         workspace.save_run(record)
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or f"cannot write {error.filename}") from error
-
-
-def _without_passwords(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _since(started: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-from zen_pipeline.errors import TrainingError
+from zen_pipeline.errors import TrainingDiverged, TrainingError
 from zen_pipeline.models.qwen3 import Qwen3
 from zen_pipeline.training.data import IGNORED, Batch, used_lengths
 from zen_pipeline.training.job import TrainingJob
@@ -81,7 +81,7 @@ class LanguageModelTraining(pl.LightningModule):
         if math.isfinite(self.last["loss"]) and math.isfinite(self.last["gradient_norm"]):
             return
         section, schedule = self.job.name, self.job.schedule
-        raise TrainingError(
+        raise TrainingDiverged(
             f"the loss of step {step} is {self.last['loss']} and its gradient norm {self.last['gradient_norm']}: "
             f"set {section}.learning_rate (now {schedule.learning_rate:g}) and {section}.embedding_learning_rate "
             f"(now {schedule.embedding_learning_rate:g}) to half of that, or less"
