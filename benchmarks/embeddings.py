@@ -70,6 +70,8 @@ def with_ours(corpus: WordCorpus, job: dict[str, Any], _folder: Path) -> dict[st
     from zen_pipeline.embeddings.training import train_vectors
 
     given = {key: job[key] for key in ("dimensions", "window", "epochs", "seed", "threads")}
+    if job["method"] != "glove":
+        given["learning_rate"] = job["learning_rate"]
     given |= {"negatives": NEGATIVES, "subsample": SUBSAMPLE, "deterministic": job["program"] == "ours"}
     result = train_vectors(corpus, job["method"], given)
     if isinstance(result, GloveResult):
@@ -82,7 +84,7 @@ def with_gensim(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict[s
     from gensim.models import Word2Vec
 
     text = str(write_lines(corpus, folder))
-    rate = {"skipgram": 0.025, "cbow": 0.025}[job["method"]]  # its default
+    rate = job["learning_rate"] or 0.025  # its default
     model = Word2Vec(
         vector_size=job["dimensions"], window=job["window"], sg=int(job["method"] == "skipgram"), hs=0,
         negative=NEGATIVES, sample=SUBSAMPLE, min_count=1, workers=job["threads"], seed=job["seed"] + 1, alpha=rate,
@@ -301,6 +303,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[tuple[str, str]
             for program in programs:
                 job = {"method": method, "program": program, "seed": seed, "threads": arguments.threads,
                        "dimensions": arguments.dimensions, "glove_bin": arguments.glove_bin,
+                       "learning_rate": arguments.learning_rate,
                        "window": 10 if method == "glove" else 5,
                        "epochs": arguments.glove_epochs if method == "glove" else arguments.epochs}  # fmt: skip
                 place = folder / f"{method}-{program}-{seed}"
@@ -357,6 +360,7 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--glove-epochs", type=int, default=25)
+    parser.add_argument("--learning-rate", type=float, help="of Word2Vec, for all programs; default: each its own")
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--glove-bin", help="folder of the Stanford programs cooccur, shuffle and glove")
     parser.add_argument("--probes", type=Path, nargs="*", default=[])
