@@ -108,7 +108,7 @@ def test_a_marian_model_learns_to_translate_pairs_that_it_has_not_seen(
     assert said == list(held_out.values())
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.timeout(1800)  # 20 steps of 124 M parameters on a busy machine of two cores took 337 s
 def test_gpt2_of_the_real_shape_is_imported_trained_exported_and_reloaded(
     make_job: MakeJob, tokens_folder: Path, tmp_path: Path
