@@ -1,4 +1,4 @@
-"""Records on disk, excerpts, duplicates, measures, language."""
+"""Records on disk, excerpts, duplicates, measures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from zen_pipeline.corpus.deduplicate import SeenTexts
-from zen_pipeline.corpus.language import guess_language
 from zen_pipeline.corpus.measures import explain, measure
 from zen_pipeline.corpus.records import Record, excerpt, read_records, record_writer
 from zen_pipeline.settings.data import ValidateConfig
@@ -96,17 +95,3 @@ def test_duplicates_stay_when_they_are_wanted() -> None:
     kept = measure(record(text), duplicate_of="x", config=ValidateConfig(deduplicate=False))
     gone = measure(record(text), duplicate_of="x", config=ValidateConfig())
     assert (kept.reason, gone.reason, kept.duplicate_of) == ("", "duplicate", "x")
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("It is the first of the two, and it was not that bad.", "en"),
-        ("机器学习是人工智能的一个分支。", "zh"),
-        ("これは日本語の文章です。漢字もあります。", "und"),
-        ("Der schnelle braune Fuchs springt über den faulen Hund.", "und"),
-        ("", "und"),
-    ],
-)
-def test_language_is_guessed_from_letters_and_function_words(text: str, language: str) -> None:
-    assert guess_language(text) == language
