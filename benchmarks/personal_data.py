@@ -1,16 +1,22 @@
 """Precision and recall of the detectors of personal data on labelled texts, by type, with every miss.
 
     python benchmarks/personal_data.py [FOLDER] [--details]
+    python benchmarks/personal_data.py --unlabelled [FILE | python_docs]
 
-FOLDER holds .json files in the format of presidio-research; default: presidio-pii below ZEN_SHARED_DATA.
+FOLDER holds .json files in the format of presidio-research; default: presidio-pii below ZEN_SHARED_DATA. With
+--unlabelled all findings in a text are listed, so that one can see which of them are none.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from pathlib import Path
 
+from cleaning import read_texts
+
+from zen_pipeline.corpus.cleaning.personal import DETECTORS, find_personal
 from zen_pipeline.corpus.cleaning.personal_eval import Score, evaluate
 
 
@@ -19,7 +25,11 @@ def main() -> None:
     default = Path(os.environ.get("ZEN_SHARED_DATA", "../shared/data")) / "presidio-pii"
     parser.add_argument("folder", nargs="?", type=Path, default=default)
     parser.add_argument("--details", action="store_true", help="list findings without a label, too")
+    parser.add_argument("--unlabelled", metavar="TEXT", help="a file, or python_docs, as in benchmarks/cleaning.py")
     args = parser.parse_args()
+    if args.unlabelled:
+        print_findings(args.unlabelled)
+        return
     results = {path.name: evaluate(path) for path in sorted(args.folder.glob("*.json"))}
     print("| file | type | labelled | recall | exact | findings | precision |")
     print("|---|---|---|---|---|---|---|")
@@ -33,6 +43,14 @@ def main() -> None:
     for name, scores in results.items():
         for kind, score in scores.items():
             print_list(name, kind, score, args.details)
+
+
+def print_findings(name: str) -> None:
+    texts = read_texts(name)
+    found = [(text, finding) for text in texts for finding in find_personal(text, DETECTORS)]
+    print(f"{sum(map(len, texts))} characters:", dict(Counter(finding.type for _, finding in found)))
+    for text, (start, end, kind) in found:
+        print(f"  {kind} {text[max(start - 30, 0) : start]!r} {text[start:end]!r}")
 
 
 def print_list(name: str, kind: str, score: Score, details: bool) -> None:

@@ -1,4 +1,4 @@
-"""Records on disk, excerpts, language."""
+"""Records on disk, excerpts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus.language import guess_language
 from zen_pipeline.corpus.records import Record, excerpt, read_records, record_writer
 
 
@@ -46,17 +45,3 @@ def test_excerpts_are_masked_before_they_are_cut() -> None:
     assert len(shown) <= 80
     assert "somebody" not in shown
     assert shown.endswith("…")
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("It is the first of the two, and it was not that bad.", "en"),
-        ("机器学习是人工智能的一个分支。", "zh"),
-        ("これは日本語の文章です。漢字もあります。", "und"),
-        ("Der schnelle braune Fuchs springt über den faulen Hund.", "und"),
-        ("", "und"),
-    ],
-)
-def test_language_is_guessed_from_letters_and_function_words(text: str, language: str) -> None:
-    assert guess_language(text) == language

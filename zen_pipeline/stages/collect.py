@@ -19,7 +19,7 @@ from zen_pipeline.settings.data import FilesSource, PythonDocsSource
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 log = get_logger(__name__)
 
@@ -117,5 +117,6 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     sources=_digests,
+    libraries=("py3langid",),  # its model names the languages
 )
 run = STAGE.run

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+import zipfile
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,6 +51,19 @@ def test_only_damaged_lines_are_changed() -> None:
 )
 def test_what_is_right_is_left_alone(text: str) -> None:
     assert c.fix_encoding(text) == (text, 0)
+
+
+def test_real_texts_in_five_languages_are_left_alone(shared_data: Callable[[str], Path]) -> None:
+    texts = [
+        paragraph["context"]
+        for language in ("de", "en", "es", "zh")
+        for article in json.loads((shared_data("xquad") / f"xquad.{language}.json").read_text())["data"]
+        for paragraph in article["paragraphs"]
+    ]
+    with zipfile.ZipFile(shared_data("tatoeba-anki") / "fra-eng.zip") as archive:
+        texts += archive.read("fra.txt").decode().split("\n")
+    assert len(texts) > 140_000
+    assert [text for text in texts if c.fix_encoding(text)[1]] == []
 
 
 def test_surrogates_are_paired_or_replaced() -> None:

@@ -202,6 +202,11 @@ def test_an_answer_that_is_hidden_stays_an_answer() -> None:
     assert (fields["answers"], fields["answer_starts"]) == (["<EMAIL>"], [9])
 
 
+def test_an_answer_that_stands_nowhere_still_does() -> None:
+    fields = json.loads(Cleaner(CleanSettings()).clean(question("a\r\nb", ["c"], [-1])).record.meta)
+    assert (fields["context"], fields["answer_starts"]) == ("a\nb", [-1])
+
+
 def test_a_wrong_place_is_not_touched_where_nothing_has_changed() -> None:
     asked = question("Bob met Bob.", ["Bob"], [3])
     cleaned = Cleaner(CleanSettings()).clean(asked)

@@ -67,8 +67,11 @@ def _question(meta: Mapping[str, Any], clean: CleanText) -> dict[str, Any]:
 def _moved(context: str, start: int, answer: str, cleaned: str, cleaned_answer: str) -> int:
     """Where an answer stands in the cleaned context.
 
-    The third occurrence of an answer is the third occurrence of the cleaned one, if both occur equally often.
+    The third occurrence of an answer is the third occurrence of the cleaned one, if both occur equally often. An answer
+    that stands nowhere (-1) still does.
     """
+    if start < 0:
+        return start
     before = list(_places(context, answer))
     after = list(_places(cleaned, cleaned_answer))
     if start not in before or len(before) != len(after):
