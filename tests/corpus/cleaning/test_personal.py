@@ -162,9 +162,12 @@ def test_no_pattern_takes_more_than_linear_time(piece: str) -> None:
 
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
-        start = time.process_time()
-        find_personal(text, DETECTORS)
-        return time.process_time() - start
+        samples = []
+        for _ in range(3):  # another process on the core slows a sample down, and none makes it faster
+            start = time.process_time()
+            find_personal(text, DETECTORS)
+            samples.append(time.process_time() - start)
+        return min(samples)
 
     assert seconds(200_000) < 30 * max(seconds(20_000), 0.005)
 
