@@ -85,16 +85,25 @@ class Api:
         self.address = address
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.address}{path}", timeout=30) as answer:
-            return json.loads(answer.read())
+        return self._send(urllib.request.Request(f"{self.address}{path}"))
 
     def post(self, path: str, body: object, method: str = "POST") -> Any:
         data = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address}{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+        return self._send(urllib.request.Request(f"{self.address}{path}", data, headers, method=method))
+
+    def _send(self, request: urllib.request.Request, seconds: float = 30) -> Any:
+        """Asked again while the answer is 503, as Prefect's own client does: the server's database is locked."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    content = answer.read()
+                return json.loads(content) if content else None
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
 
 def prefect_environment(home: Path) -> dict[str, str]:
