@@ -27,7 +27,7 @@ _NOISE_POWER = 0.75
 _LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss (docs/experiments.md): sharing noise words bears, and wants, more than the
 # original program's 0.025; the exact gradient of CBOW's mean is shorter than that program's step.
-_RATES = {"skipgram": 0.04, "cbow": 0.1}
+_RATES = {"skipgram": 0.04, "cbow": 0.25}
 _CALL_WORDS = 200_000  # words per call of the compiled code, a tenth of a second: how soon Ctrl-C is heard
 
 
@@ -42,7 +42,7 @@ class Word2VecSettings:
         negatives: noise words per pair (in expectation: a block of centres shares its noise words).
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
-        learning_rate: the first learning rate; default: 0.04 for skip-gram, 0.1 for CBOW.
+        learning_rate: the first learning rate; default: 0.04 for skip-gram, 0.25 for CBOW.
         seed: of the first vectors, the order of documents and every draw.
         deterministic: one thread and the same bits; else lock-free threads.
         threads: lock-free threads; default: all cores.
