@@ -1,8 +1,13 @@
 """Byte-level BPE: training, and one small interface to any byte-level tokenizer in Hugging Face's format.
 
 Byte-level BPE (Radford et al. 2019) covers every Unicode text with 256 bytes and their merges: nothing is unknown and
-decoding gives the text back. The pre-tokenizer is Qwen2's, which llama.cpp knows by name: it splits numbers into single
-digits, so that arithmetic-like text needs no merges, and keeps runs of CJK letters together for the merges to divide.
+decoding gives the text back. The pre-tokenizer is Qwen2's, which llama.cpp knows by name. Merges never cross what it
+splits, which decides two things on purpose (figures in docs/experiments.md):
+
+- Every digit is a token of its own, in every script: a number is always written in the same way, whatever stands beside
+  it, where groups of digits would depend on where they begin.
+- Chinese and Japanese write no spaces, so a run of characters up to the next mark is one piece, and merges find the
+  frequent words in it without a dictionary.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 # The pattern of Qwen2's tokenizer.json.
-_QWEN2_PATTERN = (
+QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -145,7 +150,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if vocab_size < SMALLEST_VOCABULARY:
         raise ConfigError(f"tokenize.vocab_size must be at least {SMALLEST_VOCABULARY}, found {vocab_size}")
     raw = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(tokenizers.Regex(_QWEN2_PATTERN), behavior="isolated")
+    split = pre_tokenizers.Split(tokenizers.Regex(QWEN2_PATTERN), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     raw.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     raw.decoder = decoders.ByteLevel()
