@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from tests.zen_command import Zen
 from zen_pipeline.workspace import Workspace
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,13 +42,26 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables; making them takes seconds, copying them does not."""
-    from zen_pipeline.tracking import mlflow_client
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`prefect/` and `mlflow/` as one first command leaves them, to be copied into a new `.zen`.
 
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow_client(folder).search_registered_models()
-    return folder / "mlflow.db"
+    Making their tables takes ten seconds of a processor, so all workers of one test run share them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    project = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "with-databases"
+    with FileLock(project.with_suffix(".lock")):
+        if not project.exists():
+            making = tmp_path_factory.mktemp("with-databases")
+            (making / "a.txt").write_text("One paragraph.\n\nAnother one.\n")
+            Zen(making).json("collect", "--data", "a.txt")
+            making.rename(project)
+    return project / ".zen"
+
+
+@pytest.fixture(scope="session")
+def empty_database(databases: Path) -> Path:
+    """A database with MLflow's tables and no model."""
+    return databases / "mlflow" / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -29,20 +30,23 @@ evaluate: {max_test_tokens: 3000, max_questions: 4, samples: 1, sample_tokens: 1
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Zen]:
-    """Makes a folder with a `zen.yaml` whose whole chain takes about a minute."""
-
-    def make() -> Zen:
-        folder = tmp_path_factory.mktemp("project")
-        (folder / "zen.yaml").write_text(SMALL)
-        return Zen(folder)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def project(new_project: Callable[[], Zen]) -> Zen:
-    """A project on which `zen run` has ended well."""
-    zen = new_project()
+def project(tmp_path_factory: pytest.TempPathFactory) -> Zen:
+    """A project on which `zen run` has ended well, in a folder where there was nothing but its `zen.yaml`."""
+    zen = Zen(tmp_path_factory.mktemp("project"))
+    (zen.folder / "zen.yaml").write_text(SMALL)
     (zen.folder / "run.json").write_text(json.dumps(zen.json("run")))
     return zen
+
+
+@pytest.fixture
+def project_copy(project: Zen, tmp_path: Path) -> Zen:
+    """The same project in another folder, to be damaged or to go on from."""
+    return Zen(shutil.copytree(project.folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def prepared(databases: Path, tmp_path: Path) -> Zen:
+    """A folder in which nothing has run, with databases that need not be made again."""
+    for name in ("prefect", "mlflow"):
+        shutil.copytree(databases / name, tmp_path / ".zen" / name)
+    return Zen(tmp_path)

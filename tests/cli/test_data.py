@@ -95,15 +95,14 @@ def test_vectors_are_no_corpus_and_an_unknown_name_is_answered_with_the_nearest(
 
 
 def test_real_sets_come_from_a_mirror_and_go_through_collection(
-    tmp_path: Path, shared_data: Callable[[str], Path]
+    prepared: Zen, shared_data: Callable[[str], Path]
 ) -> None:
     files = mirror_of(shared_data, {"/tinyshakespeare/input.txt": "tinyshakespeare/input.txt"})
-    zen = Zen(tmp_path)
     with serve(Home(files)) as mirror:
-        assert zen("data", "get", "tinyshakespeare", "--mirror", mirror.url).returncode == 0
-    stage = zen.json("collect", "--data", "tinyshakespeare")["stages"][0]
+        assert prepared("data", "get", "tinyshakespeare", "--mirror", mirror.url).returncode == 0
+    stage = prepared.json("collect", "--data", "tinyshakespeare")["stages"][0]
     assert stage["status"] == "ran"
-    outside = [p for p in tmp_path.iterdir() if p.name != ".zen"]
+    outside = [p for p in prepared.folder.iterdir() if p.name != ".zen"]
     assert not outside
 
 
@@ -131,16 +130,15 @@ def test_ctrl_c_keeps_what_has_arrived(tmp_path: Path) -> None:
     assert (tmp_path / ".zen" / "data" / "letters" / "one.txt").read_bytes() == content
 
 
-def test_files_are_judged_as_a_run_would_and_the_run_takes_the_answer_over(tmp_path: Path) -> None:
-    (tmp_path / "good.txt").write_text(letters())
-    zen = Zen(tmp_path)
-    judged = zen.json("data", "validate", "good.txt")
+def test_files_are_judged_as_a_run_would_and_the_run_takes_the_answer_over(prepared: Zen) -> None:
+    (prepared.folder / "good.txt").write_text(letters())
+    judged = prepared.json("data", "validate", "good.txt")
     assert judged["accepted"] is True
     assert judged["summary"]["records_in"] == judged["summary"]["records"] + judged["summary"]["set_aside"]
-    printed = zen("data", "validate", "good.txt")
+    printed = prepared("data", "validate", "good.txt")
     assert "the data may be used" in printed.stdout
     assert len(printed.stdout.splitlines()) < 40
-    stages = zen.json("validate", "--data", "good.txt")["stages"]
+    stages = prepared.json("validate", "--data", "good.txt")["stages"]
     assert [s["status"] for s in stages] == ["cached", "cached"]
 
 
@@ -164,13 +162,12 @@ def test_the_first_records_of_any_file_are_shown(tmp_path: Path) -> None:
     assert not (tmp_path / ".zen").exists()
 
 
-def test_the_last_runs_corpus_is_shown_whatever_its_pipeline_is_called(tmp_path: Path) -> None:
-    (tmp_path / "good.txt").write_text(letters())
-    (tmp_path / "zen.yaml").write_text("name: poems\n")
-    zen = Zen(tmp_path)
-    assert "nothing has run" in Zen(tmp_path)("data", "show", ZEN_HOME=str(tmp_path)).stderr
-    zen.json("validate", "--data", "good.txt")
-    assert zen.json("data", "show", "-n", "1")["summary"]["records"] > 0
-    assert zen.json("data", "aside")["records"] is not None
-    result = zen("data", "show", "--pipeline", "zen")
+def test_the_last_runs_corpus_is_shown_whatever_its_pipeline_is_called(prepared: Zen) -> None:
+    (prepared.folder / "good.txt").write_text(letters())
+    (prepared.folder / "zen.yaml").write_text("name: poems\n")
+    assert "nothing has run" in prepared("data", "show").stderr
+    prepared.json("validate", "--data", "good.txt")
+    assert prepared.json("data", "show", "-n", "1")["summary"]["records"] > 0
+    assert prepared.json("data", "aside")["records"] is not None
+    result = prepared("data", "show", "--pipeline", "zen")
     assert (result.returncode, "'zen' has no validate artifact" in result.stderr) == (2, True)

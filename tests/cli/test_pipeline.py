@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.zen_command import Zen
+from tests.zen_command import ROOT, Zen
 from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
 
@@ -83,23 +89,78 @@ def test_data_embeddings_and_garbage_can_be_looked_at(project: Zen) -> None:
     assert project.json("gc", "--dry-run")["removed"] == []
 
 
-def test_a_damaged_artifact_is_set_aside_and_built_again(project: Zen) -> None:
-    workspace = Workspace(project.folder / ".zen")
+def test_a_damaged_artifact_is_set_aside_and_built_again(project_copy: Zen) -> None:
+    workspace = Workspace(project_copy.folder / ".zen")
     fingerprint = workspace.last_fingerprint("tiny", "tokenize")
     assert fingerprint is not None
     path = workspace.store.folder("tokenize", fingerprint) / "train.bin"
     good = path.read_bytes()
     path.write_bytes(good[:-100])
-    result = project("tokenize", "--json")
+    result = project_copy("tokenize", "--json")
     assert result.returncode == 0, result.stderr
     assert "set aside" in result.stderr
     assert statuses(json.loads(result.stdout))["tokenize"] == "ran"
     assert path.read_bytes() == good
 
 
-def test_require_release_ends_with_4_when_the_champion_stays(new_project: Callable[[], Zen], project: Zen) -> None:
-    result = project("run", "--require-release", "--set", "seed=1", "--json")
+def test_require_release_ends_with_4_when_the_champion_stays(project_copy: Zen) -> None:
+    result = project_copy("run", "--require-release", "--set", "finetune.steps=5", "--json")
     released = json.loads(result.stdout)["released"]
     assert (result.returncode, released["alias"]) in {(4, "challenger"), (0, "champion")}
     if result.returncode == 4:
         assert "no new champion" in result.stderr
+
+
+def interrupt_in(stage: str, zen: Zen) -> tuple[int, str]:
+    """Run `zen run` and press Ctrl-C when the stage says that it has started."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zen_pipeline", "run"],
+        cwd=zen.folder,
+        env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if f"{stage}: started" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    seen += process.communicate(timeout=120)[1]
+    return process.returncode, seen
+
+
+@contextmanager
+def hidden(path: Path) -> Iterator[None]:
+    """The stage's artifact is not in the store while the block lasts."""
+    aside = path.parents[1] / "hidden"
+    path.rename(aside)
+    yield
+    assert not path.exists(), "an interrupted build left an artifact"
+    aside.rename(path)
+
+
+def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(project_copy: Zen, databases: Path) -> None:
+    workspace = Workspace(project_copy.folder / ".zen")
+    shutil.copy(databases / "mlflow" / "mlflow.db", workspace.mlflow_folder / "mlflow.db")  # nothing is released
+    for number, stage in enumerate(STAGE_NAMES):
+        fingerprint = workspace.last_fingerprint("tiny", stage)
+        artifact = nullcontext() if stage == "release" else hidden(workspace.store.folder(stage, str(fingerprint)))
+        with artifact:
+            code, seen = interrupt_in(stage, project_copy)
+        assert code == 130, seen
+        assert seen.splitlines()[-1].startswith("interrupted: "), seen
+        assert "Traceback" not in seen
+        record = workspace.runs()[-1]
+        assert record.status == "interrupted"
+        # The stages before it are in the store; it is the one that did not end.
+        assert [(s.name, s.status) for s in record.stages] == [
+            *((name, "cached") for name in STAGE_NAMES[:number]),
+            (stage, "failed"),
+        ]
+    result = project_copy.json("run")
+    assert [s["status"] for s in result["stages"]] == ["cached"] * 9 + ["ran"]
+    assert result["released"]["alias"] == "champion"

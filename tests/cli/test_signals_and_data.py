@@ -25,10 +25,10 @@ def write_texts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_stopped_command_says_so_and_ends_with_its_code(tmp_path: Path, number: int, code: int, word: str) -> None:
+def test_a_stopped_command_says_so_and_ends_with_its_code(prepared: Zen, number: int, code: int, word: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "zen_pipeline", "collect"],
-        cwd=tmp_path,
+        cwd=prepared.folder,
         env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -55,10 +55,9 @@ def test_several_paths_follow_one_data_option_and_none_comes_without(tmp_path: P
     assert Zen(tmp_path)("config", "show", "--data", "").returncode == 2
 
 
-def test_a_folder_that_holds_its_own_workspace_stays_the_same_corpus(tmp_path: Path) -> None:
-    write_texts(tmp_path)
-    zen = Zen(tmp_path)
-    first, second = (zen.json("collect", "--data", ".")["stages"][0] for _ in range(2))
+def test_a_folder_that_holds_its_own_workspace_stays_the_same_corpus(prepared: Zen) -> None:
+    write_texts(prepared.folder)
+    first, second = (prepared.json("collect", "--data", ".")["stages"][0] for _ in range(2))
     assert (first["status"], second["status"]) == ("ran", "cached")
 
 
@@ -70,9 +69,9 @@ def test_the_projects_config_is_used_from_a_folder_below(tmp_path: Path) -> None
     assert Zen(below).json("config", "show")["name"] == "poems"
 
 
-def test_a_failed_run_still_prints_one_json_object(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    result = Zen(tmp_path)("collect", "--data", "empty", "--json")
+def test_a_failed_run_still_prints_one_json_object(prepared: Zen) -> None:
+    (prepared.folder / "empty").mkdir()
+    result = prepared("collect", "--data", "empty", "--json")
     assert result.returncode == 2
     printed = json.loads(result.stdout)
     assert printed["stages"] == [] or printed["stages"][-1]["status"] == "failed"

@@ -133,9 +133,9 @@ class Zen:
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Zen:
+def used(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Zen:
     """A project whose pipeline has run once."""
-    zen = make_project(tmp_path_factory.mktemp("project"))
+    zen = make_project(tmp_path_factory.mktemp("project"), databases)
     code, out, err = zen.run()
     assert code == 0, err
     assert json.loads(out)["status"] == "completed", "and nothing but this line on stdout"
@@ -143,14 +143,14 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Zen:
 
 
 @pytest.fixture
-def zen(used: Zen, tmp_path: Path) -> Zen:
+def zen(tmp_path: Path, databases: Path) -> Zen:
     """A project in which nothing has run, with databases that need not be made again."""
+    return make_project(tmp_path, databases)
+
+
+def make_project(folder: Path, databases: Path) -> Zen:
     for name in ("prefect", "mlflow"):
-        shutil.copytree(used.workspace.home / name, tmp_path / ".zen" / name)
-    return make_project(tmp_path)
-
-
-def make_project(folder: Path) -> Zen:
+        shutil.copytree(databases / name, folder / ".zen" / name)
     (folder / "corpus").mkdir()
     (folder / "corpus" / "text.txt").write_text("one two three")
     return Zen(folder)
