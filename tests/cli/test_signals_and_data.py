@@ -47,6 +47,32 @@ def test_a_stopped_command_says_so_and_ends_with_its_code(prepared: Zen, number:
     assert "Traceback" not in seen
 
 
+IN_A_FINALIZER = """
+import signal, time
+from zen_pipeline import cli
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def command():
+    Last()  # gone at once, and Python drops what a finalizer raises
+    time.sleep(30)
+    print("went on")
+
+cli.app = command
+cli.main()
+"""
+
+
+def test_an_interrupt_that_python_drops_is_delivered_all_the_same(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_A_FINALIZER], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.startswith("interrupted: ")
+
+
 def test_several_paths_follow_one_data_option_and_none_comes_without(tmp_path: Path) -> None:
     write_texts(tmp_path)
     shown = Zen(tmp_path).json("config", "show", "--data", "one.txt", "two.txt", "*.md")

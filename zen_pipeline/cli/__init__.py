@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -48,11 +49,22 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Deliver an interrupt that came where Python cannot raise: in a finalizer it would be printed and forgotten."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
     """Run the command; a user's mistake ends in one line on stderr and an exit code, never in a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup
         signal.signal(signal.SIGHUP, _terminate)
+    sys.unraisablehook = _interrupt_again
     try:
         app()
     except KeyboardInterrupt:
