@@ -37,16 +37,12 @@ def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageC
         ValidationFailed: the data must not be used.
     """
     baseline = last_accepted(context.workspace, config.name, ref.fingerprint)
-
-    def judge(asked: Judge, suites: Suites) -> Outcome:
-        return _Hearing(config.name, ref, inputs["collect"].path, baseline).judge(asked, suites)
-
     return judged(
         ref,
         config,
         context,
         suites=DATA_SUITES,
-        judge=judge,
+        judge=_Hearing(config.name, ref, inputs["collect"].path, baseline).judge,
         what="the data",
         extra={"inputs.compared_with": baseline.name if baseline else ""},
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,24 +31,10 @@ def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: Stag
         ValidationFailed: the tokens must not be trained on.
     """
 
-    def judge(asked: Judge, suites: Suites) -> Outcome:
-        from zen_pipeline.corpus.token_measures import measure_documents, measure_splits
-
-        records = inputs["validate"].path / "records.parquet"
-        frames = {
-            "tokens": measure_splits(ref.path, records, ref.summary["text"]),
-            "token_documents": measure_documents(ref.path),
-        }
-        notes = []
-        if config.finetune.enabled:
-            sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-            found = _conversations(records, ref.path / "tokenizer", int(sizes["model"]["context_length"]))
-            if isinstance(found, str):
-                notes.append(found)
-            else:
-                frames["conversations"] = found
-        return _outcome(f"Tokens of {config.name}", asked, suites, frames, notes)
-
+    frames = partial(
+        _token_frames, ref, inputs["validate"].path, inputs["resolve"].path if config.finetune.enabled else None
+    )
+    judge = partial(_hear, f"Tokens of {config.name}", frames)
     extra = {"settings.finetune": config.finetune.enabled}
     return judged(ref, config, context, suites=TOKEN_SUITES, judge=judge, what="what tokenize made", extra=extra)
 
@@ -59,14 +47,35 @@ def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: St
     """
     if ref.skipped:
         return ref
-
-    def judge(asked: Judge, suites: Suites) -> Outcome:
-        from zen_pipeline.embeddings.vector_measures import measure_vectors
-
-        frames = {"vectors": measure_vectors(ref.path, ref.summary.get("coverage"))}
-        return _outcome(f"Vectors of {config.name}", asked, suites, frames, [])
-
+    judge = partial(_hear, f"Vectors of {config.name}", partial(_vector_frames, ref))
     return judged(ref, config, context, suites=VECTOR_SUITES, judge=judge, what="what embed made")
+
+
+Frames = tuple[dict[str, "pd.DataFrame"], list[str]]  # by suite what it judges, and notes
+
+
+def _token_frames(ref: ArtifactRef, validated: Path, resolved: Path | None) -> Frames:
+    """Without the folder of the sizes (`resolved`) conversations are not looked at."""
+    from zen_pipeline.corpus.token_measures import measure_documents, measure_splits
+
+    records = validated / "records.parquet"
+    frames = {
+        "tokens": measure_splits(ref.path, records, ref.summary["text"]),
+        "token_documents": measure_documents(ref.path),
+    }
+    if resolved is None:
+        return frames, []
+    sizes = json.loads((resolved / "resolved.json").read_text())
+    found = _conversations(records, ref.path / "tokenizer", int(sizes["model"]["context_length"]))
+    if isinstance(found, str):
+        return frames, [found]
+    return {**frames, "conversations": found}, []
+
+
+def _vector_frames(ref: ArtifactRef) -> Frames:
+    from zen_pipeline.embeddings.vector_measures import measure_vectors
+
+    return {"vectors": measure_vectors(ref.path, ref.summary.get("coverage"))}, []
 
 
 def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.DataFrame | str:
@@ -86,7 +95,8 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
     return pd.DataFrame({"supervised_tokens": [count for _, count in rows]}, index=[name for name, _ in rows])
 
 
-def _outcome(title: str, asked: Judge, suites: Suites, frames: dict[str, pd.DataFrame], notes: list[str]) -> Outcome:
+def _hear(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
+    frames, notes = measure()
     findings: list[Finding] = []
     for name, entries in suites.items():
         if name in frames and len(frames[name]):

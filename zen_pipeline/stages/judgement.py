@@ -18,6 +18,7 @@ from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity, read_manifest
 from zen_pipeline.config import Config
+from zen_pipeline.corpus.expectations import beside
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
 from zen_pipeline.corpus.expectations.suites import Entry, load_suites, suite_digests
 from zen_pipeline.errors import ValidationFailed
@@ -71,7 +72,7 @@ def judged(
         config: names the pipeline and the folder of the suites.
         context: store and tracking.
         suites: names of the suites that judge it.
-        judge: asks for the findings; called when the verdict is not stored.
+        judge: asks for the findings; called in another process (`beside`) when the verdict is not stored.
         what: the artifact in words, for messages: `the data`.
         extra: what else goes into the verdict, by dotted name.
 
@@ -90,19 +91,26 @@ def judged(
     }
 
     def build(output: Path) -> Built:
-        asked = Judge()
-        outcome = judge(asked, load_suites(folder, suites))
+        (outcome, seconds), waited = beside.call(_hear, judge, folder, suites)
         (output / REPORT_FILE).write_text(outcome.page, encoding="utf-8")
         summary = _summary(ref.stage, outcome, what)
         held = {**summary, "expectations": [f.to_json() for f in outcome.findings]}
         (output / RESULT_FILE).write_text(json.dumps(held, indent=1), encoding="utf-8")
-        _tell_time(ref, asked)
+        _tell_time(ref, waited, seconds)
         return Built(JUDGEMENT, summary)
 
     verdict = context.store.get_or_build(
         Identity(JUDGEMENT, parts), build, inputs={ref.stage: ref}, run_id=context.run_id, wait=context.wait
     )
     return _announce(ref, verdict, context)
+
+
+def _hear(
+    judge: Callable[[Judge, Suites], Outcome], folder: str | None, suites: Sequence[str]
+) -> tuple[Outcome, float]:
+    """The outcome, and the seconds that Great Expectations took for it."""
+    asked = Judge()
+    return judge(asked, load_suites(folder, suites)), asked.seconds
 
 
 def _summary(stage: str, outcome: Outcome, what: str) -> dict[str, Any]:
@@ -164,15 +172,15 @@ def _refusal(outcome: Outcome, what: str) -> str:
     return "\n".join(lines)
 
 
-def _tell_time(ref: ArtifactRef, asked: Judge) -> None:
-    """How much of the stage's time Great Expectations took, importing it included."""
+def _tell_time(ref: ArtifactRef, waited: float, seconds: float) -> None:
+    """How much of the stage's time went to Great Expectations."""
     made = read_manifest(ref.path).seconds
-    spent = asked.load_seconds + asked.seconds
+    spent = waited + seconds
     log.info(
-        "%s: Great Expectations took %.2f s to load and %.2f s to judge, %.0f %% of %.1f s",
+        "%s: Great Expectations was waited for %.2f s and judged for %.2f s, %.0f %% of %.1f s",
         ref.stage,
-        asked.load_seconds,
-        asked.seconds,
+        waited,
+        seconds,
         100 * spent / (made + spent),
         made + spent,
     )

@@ -66,17 +66,14 @@ class Finding:
 
 
 class Judge:
-    """Great Expectations, loaded and quiet; knows how long it took.
+    """Great Expectations, loaded and quiet; the first one in a process takes seconds to load it.
 
     Attributes:
-        load_seconds: for importing the library, 0 when somebody else had.
         seconds: for judging, so far.
     """
 
     def __init__(self) -> None:
-        began = time.perf_counter()
         self._source = _quiet_context().data_sources.add_pandas("measures")
-        self.load_seconds = time.perf_counter() - began
         self.seconds = 0.0
         self._assets = 0
 
