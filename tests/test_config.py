@@ -55,6 +55,17 @@ def test_values_of_overrides_are_yaml(override: str, value: float | None) -> Non
     assert load_config(overrides=[override]).pretrain.learning_rate == value
 
 
+def test_paths_in_a_config_file_start_at_its_folder(tmp_path: Path) -> None:
+    lines = ["validate: {suites: rules, evaluation_data: [exam/*.txt], personal_labels: [names.json]}"]
+    lines += ["embed: {probes: [/probes/men.txt]}"]
+    (tmp_path / "zen.yaml").write_text("\n".join(lines))
+    config = load_config(file=tmp_path / "zen.yaml")
+    assert config.validate_.suites == str(tmp_path / "rules")
+    assert config.validate_.evaluation_data == [str(tmp_path / "exam/*.txt")]
+    assert config.validate_.personal_labels == [str(tmp_path / "names.json")]
+    assert config.embed.probes == ("/probes/men.txt",)
+
+
 def test_an_override_can_hold_an_equals_sign_and_a_list() -> None:
     config = load_config(overrides=["validate.split_salt=a=b", "collect.sources=[{type: files, paths: [x]}]"])
     assert config.validate_.split_salt == "a=b"

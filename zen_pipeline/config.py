@@ -24,7 +24,14 @@ from zen_pipeline.settings.models import EmbedConfig, FinetuneConfig, PretrainCo
 from zen_pipeline.settings.outcome import EvaluateConfig, OptimizeConfig, ReleaseConfig
 
 DEFAULT_PRESET = "laptop"
-_PATH_SETTINGS = (("pretrain", "init_from"), ("finetune", "init_from"), ("validate", "suites"))
+_PATH_SETTINGS = (
+    ("pretrain", "init_from"),
+    ("finetune", "init_from"),
+    ("validate", "suites"),
+    ("validate", "evaluation_data"),
+    ("validate", "personal_labels"),
+    ("embed", "probes"),
+)
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 
@@ -139,7 +146,9 @@ def _anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     anchored = dict(settings)
     for section, key in _PATH_SETTINGS:
         if isinstance(part := anchored.get(section), dict) and key in part:
-            anchored[section] = {**part, key: absolute(part[key])}
+            value = part[key]
+            found = [absolute(each) for each in value] if isinstance(value, list) else absolute(value)
+            anchored[section] = {**part, key: found}
     collect = anchored.get("collect")
     if isinstance(collect, dict) and isinstance(sources := collect.get("sources"), list):
         anchored["collect"] = {

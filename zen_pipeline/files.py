@@ -6,7 +6,11 @@ import errno
 import hashlib
 import os
 import threading
+from collections.abc import Iterable
+from glob import glob
 from pathlib import Path
+
+from zen_pipeline.errors import ConfigError
 
 
 def file_digest(path: Path) -> str:
@@ -21,6 +25,25 @@ def folder_digest(folder: Path) -> str:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
+
+
+def files_named(patterns: Iterable[str], setting: str) -> list[Path]:
+    """The files that paths and globs name, sorted.
+
+    Args:
+        patterns: paths and globs.
+        setting: where they come from, for the message.
+
+    Raises:
+        ConfigError: one of them names no file.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        files = {Path(path) for path in glob(pattern) if Path(path).is_file()}
+        if not files:
+            raise ConfigError(f"{setting}: {pattern} names no file")
+        found |= files
+    return sorted(found)
 
 
 def explain_os_error(error: OSError, root: Path) -> str | None:

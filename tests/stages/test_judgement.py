@@ -358,3 +358,32 @@ def test_vectors_must_be_numbers_and_words_must_have_one(
     with pytest.raises(ValidationFailed, match=rf"what embed made failed validation: .*{message}") as caught:
         judge_vectors(config_for(), {}, ref, context)
     assert f"  {file}: vectors" in str(caught.value)
+
+
+# --- personal data ----------------------------------------------------------------------------------------------------
+
+LABELLED = """[
+ {"full_text": "Write to ann@mail.net.",
+  "spans": [{"entity_type": "EMAIL_ADDRESS", "start_position": 9, "end_position": 21}]},
+ {"full_text": "His number is 83 15 22.",
+  "spans": [{"entity_type": "PHONE_NUMBER", "start_position": 14, "end_position": 22}]}
+]"""
+
+
+def test_the_report_says_how_much_personal_data_is_found(tmp_path: Path, context: StageContext) -> None:
+    (tmp_path / "labelled.json").write_text(LABELLED)
+    config = load_config(overrides=(f"validate.personal_labels=[{tmp_path / 'labelled.json'}]",))
+    records = [document(n) for n in range(30)]
+    records.append(document(30, prose(30) + " write to bob@mail.net or ring at 5"))
+    first = run(config, context, records)
+    page = Path(first.summary["judgement"]["report"]).read_text()
+    assert "<td>email</td><td class=n>1</td><td>replaced by &lt;EMAIL&gt;</td>" in page
+    row = "<td>labelled.json</td><td>{}</td><td class=n>1</td><td class=n>{}</td>"
+    assert row.format("email", "1.000") in page
+    assert row.format("phone", "0.000") in page
+    assert "00 00 00" in page, "what was missed is shown by its shape"
+    assert "83 15 22" not in page
+    (tmp_path / "labelled.json").write_text("[]")
+    second = run(config, context, records)
+    assert second.cached, "labels measure, they change no record"
+    assert "labelled.json" not in Path(second.summary["judgement"]["report"]).read_text()

@@ -62,6 +62,16 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table with a heading; cells are escaped, and a column of numbers is set to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that the page shows; texts in it are already shortened and masked, and are escaped here.
 
@@ -74,6 +84,7 @@ class Report:
         tables: by title rows of (value, records, bytes).
         excerpts: of offenders, by id.
         drift: None when nothing was compared.
+        more: further tables; one without rows is left out.
         notes: sentences without a full stop.
     """
 
@@ -85,6 +96,7 @@ class Report:
     tables: Mapping[str, Sequence[tuple[str, int, int]]] = field(default_factory=dict)
     excerpts: Mapping[str, str] = field(default_factory=dict)
     drift: Drift | None = None
+    more: Sequence[Table] = ()
     notes: Sequence[str] = ()
 
 
@@ -98,6 +110,7 @@ def render(report: Report) -> str:
     ]
     if report.reasons:
         parts.append(f"<h2>Set aside</h2>{_reasons(report.reasons)}")
+    parts += [_table(table) for table in report.more if table.rows]
     if report.drift:
         parts.append(_drift(report.drift))
     if report.lengths:
@@ -242,6 +255,20 @@ def _counts(rows: Sequence[tuple[str, int, int]]) -> str:
     )
     head = "<tr><th></th><th class='n'>Records</th><th class='n'>Text</th></tr>"
     return f"<div class='panel'><table>{head}{body}</table></div>"
+
+
+def _table(table: Table) -> str:
+    right = [all(row[n][:1].isdigit() for row in table.rows) for n in range(len(table.columns))]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        made = (f"<{tag}{' class=n' if r else ''}>{escape(c)}</{tag}>" for c, r in zip(cells, right, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
+
+    note = f"<p class='soft'>{escape(table.note)}</p>" if table.note else ""
+    rows = "".join(line("td", row) for row in table.rows)
+    return (
+        f"<h2>{escape(table.title)}</h2>{note}<div class='panel'><table>{line('th', table.columns)}{rows}</table></div>"
+    )
 
 
 def histogram(lengths: Mapping[int, int]) -> str:

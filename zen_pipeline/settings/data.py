@@ -101,6 +101,10 @@ class CleanSettings(Section):
         None, description="spaCy model, by name or folder, that finds names of persons and places (extra `pii`)"
     )
 
+    def action(self, kind: str) -> PersonalAction:
+        """What is done with personal data of one type."""
+        return self.personal_types.get(kind, self.personal_data)  # type: ignore[call-overload, no-any-return]
+
 
 class ValidateConfig(Section):
     """What a record must be like, and when the whole corpus is refused."""
@@ -113,6 +117,11 @@ class ValidateConfig(Section):
     contamination: ContaminationConfig = ContaminationConfig()
     evaluation_data: list[str] = Field(
         default=[], description="files, folders or globs that no training record may repeat, besides the test split"
+    )
+    personal_labels: list[str] = Field(
+        default=[],
+        description="labelled texts on which the report measures how much personal data is found; see docs/data.md",
+        json_schema_extra=NOT_IDENTITY,
     )
     max_replacement_share: Fraction = Field(0.01, description="share of U+FFFD above which it is set aside")
     max_control_share: Fraction = Field(0.01, description="share of control characters above which it is set aside")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
-from glob import glob
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,8 @@ from zen_pipeline.embeddings.training import speed, train_vectors
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import Word2VecResult
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
-from zen_pipeline.errors import ConfigError, DataError
-from zen_pipeline.files import file_digest
+from zen_pipeline.errors import DataError
+from zen_pipeline.files import file_digest, files_named
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_tensors import judge_vectors
@@ -87,7 +86,7 @@ def _word_vectors(config: Config, inputs: Inputs, output: Path, context: StageCo
     covered = _save_token_vectors(config, inputs["tokenize"].path, vectors, output)
     shown = _save_neighbours(vectors, output)
     _save_map(config, vectors, output, context)
-    probed = evaluate(vectors, probe_files(settings.probes), seed=config.seed)
+    probed = evaluate(vectors, files_named(settings.probes, "embed.probes"), seed=config.seed)
     _write_json(output / "probes.json", probed)
     context.tracked.log_metrics({f"loss.epoch_{n}": loss for n, loss in enumerate(result.losses, 1)})
     context.tracked.log_metrics(figures(probed))
@@ -153,21 +152,6 @@ def _tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
-
-
-def probe_files(patterns: Iterable[str]) -> list[Path]:
-    """The files that paths and globs name, sorted.
-
-    Raises:
-        ConfigError: one of them names no file.
-    """
-    found: set[Path] = set()
-    for pattern in patterns:
-        files = {Path(path) for path in glob(pattern) if Path(path).is_file()}
-        if not files:
-            raise ConfigError(f"embed.probes: {pattern} names no file")
-        found |= files
-    return sorted(found)
 
 
 def train_documents(records: Path) -> Iterator[str]:
@@ -246,7 +230,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
-    return {f"probes.{path.name}": file_digest(path) for path in probe_files(config.embed.probes)}
+    return {f"probes.{path.name}": file_digest(path) for path in files_named(config.embed.probes, "embed.probes")}
 
 
 STAGE = Stage(

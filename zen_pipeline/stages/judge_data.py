@@ -17,8 +17,10 @@ from zen_pipeline.corpus.expectations.suites import DATA_SUITES, KIND_SUITES, RO
 from zen_pipeline.corpus.profile import PROFILE_FILE, Profile
 from zen_pipeline.corpus.records import excerpt, read_columns
 from zen_pipeline.corpus.report import Drift, Reason, Report, render
+from zen_pipeline.files import file_digest, files_named
 from zen_pipeline.stages.base import Inputs, StageContext
 from zen_pipeline.stages.judgement import Outcome, Suites, judged
+from zen_pipeline.stages.personal_tables import cleaning_tables, detector_tables
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,14 +39,18 @@ def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageC
         ValidationFailed: the data must not be used.
     """
     baseline = last_accepted(context.workspace, config.name, ref.fingerprint)
+    labelled = files_named(config.validate_.personal_labels, "validate.personal_labels")
     return judged(
         ref,
         config,
         context,
         suites=DATA_SUITES,
-        judge=_Hearing(config.name, ref, inputs["collect"].path, baseline).judge,
+        judge=_Hearing(config, ref, inputs["collect"].path, baseline, labelled).judge,
         what="the data",
-        extra={"inputs.compared_with": baseline.name if baseline else ""},
+        extra={
+            "inputs.compared_with": baseline.name if baseline else "",
+            **{f"sources.personal_labels.{path.name}": file_digest(path) for path in labelled},
+        },
     )
 
 
@@ -66,9 +72,11 @@ def last_accepted(workspace: Workspace, pipeline: str, fingerprint: str) -> Path
 class _Hearing:
     """What is put before the suites of the data."""
 
-    def __init__(self, pipeline: str, ref: ArtifactRef, collected: Path, baseline: Path | None) -> None:
-        self._pipeline, self._ref, self._collected, self._baseline = pipeline, ref, collected, baseline
-        self._folder = ref.path
+    def __init__(
+        self, config: Config, ref: ArtifactRef, collected: Path, baseline: Path | None, labelled: list[Path]
+    ) -> None:
+        self._config, self._ref, self._collected, self._baseline = config, ref, collected, baseline
+        self._labelled, self._folder = labelled, ref.path
 
     def judge(self, asked: Judge, suites: Suites) -> Outcome:
         frame = self._frame(suites)
@@ -83,7 +91,7 @@ class _Hearing:
         if drift is None:
             notes.append("drift was not judged: this pipeline has accepted no other data set before")
         report = Report(
-            title=f"Validation of {self._pipeline}",
+            title=f"Validation of {self._config.name}",
             summary=self._ref.summary,
             findings=findings,
             reasons=reasons,
@@ -91,6 +99,12 @@ class _Hearing:
             tables={n.capitalize(): _table(frame, n) for n in ("kind", "split", "language", "source")},
             excerpts=excerpts,
             drift=None if drift is None or self._baseline is None else _drift(self._baseline, drift),
+            more=[
+                *cleaning_tables(
+                    self._ref.summary["changes"], self._ref.summary["personal"], self._config.validate_.clean
+                ),
+                *detector_tables(self._labelled),
+            ],
             notes=notes,
         )
         examples = [(f"{i} ({r.reason})", text) for r in reasons for i, text in r.examples]

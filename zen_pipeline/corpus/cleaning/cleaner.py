@@ -70,10 +70,7 @@ class Cleaner:
             "nfc": (settings.nfc, characters.compose),
         }
         self._steps = {name: step for name, (wanted, step) in steps.items() if wanted}
-        self._actions: dict[str, PersonalAction] = {
-            kind: settings.personal_types.get(kind, settings.personal_data)  # type: ignore[call-overload]
-            for kind in PLACEHOLDERS
-        }
+        self._actions: dict[str, PersonalAction] = {kind: settings.action(kind) for kind in PLACEHOLDERS}
         self._sought = [kind for kind in DETECTORS if self._actions[kind] != "ignore"]
 
     def clean(self, record: Record) -> Cleaned:
