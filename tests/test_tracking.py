@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
 from zen_pipeline.errors import ZenError
-from zen_pipeline.tracking import MlflowTracker, mlflow_client, numbers
+from zen_pipeline.tracking import MlflowTracker, experiment_id, log_metrics, mlflow_client, numbers
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,17 @@ def test_files_lie_beside_the_database_whatever_the_working_folder(
     database = Path(client.tracking_uri.removeprefix("sqlite:///"))
     assert list((database.parent / "artifacts" / "files").rglob("report.html"))
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_reason_in_words_costs_no_figure(client: MlflowClient) -> None:
+    reasons = {"ratio on translation.source, translation.target (max 9)": 7, "x" * 300: 1}
+    metrics = numbers({"records": 3, "reasons": reasons})
+    run = client.create_run(experiment_id(client, "reasons"))
+    log_metrics(client, run.info.run_id, metrics, 0)
+    kept = client.get_run(run.info.run_id).data.metrics
+    assert kept["records"] == 3
+    assert kept["reasons.ratio on translation.source translation.target max 9"] == 7
+    assert len(kept) == 3
 
 
 def test_numbers_are_found_in_nested_summaries() -> None:

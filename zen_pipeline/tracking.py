@@ -279,11 +279,18 @@ def _dataset_input(name: str, ref: ArtifactRef) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", name), InputTag("fingerprint", ref.fingerprint)])
 
 
+_NOT_IN_NAMES = re.compile(r"[^\w.\-:/]+")
+_LONGEST_NAME = 250
+
+
 def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of a nested summary, with dotted names that MLflow accepts."""
+    """The numbers of a nested summary, with dotted names that MLflow accepts.
+
+    One name that it does not accept would cost all of them.
+    """
     found: dict[str, float] = {}
     for key, value in summary.items():
-        name = f"{prefix}{key}"
+        name = f"{prefix}{_NOT_IN_NAMES.sub(' ', key).strip()}"[:_LONGEST_NAME]
         if isinstance(value, bool | int | float):
             found[name] = float(value)
         elif isinstance(value, Mapping):
