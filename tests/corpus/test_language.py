@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from zen_pipeline.corpus.language import LANGUAGES, UNKNOWN, guess_language, identify
+from zen_pipeline.corpus.language import LANGUAGES, UNKNOWN, _classifier, guess_language, identify
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,22 @@ def test_a_sentence_is_recognised(language: str, text: str) -> None:
     found = identify(text)
     assert found.language == language
     assert 0.5 <= found.score <= 1
+
+
+def test_the_compiled_loop_answers_as_the_library_does(shared_data: Callable[[str], Path]) -> None:
+    library = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    library.set_languages(LANGUAGES)
+    texts = ["", "A", "ÉTÉ", "ΓΛΩΣΣΑ", "e\u0301te\u0301", "\ud800 alone", "zzz qqq", "你好", "\0\1"]
+    for path in sorted((shared_data("xquad")).glob("xquad.*.json")):
+        articles = json.loads(path.read_text())["data"]
+        questions = [q["question"] for a in articles for p in a["paragraphs"] for q in p["qas"]]
+        texts += [paragraph["context"] for article in articles for paragraph in article["paragraphs"]][:40]
+        texts += questions[:200]
+    assert len(texts) > 900
+    ours = [_classifier().classify(text) for text in texts]
+    theirs = [library.classify(text) for text in texts]
+    assert [language for language, _ in ours] == [language for language, _ in theirs]
+    assert [score for _, score in ours] == pytest.approx([score for _, score in theirs], abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "12 + 34 = 46", "!?", "🙂🙂"])

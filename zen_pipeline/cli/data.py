@@ -184,6 +184,7 @@ def _show_files(path: str, count: int, *, json: bool) -> None:
     from itertools import islice
 
     from zen_pipeline.corpus.files import find_files
+    from zen_pipeline.corpus.language import UNKNOWN, guess_language
     from zen_pipeline.corpus.reading import FilesReader
     from zen_pipeline.corpus.records import Aside
     from zen_pipeline.corpus.tables import Shape
@@ -192,6 +193,9 @@ def _show_files(path: str, count: int, *, json: bool) -> None:
     entries = list(islice(FilesReader(Shape("text", None, {}), "auto").read(found.files), count))
     aside = [asdict(e) for e in entries if isinstance(e, Aside)]
     records = [asdict(e) for e in entries if not isinstance(e, Aside)]
+    for record in records:
+        if record["language"] == UNKNOWN:  # validation finds it out, as it is done here
+            record["language"] = guess_language(record["text"])
     if json:
         shown = {"files": [f.name for f in found.files], "left_out": found.left_out}
         common.print_json({**shown, "records": records, "aside": aside})

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from zen_pipeline.corpus import chat_formats, preferences, question_answering
-from zen_pipeline.corpus.language import guess_language
+from zen_pipeline.corpus.language import UNKNOWN, guess_language
 from zen_pipeline.corpus.records import Kind
 
 LABELS = ("label", "labels", "class", "category")
@@ -49,7 +49,7 @@ class Content(NamedTuple):
     text: str
     meta: Mapping[str, Any]
     key: str
-    language: str
+    language: str = UNKNOWN
 
 
 def canonical(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def chat(messages: list[chat_formats.Message]) -> Content:
     """The content of a conversation."""
     meta = {"messages": messages}
     text = rendering("chat", meta)
-    return Content("chat", text, meta, text, guess_language(text))
+    return Content("chat", text, meta, text)
 
 
 def pair(source: str, target: str, source_language: str, target_language: str) -> Content | str:
@@ -166,7 +166,7 @@ def _document(row: Mapping[str, Any], text_column: str) -> Content | str:
     text = row.get(text_column)
     if not isinstance(text, str):
         return f"{text_column!r} is not text but {type(text).__name__}"
-    return Content("document", text, {}, text, guess_language(text))
+    return Content("document", text, {}, text)
 
 
 def _label(row: Mapping[str, Any]) -> str | None:
@@ -191,7 +191,7 @@ def _classification(row: Mapping[str, Any], text_column: str) -> Content | str:
     text, value = str(row[name]), row[label]
     value = value.strip() if isinstance(value, str) else value
     meta = {"text": text, "label": value}
-    return Content("classification", rendering("classification", meta), meta, text, guess_language(text))
+    return Content("classification", rendering("classification", meta), meta, text)
 
 
 def _languages(row: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -225,10 +225,10 @@ def _preference(row: Mapping[str, Any]) -> Content | str:
         return found
     meta = found._asdict()
     text = rendering("preference", meta)
-    return Content("preference", text, meta, chat_formats.as_text(found.prompt), guess_language(text))
+    return Content("preference", text, meta, chat_formats.as_text(found.prompt))
 
 
 def _question(found: question_answering.Question) -> Content:
     meta = found._asdict()
     text = rendering("qa", meta)
-    return Content("qa", text, meta, found.context, guess_language(text))
+    return Content("qa", text, meta, found.context)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, TextIO
 
-from zen_pipeline.corpus.language import guess_language
+from zen_pipeline.corpus.language import UNKNOWN
 from zen_pipeline.corpus.lines import Lines, TooLong, head_lines, text_of
 from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.records import Aside, Record, excerpt
@@ -88,7 +88,7 @@ def to_records(file: TextFile, cut: Iterable[Piece]) -> Iterator[Record | Aside]
             shown = _BAD.sub("\ufffd", piece.text)
             yield Aside(file.name, f"line {line}", byte if ord(bad[0]) else "NUL byte", excerpt(shown))
             continue
-        yield Record(f"{file.name}#{number}", group, piece.text, file.name, guess_language(piece.text), file.split)
+        yield Record(f"{file.name}#{number}", group, piece.text, file.name, UNKNOWN, file.split)
 
 
 class _Groups:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from zen_pipeline.corpus import docstrings
 from zen_pipeline.corpus.digests import cores, digest_files
 from zen_pipeline.corpus.docstrings import Docstring
-from zen_pipeline.corpus.language import guess_language
+from zen_pipeline.corpus.language import UNKNOWN
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
@@ -140,7 +140,7 @@ def _record(file: PythonFile, doc: Docstring, seen: Counter[str]) -> Record:
         group=f"topic {doc.qualname}" if doc.object == "topic" else file.module,
         text=doc.doc if doc.object == "topic" else f"{heading(doc)}\n\n{doc.doc}",
         source=file.name.split("/", 1)[0],
-        language=guess_language(doc.doc),
+        language=UNKNOWN,
         meta=json.dumps(meta, ensure_ascii=False),
     )
 

@@ -35,7 +35,7 @@ class Record:
         group: records of one group are always in the same split.
         text: what a base model is trained on; for other kinds than documents a readable rendering.
         source: the file, or the module, that it comes from.
-        language: two-letter code, or `und` where the guess is unsure.
+        language: two-letter code, or `und`: collection says what the data names, cleaning finds out the rest.
         split: the role that the file's name gives; None where validation decides.
         kind: what it is; see `zen_pipeline.corpus.kinds`.
         meta: JSON object with the structured fields of the kind: a chat has its `messages` there.
