@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,35 +129,44 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         positions(table.column("group"), config.split_salt),
         keys,
         signed,
-        changes=sum((Counter(c.changes) for c in cleaned), Counter()),
-        personal=sum((Counter(c.personal) for c in cleaned), Counter()),
+        changes=_total(c.changes for c in cleaned),
+        personal=_total(c.personal for c in cleaned),
         failed=Counter(rule for c in cleaned for rule in c.failed),
     )
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        if each:
+            total.update(each)
+    return total
 
 
 def _clean(collected: pa.Table, settings: CleanSettings) -> tuple[pa.Table, list[Cleaned]]:
     """The cleaned records with what cleaning measured, and what it says of each, without the records themselves."""
     cleaner = _cleaner(settings.model_dump_json())
-    records: list[Record] = []
+    rows: list[tuple[Any, ...]] = []
     told: list[Cleaned] = []
-    for row in collected.to_pylist():
-        cleaned = cleaner.clean(Record(**row))
-        records.append(cleaned.record)
-        told.append(replace(cleaned, record=_NOBODY))
-    columns = zip(*map(astuple, records), strict=True)
+    for values in zip(*(collected.column(name).to_pylist() for name in RECORD_SCHEMA.names), strict=True):
+        cleaned = cleaner.clean(Record(*values))
+        rows.append(_values(cleaned.record))
+        told.append(cleaned._replace(record=_NOBODY))
+    columns = zip(*rows, strict=True)
     arrays = [pa.array(values, field.type) for values, field in zip(columns, RECORD_SCHEMA, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=RECORD_SCHEMA)
-    for name, values in {
+    for name, numbers in {
         "language_score": np.array([c.language_score for c in told], np.float32),
         "repaired": np.array([sum(c.changes.values()) for c in told], np.int32),
         "personal_count": np.array([sum(c.personal.values()) for c in told], np.int32),
         "failed_rules": np.array([len(c.failed) for c in told], np.int32),
     }.items():
-        table = table.append_column(name, pa.array(values))
+        table = table.append_column(name, pa.array(numbers))
     return table, told
 
 
 _NOBODY = Record("", "", "", "", "")
+_values = attrgetter(*RECORD_SCHEMA.names)  # dataclasses.astuple copies every value
 
 
 @lru_cache(maxsize=1)  # settings cannot be hashed, so their JSON stands for them

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from zen_pipeline.corpus.cleaning import characters, names, quality
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, PLACEHOLDERS, Finding, find_personal, replace_personal
@@ -18,26 +19,26 @@ from zen_pipeline.corpus.records import Record
 from zen_pipeline.settings.data import CleanSettings, PersonalAction
 
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,1000}?-->\s*)?(?:<!doctype\s+html|<html[\s>])", re.I | re.S)
+_NOTHING: Counter[str] = Counter()
 _ROUNDS = 10  # one step can uncover work for another; two rounds are usual, and only for a text that was changed
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """A record after cleaning.
 
     Attributes:
         record: with its texts and its language as they are now.
-        changes: how many places each step has changed; steps that changed nothing are left out.
+        changes: how many places each step has changed, for steps that changed something.
         reason: why it must be set aside; empty when it is kept.
         personal: how much personal data of each type was found, replaced or not.
-        language_score: how likely the language is, 0 to 1; also where it stayed `und`.
+        language_score: how likely the language is, 0 to 1; also where it stayed `und`; 1 where the data names it.
         failed: all quality rules that are not met, also where they are only reported.
     """
 
     record: Record
-    changes: dict[str, int]
+    changes: Mapping[str, int]
     reason: str
-    personal: dict[str, int]
+    personal: Mapping[str, int]
     language_score: float
     failed: tuple[str, ...]
 
@@ -92,16 +93,18 @@ class Cleaner:
             return self._result(record, reason, 0.0, tally, [])
         if cleaned != meta:
             record = replace(record, text=text, meta=json.dumps(cleaned, ensure_ascii=False))
-        language, score = identify(text, self._settings.min_language_score)
         if record.kind == "translation" and record.language != UNKNOWN:
-            language = record.language  # of one side, often named by the data; the text is in two languages
+            return self._judge(
+                record, 1.0, tally, []
+            )  # of one side, often named by the data; the text is in two languages
+        language, score = identify(text, self._settings.min_language_score)
         return self._judge(replace(record, language=language), score, tally, [])
 
     def _settle(self, text: str, tally: _Tally, *, is_document: bool) -> tuple[str, str, float]:
         """Run all steps until none changes the text; the language and its score for a document."""
         remove_lines = is_document and "c4" in self._settings.quality and self._settings.quality_action == "set_aside"
         language, score = UNKNOWN, 0.0
-        left: Counter[str] = Counter()
+        left = _NOTHING
         for _ in range(_ROUNDS):
             before = text
             text = characters.repair(text, self._steps, tally.changes)
@@ -115,12 +118,15 @@ class Cleaner:
                 tally.changes.update({"c4 lines": removed} if removed else {})
             if text == before:
                 break
-        tally.left += left
+        if left:
+            tally.left += left
         return text, language, score
 
     def _replace_personal(self, text: str, tally: _Tally) -> tuple[str, Counter[str]]:
         """The text with placeholders, and what was found and left as it is."""
         found: Sequence[Finding] = find_personal(text, self._sought, self._names(text))
+        if not found:
+            return text, _NOTHING
         hidden = [finding for finding in found if self._actions[finding.type] == "replace"]
         if hidden:
             text = replace_personal(text, hidden)
@@ -146,8 +152,8 @@ class Cleaner:
         return self._result(record, reason, score, tally, failed)
 
     def _result(self, record: Record, reason: str, score: float, tally: _Tally, failed: list[str]) -> Cleaned:
-        personal = dict(tally.replaced + tally.left)
-        return Cleaned(record, dict(tally.changes), reason, personal, score, tuple(failed))
+        personal = tally.replaced + tally.left if tally.replaced or tally.left else _NOTHING
+        return Cleaned(record, tally.changes, reason, personal, score, tuple(failed))
 
 
 def _page_to_text(text: str, changes: Counter[str]) -> str:

@@ -13,6 +13,8 @@ Span = tuple[int, int]
 
 # Runs of digits and what stands between the digits of one number: everything below except IBANs looks only there.
 RUN = re.compile(r"[+(]{0,2}\d(?:[\d ().\-/\u00a0]{4,60})\d(?:[ ]?(?:x|ext\.?) ?\d{1,6})?", re.ASCII)
+# There is a run where this is; it begins with what is rare.
+RUN_INSIDE = re.compile(r"\d[\d ().\-/\u00a0]{4,60}\d", re.ASCII)
 
 _CARD = re.compile(r"\d(?<![\w.].)(?<!\d[ -].)\d{3}(?:[ -]?\d){8,15}(?![ -]?\d)(?!\.\d|\w)", re.ASCII)
 # Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay, Maestro from 13 digits.
@@ -35,12 +37,16 @@ _IBAN_LENGTHS = {
     }.items()
     for country in countries.split()
 }  # fmt: skip
+# Without the two letters of the country, which stand before it: digits are rarer, so there is less to look at.
 _IBAN = re.compile(
-    r"[A-Z](?<!\w.)[A-Z]\d\d(?: ?[A-Z0-9]){11,29}(?!\w)|[a-z](?<!\w.)[a-z]\d\d[a-z0-9]{11,29}(?!\w)", re.ASCII
+    r"\d(?<=[A-Z]{2}\d)(?<!\w[A-Z]{2}\d)\d(?: ?[A-Z0-9]){11,29}(?!\w)"
+    r"|\d(?<=[a-z]{2}\d)(?<!\w[a-z]{2}\d)\d[a-z0-9]{11,29}(?!\w)",
+    re.ASCII,
 )
 
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?!\w|\.\d)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}:?[0-9A-Fa-f]{0,4}(?![\w:.])", re.ASCII)
+_COLONS = re.compile(r":(?:[0-9A-Fa-f]{0,4}:){2}")  # in every address of version 6 that counts; quickly looked for
 _VERSION = re.compile(r"(?:version|release|\bv|\bver\.?|[-_/=~^<>])\s?$", re.IGNORECASE)
 
 
@@ -75,10 +81,12 @@ def find_ssns(text: str) -> Iterator[Span]:
 def find_ibans(text: str) -> Iterator[Span]:
     """Bank accounts: a country's IBAN of the right length whose remainder modulo 97 is 1 (ISO 13616)."""
     for match in _IBAN.finditer(text):
-        length = _IBAN_LENGTHS.get(match[0][:2].upper())
-        end = _end_of(match[0], length) if length else 0
-        if end and _remainder(match[0][:end].replace(" ", "")) == 1:
-            yield match.start(), match.start() + end
+        start = match.start() - 2
+        candidate = text[start : match.end()]
+        length = _IBAN_LENGTHS.get(candidate[:2].upper())
+        end = _end_of(candidate, length) if length else 0
+        if end and _remainder(candidate[:end].replace(" ", "")) == 1:
+            yield start, start + end
 
 
 def _end_of(text: str, length: int) -> int:
@@ -96,7 +104,7 @@ def find_addresses(text: str) -> Iterator[Span]:
     for match in _IPV4.finditer(text):
         if _names_a_machine(match[0]) and not _VERSION.search(text, max(match.start() - 12, 0), match.start()):
             yield match.span()
-    if text.count(":") >= 3:
+    if _COLONS.search(text):
         for match in _IPV6.finditer(text):
             # Short forms such as `a::b` are also slices and names of C++.
             if len(match[0]) >= 10 and match[0].count(":") >= 3 and _names_a_machine(match[0]):

@@ -44,6 +44,7 @@ _FORMS = tuple(
     )
 )
 _NAMES = ("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "api-key", "access_key", "auth_key")
+_IN_NAMES = ("passw", "pwd", "secret", "token", "key")  # one of these is in each
 _NAME = re.compile("|".join(_NAMES), re.IGNORECASE)
 # The rest of the name, an assignment, and a value that is no variable, call, placeholder or type.
 _ASSIGNED = re.compile(
@@ -59,11 +60,27 @@ def find_keys(text: str) -> Iterator[Span]:
     for fixed, pattern in _FORMS:
         if fixed in text:
             yield from (match.span() for match in pattern.finditer(text))
-    lower = text.lower()
-    for name in _NAME.finditer(text) if any(name in lower for name in _NAMES) else ():
-        value = _ASSIGNED.match(text, name.end())
+    for end in _ends_of_names(text):
+        value = _ASSIGNED.match(text, end)
         if value and _is_random(value[1]):
             yield value.span(1)
+
+
+def _ends_of_names(text: str) -> Iterator[int]:
+    """Where names such as `password` end, in order; plain searches are ten times as fast as one pattern for all."""
+    lower = text.lower()
+    if not any(part in lower for part in _IN_NAMES):
+        return
+    if len(lower) != len(text):  # a few letters have a longer small form, and places would not be the same
+        yield from (name.end() for name in _NAME.finditer(text))
+        return
+    ends = set[int]()
+    for name in _NAMES:
+        at = lower.find(name)
+        while at >= 0:
+            ends.add(at + len(name))
+            at = lower.find(name, at + len(name))
+    yield from sorted(ends)
 
 
 def find_logins(text: str) -> Iterator[Span]:

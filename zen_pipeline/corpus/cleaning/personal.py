@@ -59,7 +59,9 @@ DETECTORS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
     "ip": identifiers.find_addresses,
     "phone": phones.find_phones,
 }
-_OF_DIGITS = frozenset({"card", "ssn", "phone"})
+_DIGIT = re.compile(r"\d")
+_OF_RUNS = frozenset({"card", "ssn", "phone"})
+_OF_DIGITS = _OF_RUNS | {"iban"}
 
 
 def find_personal(text: str, types: Collection[str], names: Sequence[Finding] = ()) -> list[Finding]:
@@ -70,11 +72,15 @@ def find_personal(text: str, types: Collection[str], names: Sequence[Finding] = 
         types: which of `DETECTORS` to use.
         names: findings of a model; they give way to all others.
     """
-    has_runs = identifiers.RUN.search(text) is not None
+    absent: frozenset[str] = frozenset()
+    if identifiers.RUN_INSIDE.search(text) is None:
+        absent = _OF_RUNS if _DIGIT.search(text) else _OF_DIGITS
     found: list[Finding] = []
     for kind, detect in DETECTORS.items():
-        if kind in types and (has_runs or kind not in _OF_DIGITS):
-            found += (Finding(start, end, kind) for start, end in detect(text))
+        if kind in types and kind not in absent:
+            found += [Finding(start, end, kind) for start, end in detect(text)]
+    if not found and not names:
+        return []
     return _without_overlaps([*found, *names])
 
 
