@@ -1,6 +1,6 @@
 """MB/s per core of the steps from a file to tokens, beside `datasets` and datatrove where they do the same work.
 
-    python benchmarks/data.py [FILE] [--steps read encode tokenize] [--repeats 3]
+    python benchmarks/data.py [FILE] [--steps read near encode] [--repeats 3]
 
 FILE is a text in WikiText's form; default: wikitext-2/train.txt below ZEN_SHARED_DATA. Every figure comes from a
 process of its own with one thread on one core: UTF-8 bytes of text by seconds of processor time, the best of
@@ -17,11 +17,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+
+import numpy as np
 
 VOCAB_SIZE = 16_384
 
@@ -64,6 +66,119 @@ def read_datatrove(place: Place) -> None:
     with ParquetWriter(str(place.scratch), compression="zstd") as writer:
         for document in JsonlReader(str(place.rows.parent), glob_pattern=place.rows.name)():
             writer.write(document)
+
+
+# --- cleaning: parquet to texts, or to how many meet the rules --------------------------------------------------------
+
+
+def _texts(place: Place) -> Iterator[str]:
+    from zen_pipeline.corpus.texts import read_texts
+
+    for rows in read_texts(place.records):
+        yield from rows.texts
+
+
+def _documents(place: Place) -> Any:
+    from datatrove.pipeline.readers import ParquetReader
+
+    return ParquetReader(str(place.records.parent), glob_pattern=place.records.name)()
+
+
+def repair_ours(place: Place) -> None:
+    from zen_pipeline.corpus.cleaning import Cleaner
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.settings.data import CleanSettings
+
+    cleaner = Cleaner(CleanSettings(personal_data="ignore"))
+    for record in read_records(place.records):
+        cleaner.clean(record)
+
+
+def repair_datatrove(place: Place) -> None:
+    from datatrove.pipeline.formatters import FTFYFormatter
+
+    for _ in FTFYFormatter().run(_documents(place)):
+        pass
+
+
+def personal_ours(place: Place) -> None:
+    from zen_pipeline.corpus.cleaning.personal import find_personal, replace_personal
+
+    for text in _texts(place):
+        replace_personal(text, find_personal(text, ("email", "ip")))
+
+
+def personal_datatrove(place: Place) -> None:
+    from datatrove.pipeline.formatters import PIIFormatter
+
+    for _ in PIIFormatter().run(_documents(place)):
+        pass
+
+
+def _rules_ours(place: Place, *names: str) -> None:
+    from zen_pipeline.corpus.cleaning import quality
+
+    for text in _texts(place):
+        for name in names:
+            quality.RULES[name](text, "en")
+
+
+def gopher_ours(place: Place) -> None:
+    _rules_ours(place, "gopher_quality", "gopher_repetition")
+
+
+def gopher_datatrove(place: Place) -> None:
+    from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
+
+    judges = GopherQualityFilter(), GopherRepetitionFilter()
+    for document in _documents(place):
+        for judge in judges:
+            judge.filter(document)
+
+
+def c4_ours(place: Place) -> None:
+    from zen_pipeline.corpus.cleaning import quality
+
+    for text in _texts(place):
+        quality.RULES["c4"](quality.c4_lines(text, "en")[0], "en")
+
+
+def c4_datatrove(place: Place) -> None:
+    from datatrove.pipeline.filters import C4QualityFilter
+
+    judge = C4QualityFilter()
+    for document in _documents(place):
+        judge.filter(document)
+
+
+# --- near duplicates: parquet to which records go ---------------------------------------------------------------------
+
+
+def near_ours(place: Place) -> None:
+    from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
+    from zen_pipeline.corpus.texts import read_texts
+    from zen_pipeline.corpus.units import Texts, normal_form
+    from zen_pipeline.settings.data import NearDuplicatesConfig
+
+    minhash = MinHash(NearDuplicatesConfig())
+    with SignatureFiles(place.scratch / "signatures", minhash) as signatures:
+        count = 0
+        for rows in read_texts(place.records):
+            signatures.add(minhash.sign(Texts.of([normal_form(text) for text in rows.texts])), count)
+            count += len(rows.texts)
+        signatures.find(np.ones(count, bool), np.arange(count))
+
+
+def near_datatrove(place: Place) -> None:
+    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+
+    config = MinhashConfig()
+    signatures, buckets = str(place.scratch / "signatures"), str(place.scratch / "buckets")
+    MinhashDedupSignature(signatures, config).run(_documents(place))
+    for bucket in range(config.num_buckets):
+        MinhashDedupBuckets(signatures, buckets, config=config).run(None, bucket, config.num_buckets)
+    MinhashDedupCluster(buckets, str(place.scratch / "removed"), config).run(None, 0, 1)
 
 
 # --- encode: parquet to token ids in memory ---------------------------------------------------------------------------
@@ -129,12 +244,22 @@ def train_ours(place: Place) -> None:
 Way = Callable[[Place], None]
 STEPS: dict[str, dict[str, Way]] = {
     "read": {"ours": read_ours, "datasets": read_datasets, "datatrove": read_datatrove},
+    "repair": {"ours": repair_ours, "datatrove": repair_datatrove},
+    "personal": {"ours": personal_ours, "datatrove": personal_datatrove},
+    "gopher": {"ours": gopher_ours, "datatrove": gopher_datatrove},
+    "c4": {"ours": c4_ours, "datatrove": c4_datatrove},
+    "near": {"ours": near_ours, "datatrove": near_datatrove},
     "train-tokenizer": {"ours": train_ours},
     "encode": {"ours": encode_ours, "datasets": encode_datasets},
     "tokenize": {"ours": tokenize_ours, "datasets": tokenize_datasets, "datatrove": tokenize_datatrove},
 }
 WHAT = {
     "read": "JSON lines to parquet",
+    "repair": "characters and encoding; ours with the language",
+    "personal": "e-mail and IP addresses replaced",
+    "gopher": "quality and repetition rules",
+    "c4": "rules and lines",
+    "near": "near duplicates by MinHash of 5-grams",
     "train-tokenizer": f"BPE of {VOCAB_SIZE:,} ids",
     "encode": "parquet to token ids in memory",
     "tokenize": "parquet to token files",
