@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from zen_pipeline.corpus.digests import cores
 from zen_pipeline.corpus.workers import Workers, worker_count
 from zen_pipeline.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _square(number: int) -> int:
@@ -36,3 +42,36 @@ def test_a_process_that_is_ended_by_force_is_explained() -> None:
     explained = pytest.raises(DataError, match=r"2 worker processes.*lack of memory.*validate\.workers")
     with explained, Workers(2) as several:
         list(several.ordered(_end, range(3)))
+
+
+STOPPED = """
+import time
+from zen_pipeline.corpus.workers import Workers
+
+if __name__ == "__main__":
+    try:
+        with Workers(2) as workers:
+            for _ in workers.ordered(time.sleep, [0, 0, 3]):
+                print("works", flush=True)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(STOPPED)
+    process = subprocess.Popen(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "works\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "stopped"
+    assert err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -80,7 +81,8 @@ class Workers:
 
 
 def _end_with(parent: int) -> None:
-    """Leave when the parent was killed: a worker that waits for tasks would never learn of it."""
+    """Leave when the parent was killed: a worker that waits for tasks would never learn. Ctrl-C is the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
