@@ -176,6 +176,7 @@ def summary(result: TrainingResult) -> dict[str, Any]:
     return {
         **result.model_dump(mode="json", include=own),
         "resumed": len(result.resumed_from),
+        **({} if result.setback is None else {"setback": result.setback.model_dump(mode="json")}),
         "final": result.model_dump(mode="json", include=final, exclude_none=True),
     }
 

@@ -125,7 +125,10 @@ class StepClock(pl.Callback):
 
 
 class Checkpointer(pl.Callback):
-    """Saves every so many steps, after the last one, and when the process is asked to stop."""
+    """Saves every so many steps, after the last one, and when the process is asked to stop.
+
+    While the loss is suspect nothing is saved, so that every checkpoint is one to go back to.
+    """
 
     def __init__(
         self, job: TrainingJob, folder: CheckpointFolder, events: Events, interrupt: Callable[[], None]
@@ -134,15 +137,16 @@ class Checkpointer(pl.Callback):
         self._saved = -1
 
     @override
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        step = trainer.global_step
-        if step % self._job.checkpoint_every == 0 or step == self._job.steps:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        step, suspect = trainer.global_step, cast(LanguageModelTraining, pl_module).watch.suspect
+        if step == self._job.steps or (step % self._job.checkpoint_every == 0 and not suspect):
             self._save(trainer)
         self._interrupt()
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Stopped) and trainer.global_step > 0:
+        suspect = cast(LanguageModelTraining, pl_module).watch.suspect
+        if isinstance(exception, Stopped) and trainer.global_step > 0 and not suspect:
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:

@@ -176,6 +176,34 @@ class TrainingJob(_Record):
         return cls.model_validate_json(path.read_bytes())
 
 
+class Setback(_Record):
+    """That a training went back once because its loss was no number or had left its course.
+
+    Attributes:
+        failed_step: steps done when that was found.
+        back_to: steps of the checkpoint that it went on from; 0: the start.
+        rate_factor: what the learning rates are multiplied with from there on.
+        reason: what was wrong, as a clause.
+    """
+
+    failed_step: int
+    back_to: int
+    rate_factor: float
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """What a user reads about it."""
+        return (
+            f"after {self.failed_step} steps {self.reason}: went back to step {self.back_to} and on with "
+            f"{self.rate_factor:g} of the learning rates"
+        )
+
+    def factor(self, step: int) -> float:
+        """Of the learning rates in the step that follows `step` steps."""
+        return self.rate_factor if step >= self.back_to else 1.0
+
+
 class TrainingResult(_Record):
     """What a training process reports when it has finished; written as `training.json` beside the model.
 
@@ -190,6 +218,7 @@ class TrainingResult(_Record):
         validation_loss: at the end, nats per target; None without validation data.
         validation_bits_per_byte: at the end; None where the targets are not text as it stands.
         resumed_from: steps at which a later attempt went on.
+        setback: that it went back once; None: it did not.
         peak_memory_bytes: of the last attempt.
         device: what it ran on.
     """
@@ -205,6 +234,7 @@ class TrainingResult(_Record):
     validation_loss: float | None = None
     validation_bits_per_byte: float | None = None
     resumed_from: list[int] = []
+    setback: Setback | None = None
     peak_memory_bytes: int | None = None
     device: str = "cpu"
     precision: Precision = "fp32"

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-from zen_pipeline.errors import TrainingDiverged, TrainingError
+from zen_pipeline.errors import TrainingError
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.training.data import IGNORED, Batch
-from zen_pipeline.training.job import TrainingJob
+from zen_pipeline.training.job import Setback, TrainingJob
 from zen_pipeline.training.optimizer import MuonAdamW, build_optimizer
 from zen_pipeline.training.schedule import learning_rate_factor
+from zen_pipeline.training.setback import LossWatch
 from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype, seed_step, target_losses
 
 
@@ -29,19 +30,38 @@ class LanguageModelTraining(pl.LightningModule):
         model: trained in place.
         job: sizes, schedule, seed.
         interrupt: called before each micro-batch; raises to stop there. The weights are those of the last step then.
+        setback: that the job went back, which lowers the learning rates from there on.
 
     Attributes:
+        setback: as given.
+        watch: what it makes of the losses; travels in the checkpoints.
         last: figures of the last step: `loss` (nats per target), `gradient_norm`, `learning_rate`, `tokens`,
             `supervised_tokens`.
     """
 
-    def __init__(self, model: FamilyModel, job: TrainingJob, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        model: FamilyModel,
+        job: TrainingJob,
+        interrupt: Callable[[], None] = lambda: None,
+        setback: Setback | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.job = job
         self.last: dict[str, float] = {}
-        self._interrupt = interrupt
+        self.watch = LossWatch()
+        self.setback, self._interrupt = setback, interrupt
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["loss_watch"] = self.watch.state_dict()
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if (state := checkpoint.get("loss_watch")) is not None:  # older checkpoints have none
+            self.watch.load_state_dict(state)
 
     @override
     def configure_optimizers(self) -> MuonAdamW:
@@ -67,8 +87,8 @@ class LanguageModelTraining(pl.LightningModule):
         )
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_clip)
         self.last = {"loss": float(loss), "gradient_norm": float(norm)}
-        self._check_finite(step)
-        factor = learning_rate_factor(step, self.job.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+        self.watch.see(step, self.last["loss"], self.last["gradient_norm"])
+        factor = self._rate_factor(step)
         optimizer.optimizer.set_factor(factor)
         optimizer.step()
         self.last |= {
@@ -76,16 +96,13 @@ class LanguageModelTraining(pl.LightningModule):
             "tokens": batch.tokens,
             "supervised_tokens": supervised,
         }
+        if self.setback is not None and step == self.setback.back_to:
+            self.last["went_back_from_step"] = self.setback.failed_step
 
-    def _check_finite(self, step: int) -> None:
-        if math.isfinite(self.last["loss"]) and math.isfinite(self.last["gradient_norm"]):
-            return
-        section, schedule = self.job.name, self.job.schedule
-        raise TrainingDiverged(
-            f"the loss of step {step} is {self.last['loss']} and its gradient norm {self.last['gradient_norm']}: "
-            f"set {section}.learning_rate (now {schedule.learning_rate:g}) and {section}.embedding_learning_rate "
-            f"(now {schedule.embedding_learning_rate:g}) to half of that, or less"
-        )
+    def _rate_factor(self, step: int) -> float:
+        schedule, back = self.job.schedule, self.setback
+        factor = learning_rate_factor(step, self.job.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+        return factor if back is None else factor * back.factor(step)
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch], token_bytes: np.ndarray | None) -> dict[str, float]:

@@ -20,15 +20,23 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from zen_pipeline.errors import ZenError
+from zen_pipeline.errors import TrainingDiverged, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine import peak_memory
 from zen_pipeline.training.events import Events, Stopped
-from zen_pipeline.training.job import TrainingJob, TrainingResult
+from zen_pipeline.training.job import Setback, TrainingJob, TrainingResult
+from zen_pipeline.training.setback import (
+    RATE_FACTOR,
+    Diverged,
+    divergence_message,
+    note_setback,
+    read_setback,
+)
 
 if TYPE_CHECKING:
     from zen_pipeline.training.callbacks import Recorder
+    from zen_pipeline.training.data import Source
     from zen_pipeline.training.module import LanguageModelTraining
 
 STOPPED = 143  # 128 + SIGTERM, as a shell reports it
@@ -122,16 +130,53 @@ def run_job(job: TrainingJob, events: Events, stop: StopSignal) -> TrainingResul
 
 
 def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageModelTraining, Recorder]:
-    """Run the steps that are left under Lightning."""
+    """Run the steps that are left under Lightning; a loss that goes astray costs the steps since a checkpoint, once.
+
+    Raises:
+        TrainingDiverged: it went astray for the second time.
+    """
     import torch
 
-    from zen_pipeline.training.data import StepLoader
-    from zen_pipeline.training.initial import initial_model
     from zen_pipeline.training.sources import open_source
 
     torch.set_num_threads(job.threads)
     make_deterministic()
-    source, model = open_source(job), initial_model(job)  # a user's mistake shows here, before the slow imports
+    source = open_source(job)  # a user's mistake shows here, before the slow imports
+
+    folder = Path(job.checkpoints)
+    setback = read_setback(folder, job)
+    if setback is None:
+        try:
+            return _fit_once(job, source, None, events, stop)
+        except Diverged as error:
+            setback = _go_back(job, error, events)
+    try:
+        return _fit_once(job, source, setback, events, stop)
+    except Diverged as error:
+        raise TrainingDiverged(divergence_message(job, error, setback)) from None
+
+
+def _go_back(job: TrainingJob, error: Diverged, events: Events) -> Setback:
+    """Note where training goes on, and say so."""
+    from zen_pipeline.training.checkpoint import CLEARANCE, CheckpointFolder
+
+    folder = Path(job.checkpoints)
+    found = CheckpointFolder(folder, job.identity, events.warn).newest(until=error.step - CLEARANCE)
+    setback = Setback(
+        failed_step=error.step, back_to=found[0] if found else 0, rate_factor=RATE_FACTOR, reason=error.reason
+    )
+    note_setback(folder, job, setback)
+    events.warn(setback.sentence)
+    return setback
+
+
+def _fit_once(
+    job: TrainingJob, source: Source, setback: Setback | None, events: Events, stop: StopSignal
+) -> tuple[LanguageModelTraining, Recorder]:
+    from zen_pipeline.training.data import StepLoader
+    from zen_pipeline.training.initial import initial_model
+
+    model = initial_model(job)
 
     import lightning.pytorch as pl
 
@@ -140,9 +185,9 @@ def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageMod
     from zen_pipeline.training.module import LanguageModelTraining
 
     quiet_lightning()
-    folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn)
+    folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn, setback)
     found = folder.newest()
-    module = LanguageModelTraining(model, job, stop.check)
+    module = LanguageModelTraining(model, job, stop.check, setback)
     recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
@@ -215,6 +260,7 @@ def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder)
         validation_loss=totals.get("validation_loss"),
         validation_bits_per_byte=totals.get("validation_bits_per_byte"),
         resumed_from=totals["resumed_from"],
+        setback=module.setback,
         peak_memory_bytes=peak_memory(),
         device=str(module.trainer.strategy.root_device),
         precision=job.precision,
