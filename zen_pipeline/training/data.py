@@ -42,6 +42,19 @@ class Batch(NamedTuple):
         """Positions that can change the loss: padding is not work done."""
         return self.input_ids.numel() if self.bidirectional else int(used_lengths(self.targets).sum())
 
+    def share(self, rank: int, size: int) -> Batch:
+        """The sequences of one of several processes: every `size`-th, so that long and short ones are spread."""
+        source, mask = self.source_ids, self.source_mask
+        if source is not None and mask is not None:
+            source, mask = source[rank::size], mask[rank::size]
+        inputs, targets = self.input_ids[rank::size], self.targets[rank::size]
+        return Batch(self.step, inputs, targets, source, mask, self.bidirectional)
+
+    @property
+    def supervised(self) -> int:
+        """Number of targets."""
+        return int((self.targets != IGNORED).sum())
+
     def rows(self, start: int, stop: int) -> Batch:
         """Some of the sequences, cut to the columns that hold a target or come before one, or hold a source."""
         targets = self.targets[start:stop]

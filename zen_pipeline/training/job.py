@@ -118,6 +118,8 @@ class TrainingJob(_Record):
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
+        devices: processes that train together, one per device; each takes a share of every batch.
+        rank_timeout: seconds that one of them waits for the others.
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
         checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
@@ -142,6 +144,8 @@ class TrainingJob(_Record):
     precision: Precision = "fp32"
     recompute_activations: bool = False
     threads: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1)
+    rank_timeout: float = Field(120.0, gt=0.0)
     seed: int = Field(0, ge=0)
     output: str
     checkpoints: str
@@ -157,11 +161,12 @@ class TrainingJob(_Record):
         """SHA-256 of what decides the weights; a checkpoint with another identity is never loaded.
 
         Paths stand for what they hold: whoever gives a job with the same checkpoint folder must mean the same data.
-        The number of threads decides how sums are rounded, so it is part of it.
+        The number of threads decides how sums are rounded, so it is part of it. So does the number of processes, but a
+        run may go on with another one.
         """
         elsewhere = {
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
-            *("tracking_uri", "tracking_run_id", "run_id"),
+            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout"),
         }
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -221,6 +226,7 @@ class TrainingResult(_Record):
         setback: that it went back once; None: it did not.
         peak_memory_bytes: of the last attempt.
         device: what it ran on.
+        devices: how many of them at the end.
     """
 
     name: str
@@ -237,5 +243,6 @@ class TrainingResult(_Record):
     setback: Setback | None = None
     peak_memory_bytes: int | None = None
     device: str = "cpu"
+    devices: int = 1
     precision: Precision = "fp32"
     threads: int = 1
