@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zen_pipeline.corpus.shards import TokenSplit
 from zen_pipeline.errors import DataError, TrainingError
-from zen_pipeline.training.job import ConversationData, MaskedData, TokenData
+from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
 
 IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
 
@@ -111,7 +111,9 @@ class TokenWindows:
     the two ends of the stream (less than two contexts) is left out of that epoch.
     """
 
-    def __init__(self, data: TokenData | MaskedData, *, context: int, batch: int, seed: int, micro: int) -> None:
+    def __init__(
+        self, data: TokenData | MaskedData | SpanData, *, context: int, batch: int, seed: int, micro: int
+    ) -> None:
         folder = Path(data.folder)
         self.token_bytes: np.ndarray | None = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
         self._tokens = TokenSplit.open(folder, "train").tokens

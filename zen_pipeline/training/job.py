@@ -65,6 +65,23 @@ class MaskedData(_Record):
     validation_windows: int = Field(128, ge=1)
 
 
+class SpanData(_Record):
+    """Pretraining of an encoder-decoder on plain text: windows of a stream of tokens with spans cut out.
+
+    Attributes:
+        folder: a tokens artifact.
+        first_sentinel: id of the first sentinel; see `tasks.span_corruption`.
+        start_id: stands before every target.
+        validation_windows: at most so many windows of the valid split are scored.
+    """
+
+    kind: Literal["spans"] = "spans"
+    folder: str
+    first_sentinel: int
+    start_id: int
+    validation_windows: int = Field(128, ge=1)
+
+
 class PairData(_Record):
     """Pretraining of an encoder-decoder: sources and targets; see `tasks.translation.save_pairs`.
 
@@ -135,7 +152,7 @@ class TrainingJob(_Record):
     init_from: str | None = None
     token_vectors: str | None = None
     next_token_vectors: str | None = None
-    data: Annotated[TokenData | ConversationData | MaskedData | PairData, Field(discriminator="kind")]
+    data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
