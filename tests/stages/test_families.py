@@ -13,7 +13,7 @@ from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Record, record_writer
 from zen_pipeline.corpus.tokenizer import Tokenizer
-from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.translate import translate
 from zen_pipeline.models.folder import load_any, save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
@@ -128,9 +128,22 @@ def test_an_encoder_is_trained_on_from_its_own_folder(workspace: Workspace, cont
     assert again.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 
 
-def test_pairs_are_needed_for_an_encoder_decoder(workspace: Workspace, context: StageContext) -> None:
-    with pytest.raises(DataError, match="no translation pair"):
-        run_to_pretrain(settings("marian"), validated(workspace, documents()), context)
+def test_an_encoder_decoder_fills_in_spans_where_there_are_no_pairs(
+    workspace: Workspace, context: StageContext
+) -> None:
+    records = validated(workspace, documents())
+    first = run_to_pretrain(settings("marian", steps=20), records, context)["pretrain"]
+    history = [json.loads(line) for line in (first.path / "history.jsonl").read_text().splitlines()]
+    assert history[-1]["loss"] < history[0]["loss"] - 0.3
+    assert "validation_bits_per_byte" not in first.summary["final"]
+    model, tokenizer = load_any(first.path, Marian), Tokenizer.load(first.path)
+    assert model.config.pad_token_id == tokenizer.token_id("<|pad|>") == model.config.vocab_size - 1
+    assert tokenizer.token_id("<extra_id_0>") == 320  # 32 tokens: 5 of them cut out in 2 spans, and the end
+    assert tokenizer.token_id("<extra_id_2>") == model.config.vocab_size - 2
+
+    continued = settings("marian", init_from=first.folder, model={})
+    again = run_to_pretrain(continued, records, context)["pretrain"]
+    assert again.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 
 
 @pytest.mark.parametrize("family", ["bert", "marian"])

@@ -148,6 +148,22 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
     assert random == ["inputs.embed", "settings.start_vectors"]
 
 
+def test_two_processes_make_the_same_artifact_as_one(
+    validated: ArtifactRef, tokenized: ArtifactRef, workspace: Workspace
+) -> None:
+    context = StageContext(workspace, "test")
+    config = Config.model_validate({"pretrain": {**SMALL, "devices": 2}, "budget": "1m"})
+    inputs = {"resolve": resolve.run(config, {"validate": validated}, context), "tokenize": tokenized}
+    model = pretrain.run(config, inputs, context)
+    assert model.summary["devices"] == 2
+    assert model.summary["tokens"] == 12 * 128
+    alone = Config.model_validate({"pretrain": SMALL, "budget": "1m"})
+    assert pretrain.run(alone, inputs, context).cached
+    assert pretrain.device_count("auto", batch=4) >= 1
+    with pytest.raises(ConfigError, match=r"pretrain\.devices is 5, but a batch has 4 sequences"):
+        pretrain.device_count(5, batch=4)
+
+
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
 ) -> None:

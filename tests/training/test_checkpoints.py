@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from zen_pipeline.training.checkpoint import CheckpointFolder
+from zen_pipeline.training.job import Setback
 
 
 @pytest.fixture
@@ -41,6 +42,29 @@ def test_the_two_newest_are_kept_and_leftovers_go(folder: CheckpointFolder) -> N
     folder.prune()
     names = sorted(path.name for path in folder.folder.iterdir())
     assert names == [f"step-0000000{s}.{kind}" for s in (3, 4) for kind in ("ckpt", "json")]
+
+
+def test_a_third_one_is_kept_where_the_two_newest_are_too_close_to_go_back_to(folder: CheckpointFolder) -> None:
+    for step in (5, 10, 15, 20, 25):
+        save(folder, step)
+        folder.prune()
+    assert sorted(int(path.stem[5:]) for path in folder.folder.glob("*.json")) == [15, 20, 25]
+    found = folder.newest(until=24 - 5)
+    assert found is not None
+    assert found[0] == 15
+
+
+def test_checkpoints_of_steps_that_were_taken_back_are_not_used(folder: CheckpointFolder, warnings: list[str]) -> None:
+    for step in (100, 200):
+        save(folder, step)
+    setback = Setback(failed_step=205, back_to=100, rate_factor=0.5, reason="the loss is nan")
+    after = CheckpointFolder(folder.folder, "job", warnings.append, setback)
+    found = after.newest()
+    assert found is not None
+    assert found[0] == 100
+    assert warnings[0].endswith("training went back to step 100 after it was made")
+    save(after, 150)
+    assert after.newest() == (150, after.path(150))
 
 
 @pytest.mark.parametrize("where", [0, 0.5, 0.999])

@@ -73,7 +73,7 @@ def test_killed_at_random_steps_it_ends_in_the_same_bits(
 ) -> None:
     job = make_job()
     expected = reference(job, tmp_path, undisturbed)
-    for step in sorted(random.Random(0).sample(range(1, 140), 3)):
+    for step in sorted(random.Random(0).sample(range(1, 140), 5)):
         assert disturb(start(job, tmp_path / "work"), step, signal.SIGKILL) == -signal.SIGKILL
         assert not (tmp_path / "output").exists()
     result = launch(job, work=tmp_path / "work")
@@ -162,13 +162,6 @@ def test_a_full_disk_costs_checkpoints_and_not_the_training(
     assert "the checkpoint of step 5 could not be written" in warnings[0]
     assert "training goes on" in caplog.text
     assert weights(job.output) == expected
-
-
-def test_a_loss_that_is_not_a_number_is_an_error_that_names_the_step(make_job: MakeJob, tmp_path: Path) -> None:
-    job = make_job()
-    schedule = job.schedule.model_copy(update={"learning_rate": 1e30, "embedding_learning_rate": 1e30})
-    with pytest.raises(TrainingError, match=r"loss of step \d+ is .*pretrain.learning_rate \(now 1e\+30\)"):
-        launch(job.model_copy(update={"schedule": schedule}), work=tmp_path / "work")
 
 
 def test_the_process_reports_a_users_mistake_in_its_own_class(make_job: MakeJob, tmp_path: Path) -> None:

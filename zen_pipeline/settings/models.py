@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,9 @@ class PretrainConfig(Section):
     steps: int | None = Field(None, ge=1)
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
     micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="processes that train together; auto: one per GPU", json_schema_extra=NOT_IDENTITY
+    )
     precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
     learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")
     embedding_learning_rate: float | None = Field(None, gt=0.0, description="peak rate of everything else (AdamW)")

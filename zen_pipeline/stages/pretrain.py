@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
+from zen_pipeline.machine.facts import gpu_names
 from zen_pipeline.settings.models import CAUSAL_FAMILIES
 from zen_pipeline.stages.base import Inputs, Stage, StageContext
 from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
@@ -116,6 +117,7 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         precision=resolved.precision,
         recompute_activations=own.recompute_activations,
         threads=resolved.threads,
+        devices=device_count(own.devices, material.batch),
         seed=config.seed,
         output=str(output),
         checkpoints=str(context.work / "checkpoints"),
@@ -126,6 +128,26 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         tracking_run_id=context.tracked.run_id,
         run_id=context.run_id,
     )
+
+
+def device_count(setting: int | Literal["auto"], batch: int) -> int:
+    """How many processes train together.
+
+    Raises:
+        ConfigError: there are more of them than sequences in a batch.
+    """
+    if setting == "auto":
+        if not gpu_names():
+            return 1
+        import torch
+
+        return max(1, min(torch.cuda.device_count(), batch))
+    if setting > batch:
+        raise ConfigError(
+            f"pretrain.devices is {setting}, but a batch has {batch} sequences, at least one for each: "
+            "set fewer devices, or more pretrain.batch_tokens"
+        )
+    return setting
 
 
 def check_vocabulary(folder: Path, vocabulary: int) -> None:
@@ -172,10 +194,11 @@ def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | No
 def summary(result: TrainingResult) -> dict[str, Any]:
     """The figures of a training that are worth showing; `final` keeps them apart from MLflow's curves."""
     final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second"}
-    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device"}
+    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device", "devices"}
     return {
         **result.model_dump(mode="json", include=own),
         "resumed": len(result.resumed_from),
+        **({} if result.setback is None else {"setback": result.setback.model_dump(mode="json")}),
         "final": result.model_dump(mode="json", include=final, exclude_none=True),
     }
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zen_pipeline.config import Config
-from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs
 from zen_pipeline.stages.resolve import family_of
+from zen_pipeline.tasks.special_tokens import SENTINEL
 from zen_pipeline.training.dial import Resolved
-from zen_pipeline.training.job import MaskedData, PairData, TokenData
+from zen_pipeline.training.job import MaskedData, PairData, SpanData, TokenData
 
 _MAX_VALIDATION_PAIRS = 512  # their loss then varies by a few hundredths of a nat
 
@@ -30,7 +30,7 @@ class Material:
         micro_batch: sequences per forward pass.
     """
 
-    data: TokenData | MaskedData | PairData
+    data: TokenData | MaskedData | SpanData | PairData
     tokenizer: Path
     vocab_size: int
     batch: int
@@ -42,7 +42,7 @@ def make_material(config: Config, resolved: Resolved, inputs: Inputs, work: Path
 
     Raises:
         ConfigError: a given model's tokenizer lacks a token that its family needs.
-        DataError: there are no translation pairs for an encoder-decoder.
+        DataError: no translation pair fits into the positions of the model.
     """
     family = family_of(config)
     if family == "bert":
@@ -81,10 +81,8 @@ def _pairs(config: Config, resolved: Resolved, inputs: Inputs, work: Path) -> Ma
     train = list(pairs_of(read_records(records, kind="translation", split="train")))
     valid = list(pairs_of(read_records(records, kind="translation", split="valid")))[:_MAX_VALIDATION_PAIRS]
     if not train:
-        raise DataError(
-            "the training split holds no translation pair, which a marian model learns from: add records of kind "
-            "translation, or choose another pretrain.family"
-        )
+        log.info("there are no translation pairs: the model learns to fill in spans that are cut out of the texts")
+        return _spans(config, resolved, tokens, work)
     tokenizer_folder, special = _special_tokens(config, tokens, work)
     tokenizer = Tokenizer.load(tokens / "tokenizer")
     several = len({pair.target_language for pair in train}) > 1
@@ -110,11 +108,26 @@ def _pairs(config: Config, resolved: Resolved, inputs: Inputs, work: Path) -> Ma
     return Material(data, tokenizer_folder, size, batch, min(batch, micro))
 
 
-def _special_tokens(config: Config, tokens: Path, work: Path) -> tuple[Path, dict[str, int]]:
+def _spans(config: Config, resolved: Resolved, tokens: Path, work: Path) -> Material:
+    """Windows of text with spans cut out; a step holds as many as make up its tokens in the mean of both sides."""
+    from zen_pipeline.tasks.span_corruption import span_counts
+
+    length = resolved.model.context_length
+    cut, spans = span_counts(length)
+    tokenizer, special = _special_tokens(config, tokens, work, sentinels=spans + 1)
+    data = SpanData(folder=str(tokens), first_sentinel=special[SENTINEL], start_id=special["pad_token"])
+    mean = (length - cut + spans + cut + spans + 1) / 2
+    batch = max(1, round(resolved.batch_tokens / mean))
+    micro = max(1, round(resolved.micro_batch * length / mean))
+    size = max(vocab_size(tokens), max(special.values()) + 1)
+    return Material(data, tokenizer, size, batch, min(batch, micro))
+
+
+def _special_tokens(config: Config, tokens: Path, work: Path, sentinels: int = 0) -> tuple[Path, dict[str, int]]:
     """The tokenizer with the family's own tokens, and their ids; a given model brings its own."""
     from zen_pipeline.tasks.special_tokens import extend_tokenizer, required_ids
 
     family, given = family_of(config), config.pretrain.init_from
     if given is None:
-        return work / "tokenizer", extend_tokenizer(tokens / "tokenizer", work / "tokenizer", family)
-    return tokens / "tokenizer", required_ids(Path(given), family)
+        return work / "tokenizer", extend_tokenizer(tokens / "tokenizer", work / "tokenizer", family, sentinels)
+    return tokens / "tokenizer", required_ids(Path(given), family, sentinels)

@@ -21,7 +21,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
@@ -121,13 +121,14 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 
 
 def text_bytes(records: Path, family: Family) -> int:
-    """UTF-8 bytes that the family is trained on once per epoch: of an encoder-decoder, those of the targets."""
+    """UTF-8 bytes that the family is trained on once per epoch: of translations, those of the targets."""
     if family != "marian":
         return train_bytes(records)
     from zen_pipeline.corpus.records import read_records
     from zen_pipeline.tasks.translation import pairs_of
 
-    return sum(len(pair.target.encode()) for pair in pairs_of(read_records(records, kind="translation", split="train")))
+    pairs = pairs_of(read_records(records, kind="translation", split="train"))
+    return sum(len(pair.target.encode()) for pair in pairs) or train_bytes(records)
 
 
 def train_bytes(records: Path) -> int:

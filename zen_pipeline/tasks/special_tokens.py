@@ -1,7 +1,8 @@
 """Special tokens that a family needs besides those of our own tokenizer.
 
 They are appended to the vocabulary, in this order, when pretraining starts: `<|mask|>` for a masked language model, and
-`<|pad|>`, the last one, where padding must not be confused with the end of a text.
+`<|pad|>`, the last one, where padding must not be confused with the end of a text. Span corruption puts its sentinels,
+named as T5's, before them.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ EXTRA_TOKENS: Mapping[Family, tuple[str, ...]] = {
 _ROLES = {MASK: "mask_token", PAD: "pad_token"}
 
 
-def extend_tokenizer(source: Path, target: Path, family: Family) -> dict[str, int]:
+SENTINEL = "first_sentinel"
+
+
+def sentinel_names(count: int) -> list[str]:
+    """Names of the sentinels of span corruption, in order."""
+    return [f"<extra_id_{number}>" for number in range(count)]
+
+
+def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int = 0) -> dict[str, int]:
     """Copy a tokenizer with the family's tokens appended; returns their ids, by role (`mask_token`, `pad_token`).
 
+    With `sentinels`, so many of them come first, and `first_sentinel` is the id of the first.
     An encoder's sequences begin and end with `<|endoftext|>`, so it is named as `cls_token` and `sep_token`.
 
     Raises:
@@ -37,11 +47,14 @@ def extend_tokenizer(source: Path, target: Path, family: Family) -> dict[str, in
     settings_file = source / "tokenizer_config.json"
     settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
     first = max(raw.get_vocab().values()) + 1
-    raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in EXTRA_TOKENS[family]])
-    ids = {}
-    for place, token in enumerate(EXTRA_TOKENS[family], first):
+    added = [*sentinel_names(sentinels), *EXTRA_TOKENS[family]]
+    raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+    ids = {SENTINEL: first} if sentinels else {}
+    for place, token in enumerate(added, first):
         if (found := raw.token_to_id(token)) != place:
             raise ConfigError(f"{source} has the token {token} at {found} already, where pretraining puts its own")
+        if token not in _ROLES:
+            continue
         ids[_ROLES[token]] = place
         settings[_ROLES[token]] = token
     if family == "bert":
@@ -52,11 +65,11 @@ def extend_tokenizer(source: Path, target: Path, family: Family) -> dict[str, in
     return ids
 
 
-def required_ids(folder: Path, family: Family) -> dict[str, int]:
-    """The ids of the family's tokens in a given model's tokenizer, by role.
+def required_ids(folder: Path, family: Family, sentinels: int = 0) -> dict[str, int]:
+    """The ids of the family's tokens in a given model's tokenizer, by role, and of the first of so many sentinels.
 
     Raises:
-        ConfigError: the tokenizer has none for a role.
+        ConfigError: the tokenizer has none for a role, or not so many sentinels, one after the other.
     """
     from tokenizers import Tokenizer
 
@@ -71,4 +84,12 @@ def required_ids(folder: Path, family: Family) -> dict[str, int]:
         if found is None:
             raise ConfigError(f"the tokenizer in {folder} has no {role}, which a {family} model is trained with")
         ids[role] = int(found)
+    if sentinels:
+        places = [raw.token_to_id(name) for name in sentinel_names(sentinels)]
+        if places[0] is None or places != list(range(places[0], places[0] + sentinels)):
+            raise ConfigError(
+                f"the tokenizer in {folder} has no {sentinels} sentinels <extra_id_0>, <extra_id_1> … with ids one "
+                "after the other, which span corruption needs: give translation pairs, or start at random"
+            )
+        ids[SENTINEL] = places[0]
     return ids

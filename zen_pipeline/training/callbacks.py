@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import lightning.pytorch as pl
 from typing_extensions import override
@@ -42,11 +42,14 @@ class Validator(pl.Callback):
 class Recorder(pl.Callback):
     """Writes each step to `history.jsonl`, sends progress, and logs to MLflow in batches.
 
+    Without a file it only counts: of several processes, one writes.
+
     Its state travels in the checkpoints, so that the figures of a resumed run cover all attempts.
     """
 
-    def __init__(self, job: TrainingJob, events: Events, history: Path) -> None:
+    def __init__(self, job: TrainingJob, events: Events, history: Path | None) -> None:
         self._job, self._events, self._path = job, events, history
+        self._history: TextIO | None = None
         self._metrics = MetricsLog(job, events)
         self._state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "supervised_tokens": 0, "resumed_from": []}
         self._last_validation: dict[str, float] = {}
@@ -70,12 +73,14 @@ class Recorder(pl.Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
-        lines = self._path.read_text().splitlines() if step and self._path.is_file() else []
-        kept = [line for line in lines if _step_of(line) <= step]  # the rest is done again
-        self._path.write_text("".join(f"{line}\n" for line in kept))
         if step:
             self._state["resumed_from"] = [*self._state["resumed_from"], step]
             self._events.send("resumed", step=step)
+        if self._path is None:
+            return
+        lines = self._path.read_text().splitlines() if step and self._path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= step]  # the rest is done again
+        self._path.write_text("".join(f"{line}\n" for line in kept))
         self._history = self._path.open("a", buffering=1)
 
     @override
@@ -94,12 +99,15 @@ class Recorder(pl.Callback):
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         last, step = cast(LanguageModelTraining, pl_module).last, trainer.global_step
+        if "validation_loss" in last:
+            self._last_validation = {k: v for k, v in last.items() if k.startswith("validation_")}
+        if self._history is None:
+            return
         line = {"step": step, **{k: float(f"{v:.6g}") for k, v in last.items()}}
         self._history.write(json.dumps(line) + "\n")
         logged = {k: v for k, v in last.items() if k not in ("tokens", "supervised_tokens")}
         self._metrics.add(logged, step)
         if "validation_loss" in last:
-            self._last_validation = {k: v for k, v in last.items() if k.startswith("validation_")}
             self._events.send("validation", step=step, **self._last_validation)
         if time.monotonic() - self._shown >= _PROGRESS_SECONDS or step == self._job.steps:
             self._shown = time.monotonic()
@@ -109,8 +117,19 @@ class Recorder(pl.Callback):
     @override
     def teardown(self, *_: Any, **__: Any) -> None:
         self._metrics.flush()
-        if hasattr(self, "_history"):
+        if self._history is not None:
             self._history.close()
+
+
+class OwnSignals(pl.Callback):
+    """Takes SIGTERM back from Lightning, whose handler waits for the other processes wherever they are."""
+
+    def __init__(self, install: Callable[[], None]) -> None:
+        self._install = install
+
+    @override
+    def on_train_start(self, *_: Any) -> None:
+        self._install()
 
 
 class StepClock(pl.Callback):
@@ -125,7 +144,10 @@ class StepClock(pl.Callback):
 
 
 class Checkpointer(pl.Callback):
-    """Saves every so many steps, after the last one, and when the process is asked to stop."""
+    """Saves every so many steps, after the last one, and when the process is asked to stop.
+
+    While the loss is suspect nothing is saved, so that every checkpoint is one to go back to.
+    """
 
     def __init__(
         self, job: TrainingJob, folder: CheckpointFolder, events: Events, interrupt: Callable[[], None]
@@ -134,15 +156,16 @@ class Checkpointer(pl.Callback):
         self._saved = -1
 
     @override
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        step = trainer.global_step
-        if step % self._job.checkpoint_every == 0 or step == self._job.steps:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        step, suspect = trainer.global_step, cast(LanguageModelTraining, pl_module).watch.suspect
+        if step == self._job.steps or (step % self._job.checkpoint_every == 0 and not suspect):
             self._save(trainer)
         self._interrupt()
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Stopped) and trainer.global_step > 0:
+        suspect = cast(LanguageModelTraining, pl_module).watch.suspect
+        if isinstance(exception, Stopped) and trainer.global_step > 0 and not suspect:
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -152,13 +175,15 @@ class Checkpointer(pl.Callback):
         try:
             trainer.save_checkpoint(self._folder.path(step), weights_only=False)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others wait
             self._events.warn(
                 f"the checkpoint of step {step} could not be written ({error}): training goes on and the one before "
                 "is kept; free some space on the disk"
             )
             return
         self._saved = step
-        self._folder.prune()
+        if trainer.is_global_zero:
+            self._folder.prune()
         self._events.send("checkpoint", step=step)
 
 

@@ -19,8 +19,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import override
 
 from zen_pipeline.files import file_digest, write_atomically
+from zen_pipeline.training.job import Setback
 
 KEEP = 2
+CLEARANCE = (
+    10  # steps that a checkpoint to go back to lies before the one that failed: weights may be bad before losses
+)
 
 
 class CheckpointManifest(BaseModel):
@@ -32,6 +36,7 @@ class CheckpointManifest(BaseModel):
     size: int
     sha256: str
     identity: str
+    setbacks: int = 0  # how often training had gone back when it was written
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -39,10 +44,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
     Args:
         identity: of the training job, written into the manifest.
+        setbacks: how often it has gone back, written into the manifest.
     """
 
-    def __init__(self, identity: str) -> None:
-        self._identity = identity
+    def __init__(self, identity: str, setbacks: int = 0) -> None:
+        self._identity, self._setbacks = identity, setbacks
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -58,6 +64,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 size=temporary.stat().st_size,
                 sha256=file_digest(temporary),
                 identity=self._identity,
+                setbacks=self._setbacks,
             )
             os.replace(temporary, path)
             write_atomically(path.with_suffix(".json"), manifest.model_dump_json())
@@ -82,24 +89,33 @@ class CheckpointFolder:
         folder: made when it is missing.
         identity: of the job; checkpoints of another one are not used.
         warn: told in one sentence what was wrong with a checkpoint that is passed over.
+        setback: that the job went back; checkpoints of the steps that it took back are not used.
     """
 
-    def __init__(self, folder: Path, identity: str, warn: Callable[[str], None]) -> None:
-        self.folder, self.io = folder, AtomicCheckpointIO(identity)
-        self._identity, self._warn = identity, warn
+    def __init__(
+        self, folder: Path, identity: str, warn: Callable[[str], None], setback: Setback | None = None
+    ) -> None:
+        self.folder, self.io = folder, AtomicCheckpointIO(identity, 0 if setback is None else 1)
+        self._identity, self._warn, self._setback = identity, warn, setback
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, step: int) -> Path:
         """Where the checkpoint after `step` steps lies, or would lie."""
         return self.folder / f"step-{step:08d}.ckpt"
 
-    def newest(self) -> tuple[int, Path] | None:
-        """(steps, file) of the newest checkpoint that is whole; damaged ones are removed with a warning."""
+    def newest(self, until: int | None = None) -> tuple[int, Path] | None:
+        """(steps, file) of the newest checkpoint that is whole; damaged ones are removed with a warning.
+
+        Args:
+            until: leave out those of more steps.
+        """
         for manifest in sorted(self.folder.glob("step-*.json"), reverse=True):
             path = manifest.with_suffix(".ckpt")
             step, problem = self._check(manifest, path)
-            if problem is None:
+            if problem is None and (until is None or step <= until):
                 return step, path
+            if problem is None:
+                continue
             self._warn(f"checkpoint {path} is not used: {problem}")
             self.io.remove_checkpoint(path)
         return None
@@ -111,6 +127,8 @@ class CheckpointFolder:
             return 0, f"{manifest.name} cannot be read"
         if stated.identity != self._identity:
             return stated.step, "it belongs to a training job with other settings"
+        if (back := self._setback) is not None and stated.step > back.back_to and not stated.setbacks:
+            return stated.step, f"training went back to step {back.back_to} after it was made"
         try:
             size = path.stat().st_size
         except OSError:
@@ -121,13 +139,19 @@ class CheckpointFolder:
             return stated.step, "its SHA-256 is not the one in its manifest"
         return stated.step, None
 
-    def prune(self, keep: int = KEEP) -> None:
-        """Remove all but the newest checkpoints, and what killed processes left behind."""
-        manifests = sorted(self.folder.glob("step-*.json"))
-        for manifest in manifests[: max(0, len(manifests) - keep)]:
+    def prune(self) -> None:
+        """Remove all but the newest checkpoints and one to go back to, and what killed processes left behind."""
+        manifests = sorted(self.folder.glob("step-*.json"), reverse=True)
+        clear = [m for m in manifests if _step_of(m) <= _step_of(manifests[0]) - CLEARANCE]
+        old = [m for m in manifests[KEEP:] if m not in clear[:1]]
+        for manifest in old:
             self.io.remove_checkpoint(manifest.with_suffix(".ckpt"))
         for orphan in self.folder.glob("step-*.ckpt"):
             if not orphan.with_suffix(".json").is_file():
                 orphan.unlink(missing_ok=True)
         for left in self.folder.glob(".step-*.tmp"):
             left.unlink(missing_ok=True)
+
+
+def _step_of(manifest: Path) -> int:
+    return int(manifest.stem.removeprefix("step-"))

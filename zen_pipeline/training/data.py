@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zen_pipeline.corpus.shards import TokenSplit
 from zen_pipeline.errors import DataError, TrainingError
-from zen_pipeline.training.job import ConversationData, MaskedData, TokenData
+from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
 
 IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
 
@@ -41,6 +41,19 @@ class Batch(NamedTuple):
     def tokens(self) -> int:
         """Positions that can change the loss: padding is not work done."""
         return self.input_ids.numel() if self.bidirectional else int(used_lengths(self.targets).sum())
+
+    def share(self, rank: int, size: int) -> Batch:
+        """The sequences of one of several processes: every `size`-th, so that long and short ones are spread."""
+        source, mask = self.source_ids, self.source_mask
+        if source is not None and mask is not None:
+            source, mask = source[rank::size], mask[rank::size]
+        inputs, targets = self.input_ids[rank::size], self.targets[rank::size]
+        return Batch(self.step, inputs, targets, source, mask, self.bidirectional)
+
+    @property
+    def supervised(self) -> int:
+        """Number of targets."""
+        return int((self.targets != IGNORED).sum())
 
     def rows(self, start: int, stop: int) -> Batch:
         """Some of the sequences, cut to the columns that hold a target or come before one, or hold a source."""
@@ -98,7 +111,9 @@ class TokenWindows:
     the two ends of the stream (less than two contexts) is left out of that epoch.
     """
 
-    def __init__(self, data: TokenData | MaskedData, *, context: int, batch: int, seed: int, micro: int) -> None:
+    def __init__(
+        self, data: TokenData | MaskedData | SpanData, *, context: int, batch: int, seed: int, micro: int
+    ) -> None:
         folder = Path(data.folder)
         self.token_bytes: np.ndarray | None = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
         self._tokens = TokenSplit.open(folder, "train").tokens

@@ -65,6 +65,23 @@ class MaskedData(_Record):
     validation_windows: int = Field(128, ge=1)
 
 
+class SpanData(_Record):
+    """Pretraining of an encoder-decoder on plain text: windows of a stream of tokens with spans cut out.
+
+    Attributes:
+        folder: a tokens artifact.
+        first_sentinel: id of the first sentinel; see `tasks.span_corruption`.
+        start_id: stands before every target.
+        validation_windows: at most so many windows of the valid split are scored.
+    """
+
+    kind: Literal["spans"] = "spans"
+    folder: str
+    first_sentinel: int
+    start_id: int
+    validation_windows: int = Field(128, ge=1)
+
+
 class PairData(_Record):
     """Pretraining of an encoder-decoder: sources and targets; see `tasks.translation.save_pairs`.
 
@@ -118,6 +135,8 @@ class TrainingJob(_Record):
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
+        devices: processes that train together, one per device; each takes a share of every batch.
+        rank_timeout: seconds that one of them waits for the others.
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
         checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
@@ -133,7 +152,7 @@ class TrainingJob(_Record):
     init_from: str | None = None
     token_vectors: str | None = None
     next_token_vectors: str | None = None
-    data: Annotated[TokenData | ConversationData | MaskedData | PairData, Field(discriminator="kind")]
+    data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -142,6 +161,8 @@ class TrainingJob(_Record):
     precision: Precision = "fp32"
     recompute_activations: bool = False
     threads: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1)
+    rank_timeout: float = Field(120.0, gt=0.0)
     seed: int = Field(0, ge=0)
     output: str
     checkpoints: str
@@ -157,11 +178,12 @@ class TrainingJob(_Record):
         """SHA-256 of what decides the weights; a checkpoint with another identity is never loaded.
 
         Paths stand for what they hold: whoever gives a job with the same checkpoint folder must mean the same data.
-        The number of threads decides how sums are rounded, so it is part of it.
+        The number of threads decides how sums are rounded, so it is part of it. So does the number of processes, but a
+        run may go on with another one.
         """
         elsewhere = {
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
-            *("tracking_uri", "tracking_run_id", "run_id"),
+            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout"),
         }
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -174,6 +196,34 @@ class TrainingJob(_Record):
     def load(cls, path: Path) -> TrainingJob:
         """Read a job file."""
         return cls.model_validate_json(path.read_bytes())
+
+
+class Setback(_Record):
+    """That a training went back once because its loss was no number or had left its course.
+
+    Attributes:
+        failed_step: steps done when that was found.
+        back_to: steps of the checkpoint that it went on from; 0: the start.
+        rate_factor: what the learning rates are multiplied with from there on.
+        reason: what was wrong, as a clause.
+    """
+
+    failed_step: int
+    back_to: int
+    rate_factor: float
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """What a user reads about it."""
+        return (
+            f"after {self.failed_step} steps {self.reason}: went back to step {self.back_to} and on with "
+            f"{self.rate_factor:g} of the learning rates"
+        )
+
+    def factor(self, step: int) -> float:
+        """Of the learning rates in the step that follows `step` steps."""
+        return self.rate_factor if step >= self.back_to else 1.0
 
 
 class TrainingResult(_Record):
@@ -190,8 +240,10 @@ class TrainingResult(_Record):
         validation_loss: at the end, nats per target; None without validation data.
         validation_bits_per_byte: at the end; None where the targets are not text as it stands.
         resumed_from: steps at which a later attempt went on.
+        setback: that it went back once; None: it did not.
         peak_memory_bytes: of the last attempt.
         device: what it ran on.
+        devices: how many of them at the end.
     """
 
     name: str
@@ -205,7 +257,9 @@ class TrainingResult(_Record):
     validation_loss: float | None = None
     validation_bits_per_byte: float | None = None
     resumed_from: list[int] = []
+    setback: Setback | None = None
     peak_memory_bytes: int | None = None
     device: str = "cpu"
+    devices: int = 1
     precision: Precision = "fp32"
     threads: int = 1

@@ -10,7 +10,8 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from threading import Timer
+from typing import IO, TYPE_CHECKING, Any
 
 from zen_pipeline import errors
 from zen_pipeline.errors import TrainingError, ZenError
@@ -19,15 +20,19 @@ from zen_pipeline.tracking import MLFLOW_QUIET
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 from zen_pipeline.training.progress import Progress
 
+if TYPE_CHECKING:
+    import psutil
+
 JOB, RESULT, LOG = "job.json", "result.json", "training.log"
 _STOP_SECONDS = 30.0  # what saving a checkpoint may take before the process is killed
+_GROUP_SECONDS = 10.0  # what the other processes get when one has failed
 _LOG_LINES = 12
 
 log = get_logger(__name__)
 
 
 def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingResult:
-    """Train in a process of its own and wait for it.
+    """Train in a process of its own, or in one per device, and wait for the end.
 
     Args:
         job: what to train.
@@ -46,7 +51,8 @@ def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingR
     job.save(work / JOB)
     result = work / RESULT
     result.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "zen_pipeline.training.worker", str(work / JOB), str(result), str(os.getpid())]
+    module = "zen_pipeline.training.worker" if job.devices == 1 else "zen_pipeline.training.group"
+    command = [sys.executable, "-m", module, str(work / JOB), str(result), str(os.getpid())]
     with (work / LOG).open("ab") as file:
         process = subprocess.Popen(
             command,
@@ -54,7 +60,7 @@ def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingR
             stdout=subprocess.PIPE,
             stderr=file,
             start_new_session=True,  # Ctrl-C reaches it through us, once
-            env=child_environment(job.threads),
+            env=child_environment(max(1, job.threads // job.devices)),
         )
         failure = _watch(process, job, progress)
     if process.returncode == 0 and result.is_file():
@@ -64,21 +70,54 @@ def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingR
 
 def _watch(process: subprocess.Popen[bytes], job: TrainingJob, progress: bool) -> dict[str, Any] | None:
     """Show the events until the process ends; the error that it reported, if any."""
-    failure = None
+    ends: list[dict[str, Any]] = []
+    killer = Timer(_GROUP_SECONDS, _kill_tree, (process,))
     assert process.stdout is not None
     try:
         with Progress(job.name, job.steps, bar=progress) as shown:
             for event in _events(process.stdout):
-                if event["event"] == "error":
-                    failure = event
-                else:
+                if event["event"] not in ("error", "ended"):
                     shown.show(event)
+                    continue
+                ends.append(event)
+                if job.devices > 1 and len(ends) == 1:  # one has failed: the others must end, whatever they do
+                    killer.start()
         process.wait()
     except BaseException:
         log.info("%s is asked to save and stop", job.name)
         stop_tree(process)
         raise
-    return failure
+    finally:
+        killer.cancel()
+    return _first_cause(ends, job)
+
+
+def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any] | None:
+    """Of all that the processes said about their end, what the others followed from."""
+    errors = [event for event in ends if event["event"] == "error"]
+    own = [event for event in errors if not event.get("lost_another")]
+    if own or job.devices == 1:
+        return own[0] if own else None
+    codes = {
+        int(rank): code for event in ends if event["event"] == "ended" for rank, code in event["exit_codes"].items()
+    }
+    killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
+    silent = sorted(set(range(job.devices)) - {int(event["rank"]) for event in errors})
+    if killed:
+        rank, number = next(iter(killed.items()))
+        message = f"process {rank} of {job.devices} was killed ({signal.Signals(number).name}), and the others with it"
+        if number == signal.SIGKILL:
+            message += ": perhaps memory ran out: try a smaller pretrain.micro_batch"
+    elif errors and silent:
+        message = (
+            f"process {', '.join(map(str, silent))} of {job.devices} did not answer the others within "
+            f"{job.rank_timeout:g} s, and all were ended"
+        )
+    elif errors:
+        message = str(errors[0]["message"])
+    else:
+        return None
+    return {"event": "error", "error": "TrainingError", "message": message}
 
 
 def _events(stream: IO[bytes]) -> Any:
@@ -91,24 +130,38 @@ def _events(stream: IO[bytes]) -> Any:
 
 def stop_tree(process: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:
     """SIGTERM, time to save, then SIGKILL for the process and all that it started."""
-    import psutil
-
-    try:
-        children = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        children = []
+    children = _children(process)
     try:
         process.send_signal(signal.SIGTERM)
         _drain(process, time.monotonic() + seconds)
     finally:  # also when a second Ctrl-C ends the waiting
-        for each in children:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        with suppress(ProcessLookupError):
-            process.kill()
+        _kill(process, children)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    import psutil
+
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    _kill(process, _children(process))
+
+
+def _kill(process: subprocess.Popen[bytes], children: list[psutil.Process]) -> None:
+    import psutil
+
+    for each in children:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 def _drain(process: subprocess.Popen[bytes], deadline: float) -> None:

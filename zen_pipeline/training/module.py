@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-from zen_pipeline.errors import TrainingDiverged, TrainingError
+from zen_pipeline.errors import TrainingError
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.training.data import IGNORED, Batch
-from zen_pipeline.training.job import TrainingJob
+from zen_pipeline.training.events import Stop
+from zen_pipeline.training.job import Setback, TrainingJob
 from zen_pipeline.training.optimizer import MuonAdamW, build_optimizer
+from zen_pipeline.training.processes import Processes
 from zen_pipeline.training.schedule import learning_rate_factor
+from zen_pipeline.training.setback import LossWatch
 from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype, seed_step, target_losses
 
 
@@ -28,20 +31,43 @@ class LanguageModelTraining(pl.LightningModule):
     Args:
         model: trained in place.
         job: sizes, schedule, seed.
-        interrupt: called before each micro-batch; raises to stop there. The weights are those of the last step then.
+        stop: asked before each micro-batch. The weights are those of the last step then.
+        setback: that the job went back, which lowers the learning rates from there on.
+        processes: those that train together; each gets the whole batch of a step and takes its share of it.
 
     Attributes:
+        setback: as given.
+        watch: what it makes of the losses; travels in the checkpoints.
         last: figures of the last step: `loss` (nats per target), `gradient_norm`, `learning_rate`, `tokens`,
             `supervised_tokens`.
     """
 
-    def __init__(self, model: FamilyModel, job: TrainingJob, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        model: FamilyModel,
+        job: TrainingJob,
+        *,
+        stop: Stop | None = None,
+        setback: Setback | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.job = job
         self.last: dict[str, float] = {}
-        self._interrupt = interrupt
+        self.watch = LossWatch()
+        self.setback = setback
+        self._stop, self._processes = stop or Stop(), processes or Processes()
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["loss_watch"] = self.watch.state_dict()
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if (state := checkpoint.get("loss_watch")) is not None:  # older checkpoints have none
+            self.watch.load_state_dict(state)
 
     @override
     def configure_optimizers(self) -> MuonAdamW:
@@ -55,20 +81,14 @@ class LanguageModelTraining(pl.LightningModule):
             raise TrainingError(
                 f"the data of step {batch.step} arrived in step {step}: this is a bug, please report it"
             )
-        seed_step(self.job.seed, step)
+        seed_step(self.job.seed, step, self._processes.rank)
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
-        loss, supervised = accumulate_gradients(
-            self.model,
-            batch,
-            micro_batch=self.job.micro_batch,
-            backward=self.manual_backward,
-            between=self._interrupt,
-        )
+        loss, supervised = self._gradients(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_clip)
-        self.last = {"loss": float(loss), "gradient_norm": float(norm)}
-        self._check_finite(step)
-        factor = learning_rate_factor(step, self.job.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+        self.last = {"loss": loss, "gradient_norm": float(norm)}
+        self.watch.see(step, self.last["loss"], self.last["gradient_norm"])
+        factor = self._rate_factor(step)
         optimizer.optimizer.set_factor(factor)
         optimizer.step()
         self.last |= {
@@ -76,16 +96,37 @@ class LanguageModelTraining(pl.LightningModule):
             "tokens": batch.tokens,
             "supervised_tokens": supervised,
         }
+        if self.setback is not None and step == self.setback.back_to:
+            self.last["went_back_from_step"] = self.setback.failed_step
 
-    def _check_finite(self, step: int) -> None:
-        if math.isfinite(self.last["loss"]) and math.isfinite(self.last["gradient_norm"]):
-            return
-        section, schedule = self.job.name, self.job.schedule
-        raise TrainingDiverged(
-            f"the loss of step {step} is {self.last['loss']} and its gradient norm {self.last['gradient_norm']}: "
-            f"set {section}.learning_rate (now {schedule.learning_rate:g}) and {section}.embedding_learning_rate "
-            f"(now {schedule.embedding_learning_rate:g}) to half of that, or less"
+    def _gradients(self, batch: Batch) -> tuple[float, int]:
+        """Leave the gradients of the whole step in the parameters; its mean loss and number of targets."""
+        processes, trainer = self._processes, self.trainer
+        if processes.size == 1:
+            loss, supervised = accumulate_gradients(
+                self.model,
+                batch,
+                micro_batch=self.job.micro_batch,
+                backward=self.manual_backward,
+                between=self._stop.check,
+            )
+            return float(loss), supervised
+        share, supervised = accumulate_gradients(
+            self.model,
+            batch.share(processes.rank, processes.size),
+            micro_batch=self.job.micro_batch,
+            supervised=batch.supervised,
+            backward=lambda loss: self.manual_backward(loss * processes.size),  # DDP takes the mean over processes
+            unfinished=trainer.strategy.block_backward_sync,
         )
+        mean, stopping = processes.total(float(share), float(self._stop.arrived))
+        self._stop.due = stopping > 0  # after this step, for all of them
+        return mean, supervised
+
+    def _rate_factor(self, step: int) -> float:
+        schedule, back = self.job.schedule, self.setback
+        factor = learning_rate_factor(step, self.job.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+        return factor if back is None else factor * back.factor(step)
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch], token_bytes: np.ndarray | None) -> dict[str, float]:
@@ -94,9 +135,9 @@ class LanguageModelTraining(pl.LightningModule):
         Bits per byte leave out targets that stand for no text. They are measured in windows whose first tokens see
         little before them, so they are a little above those of the evaluation stage.
         """
-        nats, count, text_nats, text_bytes = 0.0, 0, 0.0, 0
-        for batch in batches:
-            self._interrupt()
+        nats, count, text_nats, text_bytes = 0.0, 0.0, 0.0, 0.0
+        for batch in list(batches)[self._processes.rank :: self._processes.size]:
+            self._stop.check()
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             with self.trainer.precision_plugin.val_step_context():
                 losses = target_losses(self.model, moved).double().cpu()
@@ -106,6 +147,7 @@ class LanguageModelTraining(pl.LightningModule):
                 sizes = torch.from_numpy(token_bytes[batch.targets[batch.targets != IGNORED].numpy()])
                 text_nats += float(losses[sizes > 0].sum())
                 text_bytes += int(sizes.sum())
+        nats, count, text_nats, text_bytes = self._processes.total(nats, count, text_nats, text_bytes)
         if not count:
             return {}
         result = {"validation_loss": nats / count}

@@ -10,11 +10,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from zen_pipeline.tasks.masked_lm import mask_tokens, starts_of_words
+from zen_pipeline.tasks.span_corruption import corrupt_spans
 from zen_pipeline.tasks.translation import load_pairs
 from zen_pipeline.training.data import IGNORED, Batch, Conversations, Order, Source, TokenWindows
-from zen_pipeline.training.job import MaskedData, PairData, TrainingJob
+from zen_pipeline.training.job import MaskedData, PairData, SpanData, TrainingJob
 
-_MASKS = 2  # what the third word of a seed stands for; 0 and 1 are the order and the offset of an epoch
+_MASKS, _SPANS = 2, 3  # what the third word of a seed stands for; 0 and 1 are the order and the offset of an epoch
 
 
 def open_source(job: TrainingJob) -> Source:
@@ -27,6 +28,8 @@ def open_source(job: TrainingJob) -> Source:
         return TokenWindows(job.data, context=job.context, batch=job.batch, seed=job.seed, micro=job.micro_batch)
     if job.data.kind == "masked":
         return MaskedWindows(job.data, context=job.context, batch=job.batch, seed=job.seed, micro=job.micro_batch)
+    if job.data.kind == "spans":
+        return CorruptedWindows(job.data, context=job.context, batch=job.batch, seed=job.seed, micro=job.micro_batch)
     if job.data.kind == "pairs":
         return Pairs(job.data, batch=job.batch, seed=job.seed, micro=job.micro_batch)
     return Conversations(job.data, batch=job.batch, seed=job.seed, micro=job.micro_batch)
@@ -65,6 +68,38 @@ class MaskedWindows(TokenWindows):
             ignored=IGNORED,
         )
         return Batch(batch.step, torch.from_numpy(inputs), torch.from_numpy(targets), bidirectional=True)
+
+
+class CorruptedWindows(TokenWindows):
+    """Windows of `context` tokens with spans cut out, other ones in every step."""
+
+    def __init__(self, data: SpanData, *, context: int, batch: int, seed: int, micro: int) -> None:
+        super().__init__(data, context=context, batch=batch, seed=seed, micro=micro)
+        self._data, self._span_seed = data, seed
+        self.token_bytes = None  # a sixth of the text is asked for, so its nats are no bits per byte
+
+    @override
+    def batch(self, step: int) -> Batch:
+        return self._corrupted(super().batch(step), [self._span_seed, step, _SPANS])
+
+    @override
+    def validation(self) -> list[Batch]:
+        """The same windows with the same spans every time, whatever the seed of the training."""
+        windows = [batch for batch in super().validation() if batch.input_ids.shape[1] > 1]
+        return [self._corrupted(batch, [number, 0, _SPANS]) for number, batch in enumerate(windows)]
+
+    def _corrupted(self, batch: Batch, seed: list[int]) -> Batch:
+        sources, targets = corrupt_spans(
+            batch.input_ids.numpy(), np.random.default_rng(seed), first_sentinel=self._data.first_sentinel
+        )
+        starts = np.concatenate((np.full_like(targets[:, :1], self._data.start_id), targets[:, :-1]), axis=1)
+        return Batch(
+            batch.step,
+            torch.from_numpy(starts),
+            torch.from_numpy(targets),
+            source_ids=torch.from_numpy(sources),
+            source_mask=torch.ones(sources.shape, dtype=torch.bool),
+        )
 
 
 def _word_starts(folder: Path, vocab_size: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,8 +46,10 @@ def accumulate_gradients(
     batch: Batch,
     *,
     micro_batch: int,
+    supervised: int | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
     between: Callable[[], None] = lambda: None,
+    unfinished: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[Tensor, int]:
     """Add the gradients of the mean loss over all supervised targets of the step.
 
@@ -54,25 +57,29 @@ def accumulate_gradients(
         model: its gradients are added to.
         batch: this process's share of the step.
         micro_batch: sequences per forward pass.
+        supervised: targets of the whole step; None: the batch is all of it.
         backward: called with each micro-batch's share of the loss.
         between: called before each micro-batch.
+        unfinished: entered for each micro-batch but the last.
 
     Returns:
-        The mean loss in nats (detached scalar) and the number of supervised targets.
+        The batch's share of the mean loss in nats (detached scalar) and the number of supervised targets.
     """
-    supervised = int((batch.targets != IGNORED).sum())
+    supervised = batch.supervised if supervised is None else supervised
     total = torch.zeros((), device=batch.input_ids.device)
-    for part in micro_batches(batch, micro_batch):
+    parts = list(micro_batches(batch, micro_batch))
+    for number, part in enumerate(parts, 1):
         between()
-        loss = summed_loss(model, part) / max(1, supervised)
-        backward(loss)
+        with unfinished() if number < len(parts) else nullcontext():
+            loss = summed_loss(model, part) / max(1, supervised)
+            backward(loss)
         total += loss.detach()
     return total, supervised
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Make every random number of a step a function of (seed, step)."""
-    torch.manual_seed((seed * 1_000_003 + step) % (1 << 63))
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Make every random number of a step a function of (seed, step), and of the process where there are several."""
+    torch.manual_seed((seed * 1_000_003 + step + rank * 1_000_000_007) % (1 << 63))
 
 
 def orthogonalization_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -11,41 +11,61 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from zen_pipeline.errors import ZenError
+from zen_pipeline.errors import TrainingDiverged, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine import peak_memory
-from zen_pipeline.training.events import Events, Stopped
-from zen_pipeline.training.job import TrainingJob, TrainingResult
+from zen_pipeline.training.events import Events, Stop, Stopped
+from zen_pipeline.training.job import Setback, TrainingJob, TrainingResult
+from zen_pipeline.training.processes import Processes, lost_another
+from zen_pipeline.training.setback import (
+    RATE_FACTOR,
+    Diverged,
+    divergence_message,
+    note_setback,
+    read_setback,
+)
 
 if TYPE_CHECKING:
     from zen_pipeline.training.callbacks import Recorder
+    from zen_pipeline.training.data import Source
     from zen_pipeline.training.module import LanguageModelTraining
 
 STOPPED = 143  # 128 + SIGTERM, as a shell reports it
+_AFTER_LOSS_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class StopSignal:
-    """SIGTERM as a flag while there is something to save, and as an immediate exit before and after that."""
+class StopSignal(Stop):
+    """SIGTERM as a flag while there is something to save, and as an immediate exit before and after that.
 
-    def __init__(self) -> None:
-        self.arrived = False
-        self._deferred = False
-        signal.signal(signal.SIGTERM, self._handle)
+    Args:
+        alone: no other process has to agree on where to stop.
+    """
+
+    def __init__(self, *, alone: bool = True) -> None:
+        super().__init__()
+        self._alone, self._deferred = alone, False
+        self.install()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
+
+    def install(self) -> None:
+        """Handle the signal; again after Lightning has put its own handler there, which waits for other processes."""
+        signal.signal(signal.SIGTERM, self._handle)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.arrived = True
+        self.due = self.due or self._alone
         if not self._deferred:
             raise SystemExit(STOPPED)
 
@@ -58,11 +78,6 @@ class StopSignal:
         finally:
             self._deferred = False
         if self.arrived:  # after the last step: its checkpoint is there
-            raise Stopped
-
-    def check(self) -> None:
-        """Raise `Stopped` when the signal has arrived."""
-        if self.arrived:
             raise Stopped
 
 
@@ -80,22 +95,28 @@ class _WarningEvents(logging.Handler):
 
 def main(arguments: list[str]) -> int:
     """Run one job; returns the exit code."""
-    stop = StopSignal()
+    processes = Processes.from_environment()
+    stop = StopSignal(alone=processes.size == 1)
     if len(arguments) > 2:
         die_with_parent(int(arguments[2]))
-    events = Events()
+    events = Events(processes.rank)
     logging.getLogger("zen_pipeline").addHandler(_WarningEvents(events))
     try:
         job = TrainingJob.load(Path(arguments[0]))
-        result = run_job(job, events, stop)
-        write_atomically(Path(arguments[1]), result.model_dump_json())
+        result = run_job(job, processes, events, stop)
+        if processes.rank == 0:
+            write_atomically(Path(arguments[1]), result.model_dump_json())
         return 0
     except ZenError as error:
-        events.send("error", error=type(error).__name__, message=str(error))
+        events.send("error", error=type(error).__name__, message=str(error), rank=processes.rank)
         return 1
     except Exception as error:
         traceback.print_exc()
-        events.send("error", error="TrainingError", message=f"{type(error).__name__}: {error}")
+        lost = processes.size > 1 and lost_another(error)
+        message = f"{type(error).__name__}: {error}"
+        events.send("error", error="TrainingError", message=message, rank=processes.rank, lost_another=lost)
+        if lost:
+            time.sleep(_AFTER_LOSS_SECONDS)  # so that the group is ended for the one that was lost, not for this one
         return 1
 
 
@@ -108,50 +129,105 @@ def die_with_parent(parent: int) -> None:
         raise SystemExit(STOPPED)
 
 
-def run_job(job: TrainingJob, events: Events, stop: StopSignal) -> TrainingResult:
+def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSignal) -> TrainingResult:
     """Train, going on from the newest good checkpoint, and fill the output folder."""
-    checkpoints = Path(job.checkpoints)
-    with hold_lock(checkpoints / "lock", what=f"the checkpoint folder of {job.name}", run_id=job.run_id):
+    import torch
+
+    torch.set_num_threads(max(1, job.threads // processes.size))
+    make_deterministic()
+    with _checkpoints_locked(job, processes), processes.joined(job.rank_timeout):
         try:
-            module, recorder = fit(job, events, stop)
+            module, recorder = fit(job, processes, events, stop)
         except Stopped:
             raise SystemExit(STOPPED) from None
         result = _result(job, module, recorder)
-        _fill_output(job, module, result)
+        if processes.rank == 0:
+            _fill_output(job, module, result)
     return result
 
 
-def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageModelTraining, Recorder]:
-    """Run the steps that are left under Lightning."""
-    import torch
+def _checkpoints_locked(job: TrainingJob, processes: Processes) -> AbstractContextManager[None]:
+    if processes.size > 1:  # whoever started the group holds it
+        return nullcontext()
+    return hold_lock(Path(job.checkpoints) / "lock", what=f"the checkpoint folder of {job.name}", run_id=job.run_id)
 
-    from zen_pipeline.training.data import StepLoader
-    from zen_pipeline.training.initial import initial_model
+
+def fit(
+    job: TrainingJob, processes: Processes, events: Events, stop: StopSignal
+) -> tuple[LanguageModelTraining, Recorder]:
+    """Run the steps that are left under Lightning; a loss that goes astray costs the steps since a checkpoint, once.
+
+    Raises:
+        TrainingDiverged: it went astray for the second time.
+    """
     from zen_pipeline.training.sources import open_source
 
-    torch.set_num_threads(job.threads)
-    make_deterministic()
-    source, model = open_source(job), initial_model(job)  # a user's mistake shows here, before the slow imports
+    source = open_source(job)  # a user's mistake shows here, before the slow imports
+
+    folder = Path(job.checkpoints)
+    setback = processes.of_first(read_setback(folder, job))
+    if setback is None:
+        try:
+            return _fit_once(job, source, None, processes, events, stop)
+        except Diverged as error:
+            astray = error
+        setback = processes.of_first(_go_back(job, astray, events) if processes.rank == 0 else None)
+        assert setback is not None
+    try:
+        return _fit_once(job, source, setback, processes, events, stop)
+    except Diverged as error:
+        raise TrainingDiverged(divergence_message(job, error, setback)) from None
+
+
+def _go_back(job: TrainingJob, error: Diverged, events: Events) -> Setback:
+    """Note where training goes on, and say so."""
+    from zen_pipeline.training.checkpoint import CLEARANCE, CheckpointFolder
+
+    folder = Path(job.checkpoints)
+    found = CheckpointFolder(folder, job.identity, events.warn).newest(until=error.step - CLEARANCE)
+    setback = Setback(
+        failed_step=error.step, back_to=found[0] if found else 0, rate_factor=RATE_FACTOR, reason=error.reason
+    )
+    note_setback(folder, job, setback)
+    events.warn(setback.sentence)
+    return setback
+
+
+def _fit_once(
+    job: TrainingJob,
+    source: Source,
+    setback: Setback | None,
+    processes: Processes,
+    events: Events,
+    stop: StopSignal,
+) -> tuple[LanguageModelTraining, Recorder]:
+    from zen_pipeline.training.data import StepLoader
+    from zen_pipeline.training.initial import initial_model
+
+    model = initial_model(job)
 
     import lightning.pytorch as pl
+    from lightning.pytorch.strategies import DDPStrategy
 
-    from zen_pipeline.training.callbacks import HISTORY, Checkpointer, Recorder, StepClock, Validator
+    from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
     from zen_pipeline.training.module import LanguageModelTraining
 
     quiet_lightning()
-    folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn)
-    found = folder.newest()
-    module = LanguageModelTraining(model, job, stop.check)
-    recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY)
+    folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn, setback)
+    found = processes.of_first(folder.newest() if processes.rank == 0 else None)
+    module = LanguageModelTraining(model, job, stop=stop, setback=setback, processes=processes)
+    recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY if processes.rank == 0 else None)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
         accelerator="auto",
-        devices=1,  # several: torch's elastic launcher starts this module once per device, with DDP or FSDP2 here
+        devices=processes.size,
+        strategy="auto" if processes.size == 1 else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
         max_steps=job.steps,
         max_epochs=1,
         callbacks=[
+            OwnSignals(stop.install),
             StepClock(recorder),
             Validator(source, job),
             recorder,
@@ -164,6 +240,7 @@ def fit(job: TrainingJob, events: Events, stop: StopSignal) -> tuple[LanguageMod
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
+        use_distributed_sampler=False,  # every process knows the whole step and takes its share
     )
     loader = StepLoader(source, job.steps, lambda: trainer.global_step)
     with stop.deferred():
@@ -215,8 +292,10 @@ def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder)
         validation_loss=totals.get("validation_loss"),
         validation_bits_per_byte=totals.get("validation_bits_per_byte"),
         resumed_from=totals["resumed_from"],
+        setback=module.setback,
         peak_memory_bytes=peak_memory(),
         device=str(module.trainer.strategy.root_device),
+        devices=job.devices,
         precision=job.precision,
         threads=job.threads,
     )

@@ -1,0 +1,165 @@
+"""Several real training processes on the CPU: the same result as one, resumed with another number, and failing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.test_worker_families import marian
+from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.errors import DataError, TrainingError
+from zen_pipeline.training import launcher
+from zen_pipeline.training.job import TrainingJob, TrainingResult
+from zen_pipeline.training.launcher import launch
+from zen_pipeline.training.sources import TokenWindows, open_source
+
+MakeJob = Callable[..., TrainingJob]
+Hook = Callable[[str], None]
+
+# Python runs a module of this name first; in the training processes it changes what happens in a step.
+HOOK = """
+import os
+if "RANK" in os.environ or os.environ.get("HOOK_ALONE"):
+    import json, signal, time
+    from zen_pipeline.training import module
+    from zen_pipeline.errors import DataError
+    rank, ordinary = int(os.environ.get("RANK", 0)), module.accumulate_gradients
+    def changed(model, batch, **rest):
+        {change}
+        return ordinary(model, batch, **rest)
+    module.accumulate_gradients = changed
+"""
+
+
+@pytest.fixture
+def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
+    """Has the training processes run some statements before the gradients of each step."""
+
+    def install(change: str) -> None:
+        folder = tmp_path / "hook"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(HOOK.format(change=change))
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv("HOOK_ALONE", "1")
+
+    return install
+
+
+def elsewhere(job: TrainingJob, folder: Path, **changes: Any) -> TrainingJob:
+    paths = {"output": str(folder / "output"), "checkpoints": str(folder / "checkpoints")}
+    return job.model_copy(update={**paths, **changes})
+
+
+def final(job: TrainingJob) -> dict[str, torch.Tensor]:
+    return load_file(Path(job.output) / "model.safetensors")
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Equal up to the order of float32 sums; a drift to one side would show in the mean."""
+    for name, weight in expected.items():
+        if name.endswith("k_proj.bias"):  # softmax does not see it: its gradient is rounding alone, which Adam enlarges
+            continue
+        difference = found[name] - weight
+        assert difference.abs().max() < 1e-4, name
+        assert difference.mean().abs() < 1e-6, name
+
+
+def test_one_process_accumulation_and_two_processes_end_alike(make_job: MakeJob, tmp_path: Path) -> None:
+    whole = elsewhere(make_job(steps=12, precision="fp32", micro_batch=4), tmp_path / "whole")
+    results = {}
+    for name, changes in {"accumulated": {"micro_batch": 1}, "two": {"devices": 2, "micro_batch": 1}}.items():
+        results[name] = elsewhere(whole, tmp_path / name, **changes)
+    one, two = launch(whole, work=tmp_path / "whole"), launch(results["two"], work=tmp_path / "two")
+    launch(results["accumulated"], work=tmp_path / "accumulated")
+    for job in results.values():
+        assert_close(final(job), final(whole))
+    assert (two.steps, two.tokens) == (one.steps, one.tokens)
+    assert two.train_loss == pytest.approx(one.train_loss, abs=1e-4)
+    assert two.validation_loss == pytest.approx(one.validation_loss, abs=1e-4)
+    assert two.validation_bits_per_byte == pytest.approx(one.validation_bits_per_byte, abs=1e-4)
+
+
+def test_padded_pairs_count_once_whoever_gets_them(make_job: MakeJob, tokens_folder: Path, tmp_path: Path) -> None:
+    job = marian(make_job, tokens_folder, tmp_path)
+    still = {**(job.model or {}), "dropout": 0.0}  # dropout differs with the process, as with the micro-batch
+    job = elsewhere(job, tmp_path / "whole", model=still, steps=10, batch=15, threads=2, precision="fp32")
+    two = elsewhere(job, tmp_path / "two", devices=2)
+    results = [launch(each, work=tmp_path / str(each.devices)) for each in (job, two)]
+    assert_close(final(two), final(job))
+    assert results[0].supervised_tokens == results[1].supervised_tokens
+    assert results[1].validation_loss == pytest.approx(results[0].validation_loss, abs=1e-4)
+
+
+def stop_at(step: int, job: TrainingJob, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the launcher when a checkpoint is reported."""
+    shown = launcher.Progress.show
+
+    def interrupt(self: launcher.Progress, event: dict[str, Any]) -> None:
+        shown(self, event)
+        if event["event"] == "checkpoint" and event["step"] >= step:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher.Progress, "show", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            launch(job, work=work)
+
+
+def test_two_then_one_then_two_processes_see_every_window_once(
+    make_job: MakeJob, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(batch=16, micro_batch=8, precision="fp32", checkpoint_every=4, validate_every=1000)
+    source = open_source(job)
+    assert isinstance(source, TokenWindows)
+    targets = source.epoch_targets(0)
+    job = job.model_copy(update={"steps": len(targets) // job.context // job.batch})
+    seen = tmp_path / "seen"
+    hook(f"open({str(seen)!r}, 'a').writelines(json.dumps(r) + chr(10) for r in batch.input_ids.tolist())")
+
+    stop_at(4, job.model_copy(update={"devices": 2}), tmp_path / "work", monkeypatch)
+    stop_at(12, job, tmp_path / "work", monkeypatch)
+    result = launch(job.model_copy(update={"devices": 2}), work=tmp_path / "work")
+    assert 4 <= result.resumed_from[0] < result.resumed_from[1] < result.steps == job.steps
+
+    tokens = TokenSplit.open(Path(job.data.folder), "train").tokens  # type: ignore[union-attr]
+    windows = [np.asarray(tokens[t - 1 : t - 1 + job.context]).tolist() for t in targets[:: job.context]]
+    read = Counter(seen.read_text().splitlines())
+    assert read.total() == job.steps * job.batch > len(windows) - job.batch
+    assert not read - Counter(map(json.dumps, windows))
+
+
+CASES = {
+    "raises": ("raise DataError('record 7 is broken')", DataError, "^record 7 is broken$"),
+    "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", TrainingError, r"process 1 of 2 was killed \(SIGKILL\)"),
+    "hangs": ("time.sleep(1000)", TrainingError, "process 1 of 2 did not answer the others within 4 s"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_process_that_fails_ends_all_with_its_error_and_the_next_start_goes_on(
+    case: str, make_job: MakeJob, tmp_path: Path, hook: Hook
+) -> None:
+    statement, error, message = CASES[case]
+    moment = tmp_path / "moment"
+    hook(f"if rank == 1 and batch.step == 12 and not open({str(moment)!r}, 'a').tell():\n"
+         f"            open({str(moment)!r}, 'a').write(str(time.time())); {statement}")  # fmt: skip
+    job = make_job(steps=20, devices=2, rank_timeout=4.0)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(error, match=message):
+        launch(job, work=tmp_path / "work")
+    assert time.time() - float(moment.read_text()) < 30.0
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    result: TrainingResult = launch(job, work=tmp_path / "work")
+    assert result.resumed_from == [10]
+    assert result.steps == 20
