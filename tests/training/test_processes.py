@@ -139,6 +139,16 @@ def test_two_then_one_then_two_processes_see_every_window_once(
     assert not read - Counter(map(json.dumps, windows))
 
 
+def test_all_processes_go_back_together(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:
+    flag = f"open({str(tmp_path / 'flag')!r} + str(rank), 'a')"
+    hook(f"if batch.step == 22 and not {flag}.tell():\n"
+         f"            {flag}.write('once'); next(model.parameters()).data.fill_(float('nan'))")  # fmt: skip
+    result = launch(make_job(steps=30, devices=2, precision="fp32"), work=tmp_path / "work")
+    assert result.setback is not None
+    assert (result.setback.failed_step, result.setback.back_to) == (22, 10)
+    assert (result.steps, result.tokens) == (30, 30 * 4 * 64)
+
+
 CASES = {
     "raises": ("raise DataError('record 7 is broken')", DataError, "^record 7 is broken$"),
     "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", TrainingError, r"process 1 of 2 was killed \(SIGKILL\)"),

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.training.data import IGNORED, Batch
+from zen_pipeline.training.job import TokenData, TrainingJob
+from zen_pipeline.training.sources import open_source
 from zen_pipeline.training.step import accumulate_gradients, target_losses
 
 
@@ -58,3 +63,27 @@ def test_under_autocast_micro_batches_share_weights_and_keep_their_gradients(mod
         _, parts = gradients(model, make_batch(masked=False), 2)
     for name, grad in whole.items():
         assert (parts[name] - grad).norm() < 0.03 * grad.norm() + 1e-6, name
+
+
+def test_with_a_document_mask_each_document_is_read_as_if_it_were_alone(
+    model: Qwen3, tokens_folder: Path, make_job: Callable[..., TrainingJob]
+) -> None:
+    ids = torch.randint(1, 50, (2, 12), generator=torch.Generator().manual_seed(1))
+    documents = torch.zeros_like(ids)
+    documents[0, 5:], documents[1, 9:] = 1, 1
+    batch = Batch(0, ids, ids.roll(-1, 1), documents=documents)
+    found = target_losses(model, batch)
+    parts = [ids[0, :5], ids[0, 5:], ids[1, :9], ids[1, 9:]]
+    targets = [batch.targets[0, :5], batch.targets[0, 5:], batch.targets[1, :9], batch.targets[1, 9:]]
+    alone = [target_losses(model, Batch(0, i[None], t[None])) for i, t in zip(parts, targets, strict=True)]
+    torch.testing.assert_close(found, torch.cat(alone))
+    halves = [target_losses(model, batch.share(rank, 2)) for rank in range(2)]
+    torch.testing.assert_close(found, torch.cat(halves))
+
+    start = 300  # any id that occurs may stand before a document
+    data = TokenData(folder=str(tokens_folder), document_start=start)
+    windows = open_source(make_job(data=data, batch=64)).batch(0)
+    assert windows.documents is not None
+    steps = windows.documents.diff(dim=1)
+    assert torch.equal(steps == 1, windows.input_ids[:, 1:] == start)
+    assert set(steps.unique().tolist()) == {0, 1}

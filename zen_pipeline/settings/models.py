@@ -69,6 +69,7 @@ class PretrainConfig(Section):
         "next_token", description="what of the embedding stage the token tables start from"
     )
     model: ModelShape = ModelShape()
+    document_mask: bool = Field(False, description="qwen3, gpt2: attention does not look into another document")
     whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")
     recompute_activations: bool = Field(False, description="less memory for a third more compute")
     steps: int | None = Field(None, ge=1)

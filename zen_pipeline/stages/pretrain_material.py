@@ -44,13 +44,16 @@ def make_material(config: Config, resolved: Resolved, inputs: Inputs, work: Path
         ConfigError: a given model's tokenizer lacks a token that its family needs.
         DataError: no translation pair fits into the positions of the model.
     """
+    from zen_pipeline.corpus.tokenizer import Tokenizer
+
     family = family_of(config)
     if family == "bert":
         return _masked(config, resolved, inputs, work)
     if family == "marian":
         return _pairs(config, resolved, inputs, work)
     tokens = inputs["tokenize"].path
-    data = TokenData(folder=str(tokens))
+    start = Tokenizer.load(tokens / "tokenizer").start_id if config.pretrain.document_mask else None
+    data = TokenData(folder=str(tokens), document_start=start)
     return Material(data, tokens / "tokenizer", vocab_size(tokens), resolved.batch, resolved.micro_batch)
 
 

@@ -28,6 +28,7 @@ class Batch(NamedTuple):
         source_ids: (B, S) int64, what an encoder-decoder reads besides.
         source_mask: (B, S) bool, False where the source is padding.
         bidirectional: whether positions behind the last target count too.
+        documents: (B, T) int64, which document each position belongs to, where attention stays inside documents.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     source_ids: Tensor | None = None
     source_mask: Tensor | None = None
     bidirectional: bool = False
+    documents: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -48,7 +50,8 @@ class Batch(NamedTuple):
         if source is not None and mask is not None:
             source, mask = source[rank::size], mask[rank::size]
         inputs, targets = self.input_ids[rank::size], self.targets[rank::size]
-        return Batch(self.step, inputs, targets, source, mask, self.bidirectional)
+        documents = None if self.documents is None else self.documents[rank::size]
+        return Batch(self.step, inputs, targets, source, mask, self.bidirectional, documents)
 
     @property
     def supervised(self) -> int:
@@ -65,7 +68,8 @@ class Batch(NamedTuple):
             width = max(1, int(mask.sum(dim=1).max()))
             source, mask = source[start:stop, :width], mask[:, :width]
         inputs = self.input_ids[start:stop, :length]
-        return Batch(self.step, inputs, targets[:, :length], source, mask, self.bidirectional)
+        documents = None if self.documents is None else self.documents[start:stop, :length]
+        return Batch(self.step, inputs, targets[:, :length], source, mask, self.bidirectional, documents)
 
 
 class Source(Protocol):
@@ -120,6 +124,7 @@ class TokenWindows:
         self._held_out = TokenSplit.open(folder, "valid").tokens
         self._context, self._seed, self._micro = context, seed, micro
         self._validation_windows = data.validation_windows
+        self._document_start = data.document_start if data.kind == "tokens" else None
         if len(self._tokens) < context + 1:
             raise DataError(
                 f"{folder / 'train.bin'} holds {len(self._tokens)} tokens, less than one sequence of {context} and its "
@@ -156,11 +161,13 @@ class TokenWindows:
             for i in range(0, wanted, self._micro)
         ]
 
-    @staticmethod
-    def _windows(tokens: np.ndarray, starts: Sequence[int], length: int, step: int) -> Batch:
+    def _windows(self, tokens: np.ndarray, starts: Sequence[int], length: int, step: int) -> Batch:
         rows = np.stack([np.asarray(tokens[s : s + length + 1], dtype=np.int64) for s in starts])
         windows = torch.from_numpy(rows)  # (B, T + 1)
-        return Batch(step, windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+        inputs, targets = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+        if self._document_start is None:
+            return Batch(step, inputs, targets)
+        return Batch(step, inputs, targets, documents=(inputs == self._document_start).cumsum(dim=1))
 
 
 # --- fine-tuning ------------------------------------------------------------------------------------------------------

@@ -27,11 +27,13 @@ class TokenData(_Record):
 
     Attributes:
         folder: a tokens artifact, with `train.bin`, `valid.bin` and what belongs to them.
+        document_start: id that begins a document, where attention is to stay inside documents; None: it is not.
         validation_windows: at most so many windows of the valid split are scored.
     """
 
     kind: Literal["tokens"] = "tokens"
     folder: str
+    document_start: int | None = None
     validation_windows: int = Field(128, ge=1)
 
 

@@ -34,8 +34,10 @@ def target_losses(model: FamilyModel, batch: Batch) -> Tensor:
 
 def _hidden_states(model: Any, batch: Batch) -> Tensor:
     """What stands below the head; every family has a `hidden_states` with the arguments that its kind of batch fits."""
-    if batch.source_ids is None:
-        hidden: Tensor = model.hidden_states(batch.input_ids)
+    if batch.documents is not None:
+        hidden: Tensor = model.hidden_states(batch.input_ids, documents=batch.documents)
+    elif batch.source_ids is None:
+        hidden = model.hidden_states(batch.input_ids)
     else:
         hidden = model.hidden_states(batch.source_ids, batch.input_ids, attention_mask=batch.source_mask)
     return hidden
