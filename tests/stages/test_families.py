@@ -37,6 +37,14 @@ def settings(family: str, **changes: Any) -> Config:
     return Config.model_validate({"pretrain": pretrain, "tokenize": {"vocab_size": 320}})
 
 
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One for all tests, so that a model which several look at is trained once."""
+    home = tmp_path_factory.mktemp("families") / ".zen"
+    home.mkdir()
+    return Workspace(home)
+
+
 @pytest.fixture
 def context(workspace: Workspace) -> StageContext:
     return StageContext(workspace, "test")
@@ -49,7 +57,9 @@ def validated(workspace: Workspace, records: list[Record]) -> ArtifactRef:
                 writer.write(record)
         return Built(kind="records")
 
-    return workspace.store.get_or_build(Identity("validate", {}), build, inputs={}, run_id="test")
+    return workspace.store.get_or_build(
+        Identity("validate", {"first": records[0].text}), build, inputs={}, run_id="test"
+    )
 
 
 def documents() -> list[Record]:
@@ -141,17 +151,14 @@ def test_an_encoder_decoder_fills_in_spans_where_there_are_no_pairs(
     assert tokenizer.token_id("<extra_id_0>") == 320  # 32 tokens: 5 of them cut out in 2 spans, and the end
     assert tokenizer.token_id("<extra_id_2>") == model.config.vocab_size - 2
 
-    continued = settings("marian", init_from=first.folder, model={})
-    again = run_to_pretrain(continued, records, context)["pretrain"]
-    assert again.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
-
 
 @pytest.mark.parametrize("family", ["bert", "marian"])
 def test_stages_that_have_nothing_to_do_for_a_family_say_why(
     family: str, workspace: Workspace, context: StageContext
 ) -> None:
     config = settings(family)
-    refs = run_to_pretrain(config, validated(workspace, documents() + translations()), context)
+    records = documents() if family == "bert" else translations()
+    refs = run_to_pretrain(config, validated(workspace, records), context)
     refs["embed"] = refs["tokenize"]  # nobody gets as far as to read it
     for stage in (finetune, evaluate, optimize, release):
         refs[stage.STAGE.name] = stage.STAGE.run(config, refs, context)
@@ -189,7 +196,7 @@ def test_a_given_model_decides_its_family(tmp_path: Path) -> None:
         family()
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_real_sentence_pairs_are_learnt(
     shared_data: Callable[[str], Path], workspace: Workspace, context: StageContext
 ) -> None:
