@@ -40,7 +40,8 @@ def train(
     seed: int = 0,
     json: Json = False,
 ) -> None:
-    """Train vectors of the words of text files."""
+    """Train vectors of the words of text files; after an interruption the same command goes on where it was."""
+    from zen_pipeline.embeddings.checkpoint import kept_beside
     from zen_pipeline.embeddings.training import speed, train_vectors
     from zen_pipeline.embeddings.vector_writing import checked_format, write_vectors
     from zen_pipeline.embeddings.words import encode_corpus
@@ -53,8 +54,10 @@ def train(
              "deterministic": not lock_free}  # fmt: skip
     settings = _validated(EmbedConfig, given)
     corpus = encode_corpus(_documents(texts), min_count=min_count, phrases=phrases)
-    result = train_vectors(corpus, settings.method, {**settings.model_dump(), "seed": seed})
-    write_vectors(result.vectors, output)
+    given = {**settings.model_dump(), "seed": seed}
+    with kept_beside(output, corpus, given) as checkpoint:
+        result = train_vectors(corpus, settings.method, given, checkpoint=checkpoint)
+        write_vectors(result.vectors, output)
     told = {"output": str(output), "words": corpus.total, "vocabulary": len(corpus.words), **speed(result),
             "seconds": round(result.seconds, 2), "loss": round(result.losses[-1], 4)}  # fmt: skip
     if json:

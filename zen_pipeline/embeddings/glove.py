@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ def train_glove(
     pairs = TrainingPairs(counted, settings, folder)
     ready = time.monotonic()
     run = _Run(len(corpus.words), settings, pairs, checkpoint)
-    run.train(progress)
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
+        run.train(progress)
     return run.result(corpus, count_seconds=ready - compiled, seconds=time.monotonic() - ready,
                       compile_seconds=compiled - began)  # fmt: skip
 

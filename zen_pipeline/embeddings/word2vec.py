@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,7 +117,8 @@ def train_word2vec(
     run = _Run(corpus, settings)
     run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
     ready = time.monotonic()
-    losses = _train(run, checkpoint, progress)
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
+        losses = _train(run, checkpoint, progress)
     width = settings.dimensions
     if not (np.isfinite(run.inputs).all() and np.isfinite(run.outputs).all()):
         raise DataError(

@@ -1,8 +1,8 @@
 """Word vectors with their probes, neighbours and maps, and next-token vectors that the language model starts from.
 
 A corpus with too few words for vectors to mean anything is no failure of the pipeline: the summary says so and what
-would help, and when there is nothing else to make, the stage is skipped. A training of more than a minute writes its
-state, and goes on from there after an interruption.
+would help, and when there is nothing else to make, the stage is skipped. A training writes its state once a minute and
+when it is stopped, and goes on from there.
 """
 
 from __future__ import annotations
