@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from zen_pipeline.embeddings.threads import usable_threads
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from zen_pipeline.embeddings.torch_glove import TorchGloveRun
 
 _LANES = 16
 _PARTS = (
@@ -51,6 +54,7 @@ class GloveSettings:
         deterministic: the same bits for any number of threads; else lock-free threads take what comes.
         threads: default: all cores.
         memory: bytes that counts and pairs may take each before they go to disk.
+        device: `cpu` is the compiled kernel; any other device of torch (`cuda`; `cpu:0` to compare) is torch's.
     """
 
     dimensions: int = 100
@@ -63,6 +67,7 @@ class GloveSettings:
     deterministic: bool = True
     threads: int | None = None
     memory: int = 1 << 30
+    device: str = "cpu"
 
 
 @dataclass
@@ -128,11 +133,17 @@ def train_glove(
         )
     pairs = TrainingPairs(counted, settings, folder)
     ready = time.monotonic()
-    run = _Run(len(corpus.words), settings, pairs, checkpoint)
+    run: _Run | TorchGloveRun
+    if settings.device == "cpu":
+        run = _Run(len(corpus.words), settings, pairs, checkpoint)
+    else:
+        from zen_pipeline.embeddings.torch_glove import TorchGloveRun
+
+        run = TorchGloveRun(len(corpus.words), settings, pairs, checkpoint)
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         run.train(progress)
-    return run.result(corpus, count_seconds=ready - compiled, seconds=time.monotonic() - ready,
-                      compile_seconds=compiled - began)  # fmt: skip
+    return _result(corpus, settings, run.tables, losses=run.losses, pairs=len(pairs), count_seconds=ready - compiled,
+                   seconds=time.monotonic() - ready, compile_seconds=compiled - began)  # fmt: skip
 
 
 class TrainingPairs:
@@ -229,21 +240,23 @@ class _Run:
             train_pairs(*self.tables, *self._pairs.arrays, start, end, np.float32(self._settings.learning_rate))
         )  # fmt: skip
 
-    def result(self, corpus: WordCorpus, **seconds: float) -> GloveResult:
-        width = self._settings.dimensions
-        words, contexts = self.tables[0], self.tables[1]
-        if not (np.isfinite(words).all() and np.isfinite(contexts).all()):
-            raise DataError(f"the word vectors are not finite after training: embed.learning_rate "
-                            f"{self._settings.learning_rate} is too high")  # fmt: skip
-        return GloveResult(
-            vectors=WordVectors(corpus.words, corpus.counts, words[:, :width] + contexts[:, :width]),
-            words=np.ascontiguousarray(words[:, :width]),
-            contexts=np.ascontiguousarray(contexts[:, :width]),
-            biases=np.stack([words[:, width], contexts[:, width + 1]]),
-            losses=self.losses,
-            pairs=len(self._pairs),
-            **seconds,
+
+def _result(
+    corpus: WordCorpus, settings: GloveSettings, tables: tuple[NDArray[np.float32], ...], **figures: Any
+) -> GloveResult:
+    width = settings.dimensions
+    words, contexts = tables[0], tables[1]
+    if not (np.isfinite(words).all() and np.isfinite(contexts).all()):
+        raise DataError(
+            f"the word vectors are not finite after training: embed.learning_rate {settings.learning_rate} is too high"
         )
+    return GloveResult(
+        vectors=WordVectors(corpus.words, corpus.counts, words[:, :width] + contexts[:, :width]),
+        words=np.ascontiguousarray(words[:, :width]),
+        contexts=np.ascontiguousarray(contexts[:, :width]),
+        biases=np.stack([words[:, width], contexts[:, width + 1]]),
+        **figures,
+    )
 
 
 def first_tables(words: int, dimensions: int, seed: int) -> tuple[NDArray[np.float32], ...]:

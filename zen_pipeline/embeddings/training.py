@@ -11,6 +11,7 @@ from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.glove import GloveResult, GloveSettings, train_glove
 from zen_pipeline.embeddings.word2vec import Word2VecResult, Word2VecSettings, train_word2vec
 from zen_pipeline.embeddings.words import WordCorpus
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.logs import get_logger
 
 Method = Literal["skipgram", "cbow", "glove"]
@@ -32,8 +33,14 @@ def train_vectors(
         checkpoint: where to go on from, and to write to.
 
     Raises:
+        ConfigError: a GPU is asked for and there is none.
         DataError: the corpus has nothing to learn from, or the training diverged.
     """
+    if settings.get("device") == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError("embed.device is cuda, but torch finds no GPU here: set it to cpu")
     if method == "glove":
         own = GloveSettings(**_chosen(settings, GloveSettings))
         return train_glove(corpus, own, checkpoint=checkpoint, progress=_Progress("pairs"))

@@ -24,8 +24,8 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-_NOISE_POWER = 0.75
-_LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
+NOISE_POWER = 0.75
+LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss (docs/experiments.md): sharing noise words bears, and wants, more than the
 # original program's 0.025; the exact gradient of CBOW's mean is shorter than that program's step.
 _RATES = {"skipgram": 0.04, "cbow": 0.25}
@@ -47,6 +47,7 @@ class Word2VecSettings:
         seed: of the first vectors, the order of documents and every draw.
         deterministic: one thread and the same bits; else lock-free threads.
         threads: lock-free threads; default: all cores.
+        device: `cpu` is the compiled kernel; any other device of torch (`cuda`; `cpu:0` to compare) is torch's.
     """
 
     method: Literal["skipgram", "cbow"] = "skipgram"
@@ -59,6 +60,7 @@ class Word2VecSettings:
     seed: int = 0
     deterministic: bool = True
     threads: int | None = None
+    device: str = "cpu"
 
     @property
     def first_rate(self) -> float:
@@ -113,6 +115,10 @@ def train_word2vec(
     """
     if len(corpus.words) < 2:
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
+    if settings.device != "cpu":
+        from zen_pipeline.embeddings.torch_word2vec import train_word2vec_torch
+
+        return train_word2vec_torch(corpus, settings, checkpoint=checkpoint, progress=progress)
     started = time.monotonic()
     run = _Run(corpus, settings)
     run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
@@ -120,18 +126,28 @@ def train_word2vec(
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         losses = _train(run, checkpoint, progress)
     width = settings.dimensions
-    if not (np.isfinite(run.inputs).all() and np.isfinite(run.outputs).all()):
-        raise DataError(
-            f"the word vectors are not finite after training: embed.learning_rate {settings.first_rate} is too high"
-        )
+    inputs, outputs = (np.ascontiguousarray(table[:, :width]) for table in (run.inputs, run.outputs))
     return Word2VecResult(
-        vectors=WordVectors(corpus.words, corpus.counts, np.ascontiguousarray(run.inputs[:, :width])),
-        contexts=np.ascontiguousarray(run.outputs[:, :width]),
+        vectors=WordVectors(corpus.words, corpus.counts, checked(inputs, settings)),
+        contexts=checked(outputs, settings),
         losses=losses,
         words=run.total,
         seconds=time.monotonic() - ready,
         compile_seconds=ready - started,
     )
+
+
+def checked(vectors: NDArray[np.float32], settings: Word2VecSettings) -> NDArray[np.float32]:
+    """The vectors.
+
+    Raises:
+        DataError: they are not finite.
+    """
+    if not np.isfinite(vectors).all():
+        raise DataError(
+            f"the word vectors are not finite after training: embed.learning_rate {settings.first_rate} is too high"
+        )
+    return vectors
 
 
 def _train(
@@ -177,7 +193,7 @@ class _Run:
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self.outputs = np.zeros(shape, np.float32)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
-        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** _NOISE_POWER)
+        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
         self._threshold = _in_32_bits(shares)
 
     def call(self, key: np.uint64, documents: NDArray[np.int64], done: int) -> tuple[float, int]:
@@ -188,7 +204,7 @@ class _Run:
         loss, pairs, _blocks = train(
             self.inputs, self.outputs, corpus.ids, corpus.offsets[:-1][documents], corpus.offsets[1:][documents],
             self._keep, self._threshold, self._alias, key, settings.window, np.float32(settings.negatives),
-            rate, rate * _LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
+            rate, rate * LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
         )  # fmt: skip
         return float(loss), int(pairs)
 
