@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 
 from benchmarks.embeddings import glove_loss, held_out_corpus, subsampled
 from zen_pipeline.embeddings.checkpoint import Checkpoint
-from zen_pipeline.embeddings.glove import GloveResult, GloveSettings, train_glove
-from zen_pipeline.embeddings.word2vec import Word2VecSettings, train_word2vec
+from zen_pipeline.embeddings.glove import GloveResult
+from zen_pipeline.embeddings.training import train_vectors
+from zen_pipeline.embeddings.word2vec import Word2VecResult
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import ConfigError
 
@@ -38,11 +38,12 @@ def test_word2vec_reaches_the_kernels_held_out_loss(texts: tuple[WordCorpus, Wor
     noise = corpus.counts.astype(np.float64) ** 0.75
     noise = (noise / noise.sum()).astype(np.float32)
     measure = embeddings.skipgram_loss if method == "skipgram" else embeddings.cbow_loss
-    settings = Word2VecSettings(method=method, dimensions=32, epochs=5, subsample=embeddings.SUBSAMPLE)
+    settings = {"dimensions": 32, "epochs": 5, "subsample": embeddings.SUBSAMPLE}
     losses = []
-    for own in (settings, replace(settings, device=ON_TORCH)):
-        made = train_word2vec(corpus, own)
-        losses.append(measure(made.vectors.matrix, made.contexts, noise, subsampled(corpus, held), settings.window))
+    for device in ("cpu", ON_TORCH):
+        made = train_vectors(corpus, method, {**settings, "device": device})
+        assert isinstance(made, Word2VecResult)
+        losses.append(measure(made.vectors.matrix, made.contexts, noise, subsampled(corpus, held), 5))
         assert made.losses[-1] < made.losses[0]
     untrained = 6 * np.log(2)
     assert losses[0] < untrained - 0.5
@@ -55,41 +56,46 @@ def test_glove_reaches_the_kernels_held_out_loss(texts: tuple[WordCorpus, WordCo
     def loss(made: GloveResult) -> float:
         return glove_loss({"inputs": made.words, "outputs": made.contexts, "biases": made.biases}, corpus, held, 5)
 
-    settings = GloveSettings(dimensions=32, epochs=8, window=5)
-    compiled, on_torch = (train_glove(corpus, own) for own in (settings, replace(settings, device=ON_TORCH)))
+    settings = {"dimensions": 32, "epochs": 8, "window": 5}
+    compiled, on_torch = (train_vectors(corpus, "glove", {**settings, "device": d}) for d in ("cpu", ON_TORCH))
+    assert isinstance(compiled, GloveResult)
+    assert isinstance(on_torch, GloveResult)
     assert compiled.losses[-1] < 0.7 * compiled.losses[0]
     assert on_torch.losses[-1] == pytest.approx(compiled.losses[-1], rel=TOLERANCE)
     assert loss(on_torch) == pytest.approx(loss(compiled), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("method", ["skipgram", "cbow", "glove"])
-def test_an_interrupted_training_goes_on_and_the_same_seed_gives_the_same_vectors(tmp_path: Path, method: str) -> None:
+def test_an_interrupted_training_goes_on_and_the_same_seed_gives_the_same_vectors(
+    tmp_path: Path, monkeypatch, method: str
+) -> None:
     from tests.embeddings.test_word2vec import planted_documents
 
     corpus = encode_corpus(planted_documents()[:60], min_count=1)
-    common = {"dimensions": 8, "epochs": 3, "device": ON_TORCH}
+    settings = {"dimensions": 8, "epochs": 3, "device": ON_TORCH}
 
-    def train(**more: object) -> np.ndarray:
-        if method == "glove":
-            return train_glove(corpus, GloveSettings(**common), **more).vectors.matrix
-        return train_word2vec(corpus, Word2VecSettings(method=method, **common), **more).vectors.matrix
+    def train(folder: Path | None = None) -> np.ndarray:
+        checkpoint = None if folder is None else Checkpoint(folder, every=0.0)
+        return train_vectors(corpus, method, settings, checkpoint=checkpoint).vectors.matrix
 
-    def stop(done: int, total: int) -> None:
-        if done > 0.5 * total:
+    seen: list[float] = []
+
+    def note(_self: object, done: int, total: int) -> None:
+        seen.append(done / total)
+        if seen[-1] > 0.5 and seen[0] < 0.1 and tmp_path.joinpath("training.safetensors").exists():
             raise KeyboardInterrupt
 
     whole = train()
+    seen.clear()
+    monkeypatch.setattr("zen_pipeline.embeddings.training._Progress.__call__", note)
     with pytest.raises(KeyboardInterrupt):
-        train(checkpoint=Checkpoint(tmp_path, every=0.0), progress=stop)
-    seen: list[float] = []
-    resumed = train(checkpoint=Checkpoint(tmp_path), progress=lambda done, total: seen.append(done / total))
+        train(tmp_path)
+    seen.clear()
+    np.testing.assert_array_equal(train(tmp_path), whole)
     assert seen[0] > 0.5 - 1 / 3
-    np.testing.assert_array_equal(resumed, whole)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
-    from zen_pipeline.embeddings.training import train_vectors
-
     with pytest.raises(ConfigError, match=r"embed\.device is cuda, but torch finds no GPU"):
         train_vectors(encode_corpus(["a b"], min_count=1), "skipgram", {"device": "cuda"})

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from zen_pipeline.embeddings.threads import usable_threads
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
-
-if TYPE_CHECKING:
-    from zen_pipeline.embeddings.torch_glove import TorchGloveRun
 
 _LANES = 16
 _PARTS = (
@@ -54,7 +51,6 @@ class GloveSettings:
         deterministic: the same bits for any number of threads; else lock-free threads take what comes.
         threads: default: all cores.
         memory: bytes that counts and pairs may take each before they go to disk.
-        device: `cpu` is the compiled kernel; any other device of torch (`cuda`; `cpu:0` to compare) is torch's.
     """
 
     dimensions: int = 100
@@ -67,7 +63,6 @@ class GloveSettings:
     deterministic: bool = True
     threads: int | None = None
     memory: int = 1 << 30
-    device: str = "cpu"
 
 
 @dataclass
@@ -106,6 +101,7 @@ def train_glove(
     corpus: WordCorpus,
     settings: GloveSettings,
     *,
+    kind: Callable[[int, GloveSettings, TrainingPairs, Checkpoint | None], GloveRun] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GloveResult:
@@ -114,6 +110,7 @@ def train_glove(
     Args:
         corpus: from `encode_corpus`.
         settings: what decides the result.
+        kind: what trains on the pairs; default: the compiled code.
         checkpoint: where to go on from, and to write to.
         progress: told (pairs done, pairs in all) now and then.
 
@@ -133,13 +130,7 @@ def train_glove(
         )
     pairs = TrainingPairs(counted, settings, folder)
     ready = time.monotonic()
-    run: _Run | TorchGloveRun
-    if settings.device == "cpu":
-        run = _Run(len(corpus.words), settings, pairs, checkpoint)
-    else:
-        from zen_pipeline.embeddings.torch_glove import TorchGloveRun
-
-        run = TorchGloveRun(len(corpus.words), settings, pairs, checkpoint)
+    run = (kind or GloveRun)(len(corpus.words), settings, pairs, checkpoint)
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         run.train(progress)
     return _result(corpus, settings, run.tables, losses=run.losses, pairs=len(pairs), count_seconds=ready - compiled,
@@ -189,7 +180,7 @@ def _array(size: int, kind: Any, folder: Path | None, in_memory: bool) -> NDArra
         return np.asarray(np.memmap(file, kind, "r+", 0, (size,)))
 
 
-class _Run:
+class GloveRun:
     """The tables that the compiled code works on, and where the training is."""
 
     def __init__(
@@ -281,4 +272,4 @@ def _compile() -> None:
     """Have the compiled code ready, from disk or made now, so that it is not timed."""
     corpus = WordCorpus(["a", "b"], np.ones(2, np.int64), np.array([0, 1], np.int32), np.array([0, 2]), 2)
     settings = GloveSettings(dimensions=2, epochs=1, window=1, threads=1)
-    _Run(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)
+    GloveRun(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)

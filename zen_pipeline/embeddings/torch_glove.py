@@ -10,39 +10,38 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from zen_pipeline.embeddings.checkpoint import Checkpoint
-from zen_pipeline.embeddings.glove import GloveSettings, TrainingPairs, first_tables
+from zen_pipeline.embeddings.glove import GloveRun, GloveSettings, TrainingPairs
 
 # Pairs of a step: so many that a word is seldom moved by more than a few of them.
 _WORDS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 2, 32, 16_384
 _EVERY = 256  # steps between two looks at the clock
 
 
-class TorchGloveRun:
-    """What `glove._Run` is for the kernel: the tables, and the training of all epochs."""
+class TorchGloveRun(GloveRun):
+    """The tables on a device of torch, and the training of all epochs."""
 
-    def __init__(
-        self, words: int, settings: GloveSettings, pairs: TrainingPairs, checkpoint: Checkpoint | None
+    def __init__(  # the device first, so that the rest can be given later
+        self, device: str, words: int, settings: GloveSettings, pairs: TrainingPairs, checkpoint: Checkpoint | None
     ) -> None:
-        device = settings.device
-        self._settings, self._checkpoint = settings, checkpoint
-        self.tables = first_tables(words, settings.dimensions, settings.seed)
+        super().__init__(words, settings, pairs, checkpoint)
         self._on_device = [torch.from_numpy(table).to(device) for table in self.tables]
         rows, columns, logs, weights = (torch.from_numpy(array).to(device) for array in pairs.arrays)
-        self._pairs = rows.long(), columns.long(), logs, weights
+        self._shuffled = rows.long(), columns.long(), logs, weights
         self._size = max(_FEWEST_PAIRS, min(_MOST_PAIRS, words // _WORDS_PER_PAIR))
-        self.losses: list[float] = []
 
+    @override
     def train(self, progress: Callable[[int, int], None] | None) -> None:
         """All epochs, from where the checkpoint is; afterwards `tables` hold the result."""
-        arrays = dict(zip(("words", "contexts", "word_squares", "context_squares"), self.tables, strict=True))
+        arrays = self._arrays()
         state = self._checkpoint.load(arrays) if self._checkpoint else None
         state = state or {"epoch": 0, "step": 0, "loss": 0.0, "losses": []}
         for table, array in zip(self._on_device, self.tables, strict=True):
             table.copy_(torch.from_numpy(array))
         self.losses = state["losses"]
-        count, device = len(self._pairs[0]), self._on_device[0].device
+        count, device = len(self._shuffled[0]), self._on_device[0].device
         steps = -(-count // self._size)
         for epoch in range(state["epoch"], self._settings.epochs):
             random = torch.Generator(device).manual_seed((self._settings.seed * 1_000_003 + epoch) % (1 << 63))
@@ -67,7 +66,7 @@ class TorchGloveRun:
     def _step(self, some: Tensor) -> Tensor:
         """One step on some pairs; the sum of their losses before it."""
         words, contexts, word_squares, context_squares = self._on_device
-        i, j, logs, weights = (array[some] for array in self._pairs)
+        i, j, logs, weights = (array[some] for array in self._shuffled)
         w, c = words[i], contexts[j]
         error = (w * c).sum(-1) - logs
         g = (self._settings.learning_rate * weights * error)[:, None]

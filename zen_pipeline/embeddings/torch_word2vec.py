@@ -30,6 +30,7 @@ from zen_pipeline.embeddings.word2vec import (
     keep_probabilities,
 )
 from zen_pipeline.embeddings.words import WordCorpus
+from zen_pipeline.errors import DataError
 
 CENTRES, NOISE = 8, 16  # as in the kernels
 # Blocks of a step: so many that a word is seldom moved by two of them, and no more than a GPU wants.
@@ -55,14 +56,17 @@ class _Epoch(NamedTuple):
 def train_word2vec_torch(
     corpus: WordCorpus,
     settings: Word2VecSettings,
+    device: str,
     *,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Word2VecResult:
-    """As `word2vec.train_word2vec`, on `settings.device`; the corpus and one epoch's draws lie in its memory."""
+    """As `word2vec.train_word2vec`, on a device of torch; the corpus and one epoch's draws lie in its memory."""
+    if len(corpus.words) < 2:
+        raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
     began = time.monotonic()
     start = torch.from_numpy(first_vectors(len(corpus.words), settings.dimensions, settings.seed))
-    tables = _Tables(start.to(settings.device), torch.zeros_like(start, device=settings.device))
+    tables = _Tables(start.to(device), torch.zeros_like(start, device=device))
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         losses = _train(corpus, settings, tables, checkpoint, progress)
     inputs, outputs = (checked(table.cpu().numpy(), settings) for table in tables)

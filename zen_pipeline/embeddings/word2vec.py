@@ -47,7 +47,6 @@ class Word2VecSettings:
         seed: of the first vectors, the order of documents and every draw.
         deterministic: one thread and the same bits; else lock-free threads.
         threads: lock-free threads; default: all cores.
-        device: `cpu` is the compiled kernel; any other device of torch (`cuda`; `cpu:0` to compare) is torch's.
     """
 
     method: Literal["skipgram", "cbow"] = "skipgram"
@@ -60,7 +59,6 @@ class Word2VecSettings:
     seed: int = 0
     deterministic: bool = True
     threads: int | None = None
-    device: str = "cpu"
 
     @property
     def first_rate(self) -> float:
@@ -115,10 +113,6 @@ def train_word2vec(
     """
     if len(corpus.words) < 2:
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
-    if settings.device != "cpu":
-        from zen_pipeline.embeddings.torch_word2vec import train_word2vec_torch
-
-        return train_word2vec_torch(corpus, settings, checkpoint=checkpoint, progress=progress)
     started = time.monotonic()
     run = _Run(corpus, settings)
     run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
