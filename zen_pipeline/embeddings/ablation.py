@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zen_pipeline.models.base import FamilyModel
     from zen_pipeline.training.data import TokenWindows
 
-LAYERS, CONTEXT, SEQUENCES = 2, 128, 8
+LAYERS, CONTEXT, SEQUENCES = 2, 64, 8
 _VALIDATION_WINDOWS = 32
 _SCHEDULE = {"weight_decay": 0.1, "warmup": 0.02, "cooldown": 0.5, "gradient_clip": 1.0}  # pretraining's defaults
 
@@ -53,7 +53,7 @@ def compare_starts(
         vocab_size: number of token ids.
         width: of the model.
         starts: by name what puts vectors into the new model, and what its embedding learning rate is multiplied by.
-        steps: of 8 windows of 128 tokens.
+        steps: of 8 windows of 64 tokens.
         seed: of the first weights and of the order of the windows.
 
     Raises:
