@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.embeddings.test_word2vec import planted_documents
-from tests.zen_command import Zen
+from tests.zen_command import ROOT, Zen
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +101,36 @@ def test_chinese_vectors_have_neighbours_that_make_sense_and_ca8_runs(
     assert (semantic["questions"], morphological["questions"]) == (7636, 10177)
     assert semantic["skipped"] == morphological["skipped"] == 0
     assert semantic["covered"] > 0
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("skipgram", "150"), ("glove", "1000")])
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, method: str, epochs: str) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(planted_documents()[:800]))
+    zen = Zen(tmp_path)
+    options = ("embeddings", "train", "text.txt", "--method", method, "--dimensions", "16", "--epochs", epochs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zen_pipeline", *options, "-o", "cut.bin"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if "is kept in .cut.bin.training" in line:  # said beforehand
+            break
+    process.send_signal(signal.SIGINT)
+    seen += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, seen
+    assert "Traceback" not in seen
+    assert not (tmp_path / "cut.bin").exists()
+    assert [p.name for p in (tmp_path / ".cut.bin.training").iterdir()] == ["training.safetensors"]
+
+    resumed, whole = (zen(*options, "-o", name) for name in ("cut.bin", "whole.bin"))
+    assert (resumed.returncode, whole.returncode) == (0, 0), resumed.stderr
+    assert "going on from .cut.bin.training" in resumed.stderr
+    assert "going on" not in whole.stderr
+    assert (tmp_path / "cut.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.bin", "text.txt", "whole.bin"]

@@ -178,6 +178,9 @@ def test_a_damaged_or_foreign_checkpoint_is_no_start(tmp_path: Path) -> None:
     whole = train_word2vec(corpus, settings).vectors.matrix.tobytes()
     Checkpoint(tmp_path).save({"inputs": np.ones((3, 16), np.float32), "outputs": np.ones((3, 16), np.float32)}, {})
     assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
+    fitting = {name: np.ones((len(corpus.words), 16), np.float32) for name in ("inputs", "outputs")}
+    Checkpoint(tmp_path, identity="another seed").save(fitting, {"epoch": 1, "losses": []})
+    assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
     (tmp_path / "training.safetensors").write_bytes(b"cut")
     assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
 

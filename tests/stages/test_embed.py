@@ -21,7 +21,7 @@ from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tracking import StageTracker
 from zen_pipeline.workspace import Workspace
 
-SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3, "next_token_steps": 2}
+SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3, "next_token_steps": 2, "ablation_steps": 0}
 WORDS_ALONE = {**SMALL, "next_token": False}
 
 
@@ -43,7 +43,8 @@ def inputs(tmp_path: Path, rows: list[tuple[str, str, str]]) -> dict[str, Artifa
     texts = [text for text, _, _ in rows]
     tokenizer = train_tokenizer(texts, 500)
     tokenizer.save(tokens / "tokenizer")
-    write_index(tokens, tokenizer, {"train": write_split(tokens, "train", texts, tokenizer)})
+    splits = {"train": texts, "valid": texts[-20:]}
+    write_index(tokens, tokenizer, {name: write_split(tokens, name, rows, tokenizer) for name, rows in splits.items()})
     return {
         "validate": reference("validate", records),
         "resolve": reference("resolve", sizes),
@@ -265,6 +266,28 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
     embed.build(Config.model_validate({"embed": SMALL}), inputs(tmp_path, play(shared_data)), output, context)
     assert notebook.files == ["embeddings.png", "map.html"]
     assert {"loss.epoch_1", "loss.epoch_2", "probe.frequency.length"} <= set(notebook.metrics)
+
+
+def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: Workspace, shared_data) -> None:
+    from zen_pipeline.evaluation import report_parts
+
+    config = Config.model_validate({"embed": {**SMALL, "ablation_steps": 6}})
+    given = inputs(tmp_path, play(shared_data))
+    ref = embed.run(config, given, StageContext(workspace, "run"))
+    curves = json.loads((ref.path / "ablation.json").read_text())
+    assert list(curves) == ["random", "words", "next_token"]
+    assert all(len(curve["losses"]) == 6 and curve["after"] < curve["before"] for curve in curves.values())
+    # a random start knows nothing; next-token vectors start at what they were fitted to, near the bigram
+    assert curves["random"]["before"] == pytest.approx(np.log(500), abs=0.02)
+    assert curves["next_token"]["before"] == pytest.approx(ref.summary["next_token"]["loss"], abs=0.5)
+    assert curves["next_token"]["after"] < curves["random"]["after"]
+
+    again = StageContext(Workspace.find_or_create(tmp_path / "again"), "run")
+    assert embed.run(config, given, again).digest == ref.digest
+    shown = report_parts.starts(ref.summary)
+    assert "after 6 steps" in shown
+    assert all(name in shown for name in ("random numbers", "word vectors", "next-token vectors"))
+    assert report_parts.starts({"ablation": {"none": "turned off"}}) == ""
 
 
 def test_settings_and_seed_decide_the_fingerprint(workspace: Workspace) -> None:

@@ -37,10 +37,12 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Default: 0.04, CBOW 0.25, GloVe 0.05.")] = None,
     lock_free: Annotated[bool, typer.Option(help="Threads without locks: not the same bits every time.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: a GPU.")] = "cpu",
     seed: int = 0,
     json: Json = False,
 ) -> None:
-    """Train vectors of the words of text files."""
+    """Train vectors of the words of text files; after an interruption the same command goes on where it was."""
+    from zen_pipeline.embeddings.checkpoint import kept_beside
     from zen_pipeline.embeddings.training import speed, train_vectors
     from zen_pipeline.embeddings.vector_writing import checked_format, write_vectors
     from zen_pipeline.embeddings.words import encode_corpus
@@ -50,11 +52,13 @@ def train(
     checked_format(output)
     given = {"method": method, "dimensions": dimensions, "window": window, "epochs": epochs, "threads": threads,
              "min_count": min_count, "phrases": phrases, "learning_rate": learning_rate,
-             "deterministic": not lock_free}  # fmt: skip
+             "deterministic": not lock_free, "device": device}  # fmt: skip
     settings = _validated(EmbedConfig, given)
     corpus = encode_corpus(_documents(texts), min_count=min_count, phrases=phrases)
-    result = train_vectors(corpus, settings.method, {**settings.model_dump(), "seed": seed})
-    write_vectors(result.vectors, output)
+    given = {**settings.model_dump(), "seed": seed}
+    with kept_beside(output, corpus, given) as checkpoint:
+        result = train_vectors(corpus, settings.method, given, checkpoint=checkpoint)
+        write_vectors(result.vectors, output)
     told = {"output": str(output), "words": corpus.total, "vocabulary": len(corpus.words), **speed(result),
             "seconds": round(result.seconds, 2), "loss": round(result.losses[-1], 4)}  # fmt: skip
     if json:

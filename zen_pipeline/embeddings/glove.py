@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def train_glove(
     corpus: WordCorpus,
     settings: GloveSettings,
     *,
+    kind: Callable[[int, GloveSettings, TrainingPairs, Checkpoint | None], GloveRun] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GloveResult:
@@ -108,6 +110,7 @@ def train_glove(
     Args:
         corpus: from `encode_corpus`.
         settings: what decides the result.
+        kind: what trains on the pairs; default: the compiled code.
         checkpoint: where to go on from, and to write to.
         progress: told (pairs done, pairs in all) now and then.
 
@@ -127,10 +130,11 @@ def train_glove(
         )
     pairs = TrainingPairs(counted, settings, folder)
     ready = time.monotonic()
-    run = _Run(len(corpus.words), settings, pairs, checkpoint)
-    run.train(progress)
-    return run.result(corpus, count_seconds=ready - compiled, seconds=time.monotonic() - ready,
-                      compile_seconds=compiled - began)  # fmt: skip
+    run = (kind or GloveRun)(len(corpus.words), settings, pairs, checkpoint)
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
+        run.train(progress)
+    return _result(corpus, settings, run.tables, losses=run.losses, pairs=len(pairs), count_seconds=ready - compiled,
+                   seconds=time.monotonic() - ready, compile_seconds=compiled - began)  # fmt: skip
 
 
 class TrainingPairs:
@@ -176,7 +180,7 @@ def _array(size: int, kind: Any, folder: Path | None, in_memory: bool) -> NDArra
         return np.asarray(np.memmap(file, kind, "r+", 0, (size,)))
 
 
-class _Run:
+class GloveRun:
     """The tables that the compiled code works on, and where the training is."""
 
     def __init__(
@@ -227,21 +231,23 @@ class _Run:
             train_pairs(*self.tables, *self._pairs.arrays, start, end, np.float32(self._settings.learning_rate))
         )  # fmt: skip
 
-    def result(self, corpus: WordCorpus, **seconds: float) -> GloveResult:
-        width = self._settings.dimensions
-        words, contexts = self.tables[0], self.tables[1]
-        if not (np.isfinite(words).all() and np.isfinite(contexts).all()):
-            raise DataError(f"the word vectors are not finite after training: embed.learning_rate "
-                            f"{self._settings.learning_rate} is too high")  # fmt: skip
-        return GloveResult(
-            vectors=WordVectors(corpus.words, corpus.counts, words[:, :width] + contexts[:, :width]),
-            words=np.ascontiguousarray(words[:, :width]),
-            contexts=np.ascontiguousarray(contexts[:, :width]),
-            biases=np.stack([words[:, width], contexts[:, width + 1]]),
-            losses=self.losses,
-            pairs=len(self._pairs),
-            **seconds,
+
+def _result(
+    corpus: WordCorpus, settings: GloveSettings, tables: tuple[NDArray[np.float32], ...], **figures: Any
+) -> GloveResult:
+    width = settings.dimensions
+    words, contexts = tables[0], tables[1]
+    if not (np.isfinite(words).all() and np.isfinite(contexts).all()):
+        raise DataError(
+            f"the word vectors are not finite after training: embed.learning_rate {settings.learning_rate} is too high"
         )
+    return GloveResult(
+        vectors=WordVectors(corpus.words, corpus.counts, words[:, :width] + contexts[:, :width]),
+        words=np.ascontiguousarray(words[:, :width]),
+        contexts=np.ascontiguousarray(contexts[:, :width]),
+        biases=np.stack([words[:, width], contexts[:, width + 1]]),
+        **figures,
+    )
 
 
 def first_tables(words: int, dimensions: int, seed: int) -> tuple[NDArray[np.float32], ...]:
@@ -266,4 +272,4 @@ def _compile() -> None:
     """Have the compiled code ready, from disk or made now, so that it is not timed."""
     corpus = WordCorpus(["a", "b"], np.ones(2, np.int64), np.array([0, 1], np.int32), np.array([0, 2]), 2)
     settings = GloveSettings(dimensions=2, epochs=1, window=1, threads=1)
-    _Run(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)
+    GloveRun(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,8 +24,8 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-_NOISE_POWER = 0.75
-_LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
+NOISE_POWER = 0.75
+LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss (docs/experiments.md): sharing noise words bears, and wants, more than the
 # original program's 0.025; the exact gradient of CBOW's mean is shorter than that program's step.
 _RATES = {"skipgram": 0.04, "cbow": 0.25}
@@ -116,20 +117,31 @@ def train_word2vec(
     run = _Run(corpus, settings)
     run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
     ready = time.monotonic()
-    losses = _train(run, checkpoint, progress)
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
+        losses = _train(run, checkpoint, progress)
     width = settings.dimensions
-    if not (np.isfinite(run.inputs).all() and np.isfinite(run.outputs).all()):
-        raise DataError(
-            f"the word vectors are not finite after training: embed.learning_rate {settings.first_rate} is too high"
-        )
+    inputs, outputs = (np.ascontiguousarray(table[:, :width]) for table in (run.inputs, run.outputs))
     return Word2VecResult(
-        vectors=WordVectors(corpus.words, corpus.counts, np.ascontiguousarray(run.inputs[:, :width])),
-        contexts=np.ascontiguousarray(run.outputs[:, :width]),
+        vectors=WordVectors(corpus.words, corpus.counts, checked(inputs, settings)),
+        contexts=checked(outputs, settings),
         losses=losses,
         words=run.total,
         seconds=time.monotonic() - ready,
         compile_seconds=ready - started,
     )
+
+
+def checked(vectors: NDArray[np.float32], settings: Word2VecSettings) -> NDArray[np.float32]:
+    """The vectors.
+
+    Raises:
+        DataError: they are not finite.
+    """
+    if not np.isfinite(vectors).all():
+        raise DataError(
+            f"the word vectors are not finite after training: embed.learning_rate {settings.first_rate} is too high"
+        )
+    return vectors
 
 
 def _train(
@@ -175,7 +187,7 @@ class _Run:
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self.outputs = np.zeros(shape, np.float32)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
-        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** _NOISE_POWER)
+        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
         self._threshold = _in_32_bits(shares)
 
     def call(self, key: np.uint64, documents: NDArray[np.int64], done: int) -> tuple[float, int]:
@@ -186,7 +198,7 @@ class _Run:
         loss, pairs, _blocks = train(
             self.inputs, self.outputs, corpus.ids, corpus.offsets[:-1][documents], corpus.offsets[1:][documents],
             self._keep, self._threshold, self._alias, key, settings.window, np.float32(settings.negatives),
-            rate, rate * _LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
+            rate, rate * LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
         )  # fmt: skip
         return float(loss), int(pairs)
 

@@ -58,6 +58,7 @@ def render(data: ReportData) -> str:
         parts.data(data.records),
         parts.tokens(data.tokens),
         parts.words(data.embeddings, data.neighbours, data.words_png),
+        parts.starts(data.embeddings),
         parts.skipped(data.skipped),
         parts.lineage(data.lineage, data.settings),
     ]

@@ -12,7 +12,19 @@ from zen_pipeline.evaluation.charts import Line, Point, line_chart, smoothed, th
 from zen_pipeline.evaluation.markup import Html, flattened, meter, paragraph, section, table, with_code
 from zen_pipeline.evaluation.results import Answer, Sample
 
-__all__ = ["answers", "data", "lineage", "navigation", "samples", "skipped", "text", "tokens", "training", "words"]
+__all__ = [
+    "answers",
+    "data",
+    "lineage",
+    "navigation",
+    "samples",
+    "skipped",
+    "starts",
+    "text",
+    "tokens",
+    "training",
+    "words",
+]
 
 _MAX_POINTS = 400  # of one curve; a screen has no more
 _MAX_ANSWERS = 12  # before the rest is folded away
@@ -146,7 +158,7 @@ def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[st
         (Html(f'<span class="word">{text(word)}</span>'), ", ".join(f"{n} {c:.2f}" for n, c in list(near)[:6]))
         for word, near in list(neighbours.items())[:_MAX_WORDS]
     ]
-    figures = [(k, v) for k, v in flattened(summary) if not k.startswith("neighbours.")]
+    figures = [(k, v) for k, v in flattened(summary) if not k.startswith(("neighbours.", "ablation."))]
     picture = ""
     if png is not None:
         inlined = base64.b64encode(png).decode("ascii")
@@ -159,6 +171,25 @@ def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[st
         picture,
         f"<details><summary>figures</summary>{table(('measure', 'value'), figures)}</details>" if figures else "",
     )
+
+
+def starts(summary: Mapping[str, Any]) -> str:
+    """What each kind of start vectors is worth to a small model, from the summary of the embedding stage."""
+    ablation: Mapping[str, Any] = summary.get("ablation") or {}
+    if "starts" not in ablation:
+        return ""
+    rows = [(_STARTS[name], found["before"], found["after"]) for name, found in ablation["starts"].items()]
+    note = (
+        f"A model of this run's width with {ablation['layers']} layers, trained for {ablation['steps']} steps of "
+        f"{ablation['tokens_per_step']:,} tokens from each start with the same seed, order and steps; held-out loss in "
+        "nats per token. It compares the starts. It is not this run's model: the longer a model is trained, the less "
+        "its start counts."
+    )
+    head = ("token tables start from", "before the first step", f"after {ablation['steps']} steps")
+    return section("starts", "Start vectors", paragraph(note, "note"), table(head, rows))
+
+
+_STARTS = {"random": "random numbers", "words": "word vectors", "next_token": "next-token vectors"}
 
 
 def skipped(reasons: Mapping[str, str]) -> str:

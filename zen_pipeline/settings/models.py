@@ -29,6 +29,7 @@ class EmbedConfig(Section):
     x_max: float = Field(10.0, gt=0.0, description="GloVe: counts from here on have full weight")
     alpha: float = Field(0.75, ge=0.0, le=2.0, description="GloVe: power of the weight below x_max")
     deterministic: bool = Field(True, description="the same bits every time; false: threads without locks")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: train word vectors on a GPU, not to the same bits")
     threads: int | None = Field(None, ge=1, description="default: all cores", json_schema_extra=NOT_IDENTITY)
     memory_megabytes: int = Field(
         1024, ge=16, description="GloVe: what counts and pairs may take each", json_schema_extra=NOT_IDENTITY
@@ -39,6 +40,9 @@ class EmbedConfig(Section):
     )
     next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
     next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
+    ablation_steps: int = Field(
+        25, ge=0, description="steps of a small model from each kind of start vectors, to compare them; 0: none"
+    )
 
 
 Family = Literal["qwen3", "gpt2", "bert", "marian"]

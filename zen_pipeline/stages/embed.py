@@ -1,8 +1,8 @@
 """Word vectors with their probes, neighbours and maps, and next-token vectors that the language model starts from.
 
 A corpus with too few words for vectors to mean anything is no failure of the pipeline: the summary says so and what
-would help, and when there is nothing else to make, the stage is skipped. A training of more than a minute writes its
-state, and goes on from there after an interruption.
+would help, and when there is nothing else to make, the stage is skipped. A training writes its state once a minute and
+when it is stopped, and goes on from there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +37,11 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 KIND = "embeddings"
 NEXT_TOKEN_FILE = "next_token.safetensors"
 TOKEN_VECTORS_FILE = "token_vectors.safetensors"
+NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
 FEWEST_WORDS = 5_000
@@ -61,6 +64,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(KIND, skipped=f"{words}; {start}")
     summary: dict[str, Any] = {"no_word_vectors": words} if isinstance(words, str) else words
     summary["next_token"] = {"none": start} if isinstance(start, str) else start
+    summary["ablation"] = _ablation(config, inputs, output, context)
     return Built(KIND, summary=summary)
 
 
@@ -119,6 +123,43 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
         "loss": round(made.loss, 4),
         "bigram_loss": round(made.bigram_loss, 4),
         "seconds": round(time.monotonic() - began, 2),
+    }
+
+
+def _ablation(config: Config, inputs: Inputs, output: Path, context: StageContext) -> dict[str, Any]:
+    """Write `ablation.json`, the losses of a small model from each start; returns those before and after training."""
+    from zen_pipeline.embeddings.ablation import CONTEXT, LAYERS, SEQUENCES, compare_starts
+    from zen_pipeline.training.initial import put_next_token_vectors, put_token_vectors
+
+    steps, tokens = config.embed.ablation_steps, inputs["tokenize"].path
+    if not steps:
+        return {"none": "turned off (embed.ablation_steps: 0)"}
+    if config.pretrain.init_from or config.finetune.init_from:
+        return {"none": "the model starts from a folder that brings its own token vectors"}
+    starts: dict[str, Any] = {"random": (lambda _model: None, 1.0)}
+    for name, file, put, factor in (
+        ("words", TOKEN_VECTORS_FILE, put_token_vectors, 1.0),
+        ("next_token", NEXT_TOKEN_FILE, put_next_token_vectors, NEXT_TOKEN_RATE),
+    ):
+        if (output / file).is_file():
+            starts[name] = (partial(put, path=output / file), factor)
+    vocab_size = int(json.loads((tokens / "shards.json").read_text())["vocab_size"])
+    width = int(json.loads((inputs["resolve"].path / "resolved.json").read_text())["model"]["hidden_size"])
+    began = time.monotonic()
+    try:
+        curves = compare_starts(tokens, vocab_size, width, starts, steps=steps, seed=config.seed)
+    except DataError as error:
+        return {"none": str(error)}
+    for name, curve in curves.items():
+        for step, loss in enumerate(curve.losses, 1):
+            context.tracked.log_metrics({f"ablation.{name}.loss": loss}, step)
+    _write_json(output / "ablation.json", {name: asdict(curve) for name, curve in curves.items()})
+    return {
+        "layers": LAYERS,
+        "steps": steps,
+        "tokens_per_step": SEQUENCES * CONTEXT,
+        "seconds": round(time.monotonic() - began, 2),
+        "starts": {n: {"before": round(c.before, 4), "after": round(c.after, 4)} for n, c in curves.items()},
     }
 
 

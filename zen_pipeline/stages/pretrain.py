@@ -13,7 +13,7 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.facts import gpu_names
 from zen_pipeline.settings.models import CAUSAL_FAMILIES
 from zen_pipeline.stages.base import Inputs, Stage, StageContext
-from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
+from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, NEXT_TOKEN_RATE, TOKEN_VECTORS_FILE
 from zen_pipeline.stages.pretrain_material import make_material, vocab_size
 from zen_pipeline.stages.resolve import family_of, load_resolved, pretrains
 from zen_pipeline.training.dial import Resolved
@@ -23,7 +23,6 @@ from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 1
-NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 log = get_logger(__name__)
 _MODEL_FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),

@@ -1,0 +1,184 @@
+"""Skip-gram and CBOW in plain torch, for GPUs: the objectives and the linear rate of the compiled kernels.
+
+Each step takes many blocks of `CENTRES` neighbouring centres, each block with its own `NOISE` noise words, and all
+gradients at the same parameters; the kernels take one block after the other. Blocks come in random order. The random
+numbers are torch's, so vectors agree with the kernels' in quality, not in bits. On a GPU sums of equal words are
+added in no fixed order, so that two trainings differ in their last bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, pad
+
+from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.vectors import WordVectors
+from zen_pipeline.embeddings.word2vec import (
+    LOWEST_RATE,
+    NOISE_POWER,
+    Word2VecResult,
+    Word2VecSettings,
+    checked,
+    first_vectors,
+    keep_probabilities,
+)
+from zen_pipeline.embeddings.words import WordCorpus
+from zen_pipeline.errors import DataError
+
+CENTRES, NOISE = 8, 16  # as in the kernels
+# Blocks of a step: so many that a word is seldom moved by two of them, and no more than a GPU wants.
+_WORDS_PER_BLOCK, _MOST_BLOCKS = 64, 128
+_EVERY = 64  # steps between two looks at the clock
+
+
+class _Tables(NamedTuple):
+    inputs: Tensor  # (words, dimensions)
+    outputs: Tensor
+
+
+class _Epoch(NamedTuple):
+    """What survives the subsampling, padded by a window on both sides; `document` is -1 there."""
+
+    ids: Tensor  # (window + kept + window + CENTRES,) int64
+    document: Tensor
+    reach: Tensor
+    order: Tensor  # (blocks,) first centres, shuffled
+    noise: Tensor  # (blocks, NOISE)
+
+
+def train_word2vec_torch(
+    corpus: WordCorpus,
+    settings: Word2VecSettings,
+    device: str,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Word2VecResult:
+    """As `word2vec.train_word2vec`, on a device of torch; the corpus and one epoch's draws lie in its memory."""
+    if len(corpus.words) < 2:
+        raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
+    began = time.monotonic()
+    start = torch.from_numpy(first_vectors(len(corpus.words), settings.dimensions, settings.seed))
+    tables = _Tables(start.to(device), torch.zeros_like(start, device=device))
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
+        losses = _train(corpus, settings, tables, checkpoint, progress)
+    inputs, outputs = (checked(table.cpu().numpy(), settings) for table in tables)
+    return Word2VecResult(
+        WordVectors(corpus.words, corpus.counts, inputs), outputs, losses, len(corpus.ids) * settings.epochs,
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _train(
+    corpus: WordCorpus, settings: Word2VecSettings, tables: _Tables, checkpoint: Checkpoint | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[float]:  # fmt: skip
+    arrays = {name: np.empty(table.shape, np.float32) for name, table in tables._asdict().items()}
+    state: dict[str, Any] = {"epoch": 0, "step": 0, "sums": [0.0, 0.0], "losses": []}
+    if checkpoint and (found := checkpoint.load(arrays)):
+        state = found
+        for name, table in tables._asdict().items():
+            table.copy_(torch.from_numpy(arrays[name]))
+    size = max(1, min(_MOST_BLOCKS, len(corpus.words) // _WORDS_PER_BLOCK))
+    step_of = _skipgram_step if settings.method == "skipgram" else _cbow_step
+    total = len(corpus.ids) * settings.epochs
+    for number in range(state["epoch"], settings.epochs):
+        epoch = _draw(corpus, settings, number, tables.inputs.device)
+        steps = -(-len(epoch.order) // size)
+        sums = torch.tensor(state["sums"], dtype=torch.float64, device=tables.inputs.device)
+        for step in range(state["step"], steps):
+            done = (number + step / steps) / settings.epochs
+            some = slice(step * size, (step + 1) * size)
+            rate = settings.first_rate * max(LOWEST_RATE, 1.0 - done)
+            sums += torch.stack(
+                step_of(tables, epoch, epoch.order[some], epoch.noise[some], settings, rate)
+            )  # fmt: skip
+            if step % _EVERY == 0 and progress is not None:
+                progress(int(done * total), total)
+            if checkpoint and checkpoint.due():
+                arrays = {name: table.cpu().numpy() for name, table in tables._asdict().items()}
+                here = {"epoch": number, "step": step + 1, "sums": sums.tolist(), "losses": state["losses"]}
+                checkpoint.save(arrays, here)
+        loss, pairs = sums.tolist()
+        state = {"step": 0, "sums": [0.0, 0.0], "losses": [*state["losses"], loss / max(pairs, 1)]}
+    losses: list[float] = state["losses"]
+    return losses
+
+
+def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: torch.device) -> _Epoch:
+    """The random numbers of one epoch: a function of seed and epoch, on one kind of device."""
+    random = torch.Generator(device).manual_seed((settings.seed * 1_000_003 + number) % (1 << 63))
+    ids = torch.from_numpy(corpus.ids).to(device).long()
+    lengths = torch.from_numpy(np.diff(corpus.offsets)).to(device)
+    document = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
+    share = torch.from_numpy(keep_probabilities(corpus.counts, settings.subsample)).to(device)
+    kept = torch.rand(len(ids), generator=random, device=device, dtype=torch.float64) < share[ids]
+    ids, document = ids[kept], document[kept]
+    reach = torch.randint(1, settings.window + 1, (len(ids),), generator=random, device=device)
+    blocks = -(-len(ids) // CENTRES)
+    order = torch.randperm(blocks, generator=random, device=device) * CENTRES + settings.window
+    weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
+    drawn = torch.rand(blocks, NOISE, generator=random, device=device, dtype=torch.float64) * weights[-1]
+    noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1)
+    sides = (settings.window, settings.window + CENTRES)
+    return _Epoch(pad(ids, sides), pad(document, sides, value=-1), pad(reach, sides), order, noise)
+
+
+def _surroundings(epoch: _Epoch, first: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (blocks, CENTRES), their neighbours (blocks, CENTRES, 2 window) and which of those are contexts."""
+    offsets = torch.cat([torch.arange(-window, 0), torch.arange(1, window + 1)]).to(first.device)
+    places = first[:, None] + torch.arange(CENTRES, device=first.device)
+    around = places[..., None] + offsets
+    same = (epoch.document[around] == epoch.document[places][..., None]) & (epoch.document[places] >= 0)[..., None]
+    return epoch.ids[places], epoch.ids[around], same & (offsets.abs() <= epoch.reach[places][..., None])
+
+
+def _skipgram_step(
+    tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
+) -> tuple[Tensor, Tensor]:
+    """One step; the loss and the pairs. Objective: `skipgram_kernel`."""
+    centres, around, is_context = _surroundings(epoch, first, settings.window)
+    x, y, n = tables.inputs[centres], tables.outputs[around], tables.outputs[noise]
+    scores = (y @ x[..., None]).squeeze(-1)
+    against = x @ n.mT
+    weight = is_context.sum(-1, keepdim=True) * (settings.negatives / NOISE)
+    loss = -(logsigmoid(scores) * is_context).sum() - (logsigmoid(-against) * weight).sum()
+    pull = rate * torch.sigmoid(-scores) * is_context
+    push = -rate * torch.sigmoid(against) * weight
+    dx = (pull[..., None, :] @ y).squeeze(-2) + push @ n
+    _add(tables.inputs, centres, dx)
+    _add(tables.outputs, around, pull[..., None] * x[..., None, :])
+    _add(tables.outputs, noise, push.mT @ x)
+    return loss.double(), is_context.sum().double()
+
+
+def _cbow_step(
+    tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
+) -> tuple[Tensor, Tensor]:
+    """One step; the loss and the centres that have a context. Objective: `cbow_kernel`."""
+    centres, around, is_context = _surroundings(epoch, first, settings.window)
+    share = is_context / is_context.sum(-1, keepdim=True).clamp(min=1)
+    h = (share[..., None, :] @ tables.inputs[around]).squeeze(-2)
+    y, n = tables.outputs[centres], tables.outputs[noise]
+    counted = is_context.any(-1)
+    scores, against = (h * y).sum(-1), h @ n.mT
+    weight = counted[..., None] * (settings.negatives / NOISE)
+    loss = -(logsigmoid(scores) * counted).sum() - (logsigmoid(-against) * weight).sum()
+    pull = (rate * torch.sigmoid(-scores) * counted)[..., None]
+    push = -rate * torch.sigmoid(against) * weight
+    dh = pull * y + push @ n
+    _add(tables.inputs, around, share[..., None] * dh[..., None, :])
+    _add(tables.outputs, centres, pull * h)
+    _add(tables.outputs, noise, push.mT @ h)
+    return loss.double(), counted.sum().double()
+
+
+def _add(table: Tensor, rows: Tensor, steps: Tensor) -> None:
+    table.index_add_(0, rows.flatten(), steps.reshape(-1, table.shape[1]))
