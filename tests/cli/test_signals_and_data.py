@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +21,7 @@ def write_texts(folder: Path) -> None:
         (folder / name).write_text(name + "\n\n" + PROSE)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-def test_a_stopped_command_says_so_and_ends_with_its_code(prepared: Zen, number: int, code: int, word: str) -> None:
+def test_a_terminated_command_says_so_and_ends_with_its_code(prepared: Zen) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "zen_pipeline", "collect"],
         cwd=prepared.folder,
@@ -40,10 +36,10 @@ def test_a_stopped_command_says_so_and_ends_with_its_code(prepared: Zen, number:
         seen += line
         if "collect: started" in line:
             break
-    process.send_signal(number)
+    process.terminate()
     seen += process.communicate(timeout=60)[1]
-    assert process.returncode == code, seen
-    assert word in seen.splitlines()[-1]
+    assert process.returncode == 143, seen
+    assert "terminated" in seen.splitlines()[-1]
     assert "Traceback" not in seen
 
 

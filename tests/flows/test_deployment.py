@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,10 @@ def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(tm
             assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
             until(lambda: "collect: ran in" in logs(api, called["id"]), 30, "the library's log does not arrive")
 
-            often = {"active": True, "schedule": {"interval": 20}, "parameters": settings}
-            [schedule] = api.post(f"/deployments/{collect}/schedules", [often])
+            soon = datetime.now(UTC) + timedelta(seconds=6)
+            times = {"interval": 30, "anchor_date": soon.isoformat()}
+            planned_soon = {"active": True, "schedule": times, "parameters": settings}
+            [schedule] = api.post(f"/deployments/{collect}/schedules", [planned_soon])
             planned = begun_by_schedule(api, collect)
             # One is enough: this also takes away the runs that are planned and have not begun.
             api.post(f"/deployments/{collect}/schedules/{schedule['id']}", {"active": False}, method="PATCH")
@@ -113,6 +116,7 @@ def prefect_environment(home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_CLI_COLORS": "false",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
         "DO_NOT_TRACK": "true",
         "ZEN_HOME": str(home / ".zen"),
         "ZEN_TEST_HOME": str(home),  # found again by `processes_with`

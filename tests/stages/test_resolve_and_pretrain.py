@@ -148,6 +148,7 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
     assert random == ["inputs.embed", "settings.start_vectors"]
 
 
+@pytest.mark.large
 def test_two_processes_make_the_same_artifact_as_one(
     validated: ArtifactRef, tokenized: ArtifactRef, workspace: Workspace
 ) -> None:

@@ -90,6 +90,7 @@ def test_one_process_accumulation_and_two_processes_end_alike(make_job: MakeJob,
     assert two.validation_bits_per_byte == pytest.approx(one.validation_bits_per_byte, abs=1e-4)
 
 
+@pytest.mark.large
 def test_padded_pairs_count_once_whoever_gets_them(make_job: MakeJob, tokens_folder: Path, tmp_path: Path) -> None:
     job = marian(make_job, tokens_folder, tmp_path)
     still = {**(job.model or {}), "dropout": 0.0}  # dropout differs with the process, as with the micro-batch
@@ -141,6 +142,7 @@ def test_two_then_one_then_two_processes_see_every_window_once(
     assert not read - Counter(map(json.dumps, windows))
 
 
+@pytest.mark.large
 def test_all_processes_go_back_together(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:
     flag = f"open({str(tmp_path / 'flag')!r} + str(rank), 'a')"
     hook(f"if batch.step == 22 and not {flag}.tell():\n"
@@ -158,10 +160,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["is killed", "hangs", pytest.param("raises", marks=pytest.mark.large)])
 def test_a_process_that_fails_ends_all_with_its_error_and_the_next_start_goes_on(
-    case: str, make_job: MakeJob, tmp_path: Path, hook: Hook
+    case: str, make_job: MakeJob, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(launcher, "_GROUP_SECONDS", 2.0)
     statement, error, message = CASES[case]
     moment = tmp_path / "moment"
     hook(f"if rank == 1 and batch.step == 12 and not open({str(moment)!r}, 'a').tell():\n"
@@ -172,8 +175,10 @@ def test_a_process_that_fails_ends_all_with_its_error_and_the_next_start_goes_on
         launch(job, work=tmp_path / "work")
     seconds = time.time() - float(moment.read_text())
     print(f"{case}: all had ended after {seconds:.1f} s")
-    assert seconds < 30.0
+    assert seconds < 60.0
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    if case == "hangs":  # what follows is the same for all
+        return
     result: TrainingResult = launch(job, work=tmp_path / "work")
     assert result.resumed_from == [10]
     assert result.steps == 20

@@ -81,7 +81,11 @@ JOBS: dict[str, Callable[[MakeJob, Path, Path], TrainingJob]] = {
 }
 
 
-@pytest.mark.parametrize("family", JOBS)
+# What makes a batch differs most between these two; the others are alike.
+OFTEN = ("bert", "spans")
+
+
+@pytest.mark.parametrize("family", [f if f in OFTEN else pytest.param(f, marks=pytest.mark.large) for f in JOBS])
 def test_a_killed_training_ends_in_the_same_bits(
     family: str, make_job: MakeJob, tokens_folder: Path, tmp_path: Path
 ) -> None:

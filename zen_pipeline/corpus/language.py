@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -77,16 +78,17 @@ class _Classifier:
             np.asarray(model.nb_ptc, np.float32),
             np.asarray(model.nb_pc, np.float32),
             np.array([self._names.index(name) for name in model.nb_classes]),
-            np.zeros(features, np.int32),
-            np.empty(features, np.int32),
         )
+        self._room = np.zeros(features, np.int32), np.empty(features, np.int32)
+        self._lock = Lock()  # one text at a time is in that room
 
     def classify(self, text: str) -> tuple[str, float]:
         """The likeliest language, and its share of the probability."""
         if text.isupper():
             text = text.lower()
         data = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
-        best, score = self._kernel(np.frombuffer(data, np.uint8), *self._arguments)
+        with self._lock:
+            best, score = self._kernel(np.frombuffer(data, np.uint8), *self._arguments, *self._room)
         return self._names[best], float(score)
 
 
