@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -60,7 +61,8 @@ class Workers:
         waiting: deque[Future[Result]] = deque()
         try:
             for task in tasks:
-                waiting.append(pool.submit(function, task))
+                with _not_interrupted():
+                    waiting.append(pool.submit(function, task))
                 if len(waiting) > 2 * self._count:  # bounds the results that wait to be taken
                     yield waiting.popleft().result()
             while waiting:
@@ -80,9 +82,18 @@ class Workers:
         return self._pool
 
 
+@contextmanager
+def _not_interrupted() -> Iterator[None]:
+    """Hold Ctrl-C back; a process that is started meanwhile never hears of it, since it is the parent's."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with(parent: int) -> None:
-    """Leave when the parent was killed: a worker that waits for tasks would never learn. Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave when the parent was killed: a worker that waits for tasks would never learn of it."""
 
     def watch() -> None:
         while os.getppid() == parent:

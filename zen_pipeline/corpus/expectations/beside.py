@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -51,6 +52,7 @@ def begin() -> None:
             start_new_session=True,  # Ctrl-C is for the caller
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
         )
+    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie when it leaves
     _running.append(_Beside(process, Connection(ours.detach())))
 
 
