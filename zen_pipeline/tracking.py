@@ -111,7 +111,8 @@ def _open_database(address: str, database: Path) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # It logs a traceback of what it raises, such as a locked database after an interrupt in a transaction.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with hold_lock(database.with_suffix(".lock"), what="the MLflow database", run_id="-"):
         try:
             client = MlflowClient(tracking_uri=address)
