@@ -45,7 +45,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`prefect/` and `mlflow/` as one first command leaves them, to be copied into a new `.zen`.
 
-    Making their tables takes ten seconds of a processor, so all workers of one test run share them.
+    Making their tables takes seconds of a processor, so all workers of one test run share them.
     """
     base = tmp_path_factory.getbasetemp()
     project = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "with-databases"

@@ -124,6 +124,10 @@ def test_an_encoder_decoder_is_trained_on_pairs(workspace: Workspace, context: S
     said = translate(model, [[*tokenizer.encode("one two six"), tokenizer.start_id]], max_new_tokens=8)
     assert isinstance(tokenizer.decode(said[0]), str)
 
+    continued = settings("marian", init_from=str(folder), model={})
+    again = run_to_pretrain(continued, refs["validate"], context)
+    assert again["pretrain"].summary["final"]["validation_loss"] < final["validation_loss"]
+
 
 def test_an_encoder_is_trained_on_from_its_own_folder(workspace: Workspace, context: StageContext) -> None:
     records = validated(workspace, documents())

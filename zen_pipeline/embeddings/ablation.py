@@ -106,9 +106,7 @@ def _train(model: FamilyModel, source: TokenWindows, schedule: Schedule, steps: 
         optimizer.zero_grad()
         loss, _ = accumulate_gradients(model, source.batch(step), micro_batch=SEQUENCES)
         torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-        optimizer.set_factor(
-            learning_rate_factor(step, steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
-        )  # fmt: skip
+        optimizer.set_factor(learning_rate_factor(step, steps, warmup=schedule.warmup, cooldown=schedule.cooldown))
         optimizer.step()
         curve.losses.append(float(loss))
     curve.after = _held_out_loss(model, source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -103,7 +103,7 @@ class CleanSettings(Section):
 
     def action(self, kind: str) -> PersonalAction:
         """What is done with personal data of one type."""
-        return self.personal_types.get(kind, self.personal_data)  # type: ignore[call-overload, no-any-return]
+        return self.personal_types.get(cast(PersonalType, kind), self.personal_data)
 
 
 class ValidateConfig(Section):

@@ -22,9 +22,8 @@ from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.training.job import Setback
 
 KEEP = 2
-CLEARANCE = (
-    10  # steps that a checkpoint to go back to lies before the one that failed: weights may be bad before losses
-)
+# Steps that a checkpoint to go back to lies before the one that failed: weights may be bad before losses.
+CLEARANCE = 10
 
 
 class CheckpointManifest(BaseModel):

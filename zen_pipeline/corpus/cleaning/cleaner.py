@@ -94,9 +94,7 @@ class Cleaner:
         if cleaned != meta:
             record = replace(record, text=text, meta=json.dumps(cleaned, ensure_ascii=False))
         if record.kind == "translation" and record.language != UNKNOWN:
-            return self._judge(
-                record, 1.0, tally, []
-            )  # of one side, often named by the data; the text is in two languages
+            return self._judge(record, 1.0, tally, [])  # that of one side; the text is in two languages
         language, score = identify(text, self._settings.min_language_score)
         return self._judge(replace(record, language=language), score, tally, [])
 

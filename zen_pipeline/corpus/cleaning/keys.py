@@ -67,7 +67,7 @@ def find_keys(text: str) -> Iterator[Span]:
 
 
 def _ends_of_names(text: str) -> Iterator[int]:
-    """Where names such as `password` end, in order; plain searches are ten times as fast as one pattern for all."""
+    """Where names such as `password` end, in order; plain searches are twice as fast as one pattern for all."""
     lower = text.lower()
     if not any(part in lower for part in _IN_NAMES):
         return
