@@ -152,6 +152,7 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         ),
         precision=resolved.precision,
         threads=resolved.threads,
+        workers=resolved.workers,
         seed=config.seed,
         checkpoints=str(stage.work / "checkpoints"),
         checkpoint_every=own.checkpoint_every,
