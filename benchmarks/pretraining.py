@@ -1,7 +1,7 @@
 """Tokens per second and memory of pretraining: ours, transformers' Trainer, LitGPT and nanoGPT, on one model and batch.
 
     python benchmarks/pretraining.py [--families gpt2 qwen3] [--precisions default bf16] [--rounds 3] [--only PROGRAM …]
-        [--layers 6 --width 384 --heads 6 --vocabulary 4096 --context 256] [--batch 16 --micro-batch 8 --steps 24]
+        [--layers 6 --width 384 --heads 6 --vocabulary 4096 --context 256] [--batch 32 --micro-batch 8 --steps 24]
         [--threads N] [--nanogpt DIR] [--nothing-tracked]
 
 Trainer needs `accelerate`. LitGPT pins other versions than ours, so it gets an environment of its own that sees our
@@ -11,7 +11,7 @@ packages: `python -m venv DIR`, a .pth file there with the path of our site-pack
 In every round each program runs once, in a fresh process; its best round counts, since others who use the machine only
 disturb. Speed is taken from the end of the first step to the end of the last, by one clock for all.
 
-- `ours`: the training process of a pipeline run under Lightning, with its MLflow log, one checkpoint in the middle and
+- `ours`: the training process of a pipeline run under Lightning, with its MLflow log, a checkpoint every 100 steps, and
   the validation that belongs to so many steps (128 windows per 200 steps); `ours, steps` are its steps alone.
 - `bare`: the same model, data, and optimizer in a plain loop; `bare-adamw`: with torch's AdamW for all weights.
 - `transformers`, `litgpt`, `nanogpt` (a folder with its model.py): the same shape and windows of the same tokens, each
@@ -19,7 +19,8 @@ disturb. Speed is taken from the end of the first step to the end of the last, b
   nanoGPT's GELU is the exact one, GPT-2's an approximation.
 
 Precision `default` is how they come: float32, an environment of their own. `fp32` and `bf16` (autocast) give all the
-same precision and the environment that we start trainings with. All have the same number of threads.
+same precision and the environment that we start trainings with. All have the same number of threads. The batch is what
+the dial chooses for a model of the default size.
 
 FLOPs of a token: 6 per weight of a matrix product, the head's included and the embedding look-up not, and
 12 · layers · width · (context + 1) / 2 for attention. The peaks are those of `zen_pipeline.machine.speed`.
@@ -82,7 +83,6 @@ def job_of(case: Case, work: Path) -> TrainingJob:
         output=str(work / "output"),
         checkpoints=str(work / "checkpoints"),
         tokenizer=str(Path(case.tokens) / "tokenizer"),
-        checkpoint_every=max(1, case.steps // 2),
         validate_every=case.steps,
         tracking_uri=uri,
         tracking_run_id=run,
@@ -125,7 +125,7 @@ def watch(case: Case, command: list[str], work: Path) -> list[dict[str, float]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("{"):
+            if line.startswith('{"'):  # Trainer prints a dictionary of Python's
                 said.append({**json.loads(line), "at": time.perf_counter() - began})  # noqa: PERF401
         if process.wait():
             log.seek(0)
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--nanogpt", metavar="DIR", default="")
     parser.add_argument("--nothing-tracked", action="store_true", help="ours without MLflow")
     parser.add_argument("--rounds", type=int, default=3)
-    sizes = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 4096, "context": 256, "batch": 16, "micro-batch": 8}
+    sizes = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 4096, "context": 256, "batch": 32, "micro-batch": 8}
     for name, value in {**sizes, "steps": 24, "threads": os.cpu_count() or 1}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     arguments = parser.parse_args()
