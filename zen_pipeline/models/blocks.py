@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+from zen_pipeline.models import fused
+
+_LONGEST = 512  # positions up to which the gradient of attention with whole matrices is faster, see docs/experiments.md
+
 Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"]
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -78,9 +82,11 @@ class RMSNorm(nn.Module):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(
-            x, self.weight.shape, self.weight.to(x.dtype), self.eps
-        )  # autocast leaves the gain in float32
+        if fused.pays(x):  # in the dtype of the matrix products that read it, which would each convert it
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            return fused.RMSNorm.apply(x, self.weight, self.eps, dtype)  # type: ignore[no-any-return]
+        # autocast leaves the gain in float32
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class RotaryEmbedding(nn.Module):
@@ -126,8 +132,10 @@ class RotaryEmbedding(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x[i], x[i + D/2]) of (B, T, heads, D) by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    if fused.pays(x):
+        return fused.Rotation.apply(x, cos, sin)  # type: ignore[no-any-return]
+    first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
@@ -215,6 +223,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible, dropout: float = 0
 
     No matrix of attention weights is kept where the device has a kernel for it.
     """
+    plain = visible.mask is None and visible.causal and not dropout and q.shape == k.shape
+    if plain and q.dtype == torch.bfloat16 and q.shape[2] <= _LONGEST and fused.pays(q):
+        y = fused.CausalAttention.apply(q, k, v)
+        return y.transpose(1, 2).flatten(2)  # type: ignore[no-any-return]
     y = F.scaled_dot_product_attention(
         q,
         k,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from zen_pipeline.models import fused
 from zen_pipeline.training.data import IGNORED, Batch, micro_batches
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def target_losses(model: FamilyModel, batch: Batch) -> Tensor:
         hidden, targets = hidden.flatten(0, 1), batch.targets.flatten()
     else:  # the head is the widest layer: leave out what nobody asks for
         hidden, targets = hidden[wanted], batch.targets[wanted]
-    return cross_entropy(model.logits(hidden).float(), targets, reduction="none")
+    logits = model.logits(hidden)
+    if fused.pays(logits):
+        return fused.CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return]
+    return cross_entropy(logits.float(), targets, reduction="none")
 
 
 def _hidden_states(model: Any, batch: Batch) -> Tensor:
