@@ -21,7 +21,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 

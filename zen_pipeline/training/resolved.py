@@ -50,6 +50,7 @@ class Resolved(_Record):
         learning_rate: peak, of the matrices (Muon).
         embedding_learning_rate: peak, of everything else (AdamW).
         reasons: plain sentences with the measured figures.
+        peak_flops: FLOP/s of a matrix product in that precision with these threads; None: not measured.
         estimates: `pretrain_seconds`, `finetune_seconds`, `memory_bytes`, `flops`, `tokens`, `epochs`.
     """
 
@@ -67,6 +68,7 @@ class Resolved(_Record):
     embedding_learning_rate: float
     finetune: Finetuning
     reasons: list[str]
+    peak_flops: float | None = None
     estimates: dict[str, float]
 
     @property
