@@ -143,6 +143,8 @@ def test_the_report_is_one_file_that_asks_nobody_and_escapes_every_text(evaluate
     assert "<b>item" not in page
     assert "&lt;b&gt; 0.50" in page
     assert "data:image/png;base64," in page
+    for figure in ("32.1%", "400.0 MB", "energy, estimated", "0.022 Wh", "4 W for each busy core"):
+        assert figure in page
     for part in ("scores", "training", "samples", "answers", "data", "tokens", "words", "lineage"):
         assert f'<section id="{part}">' in page
 

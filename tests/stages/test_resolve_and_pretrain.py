@@ -93,6 +93,8 @@ def test_sizes_and_a_model_come_out_and_are_found_again(
     sizes = resolve.run(config, {"validate": validated}, context)
     resolved = load_resolved(sizes.path)
     assert (resolved.steps, resolved.batch) == (12, 4)
+    assert resolved.peak_flops is not None
+    assert resolved.peak_flops > 1e9
     assert resolve.run(config, {"validate": validated}, context).cached
 
     inputs = {"resolve": sizes, "tokenize": tokenized}
@@ -113,6 +115,13 @@ def test_sizes_and_a_model_come_out_and_are_found_again(
     assert sorted(metric.step for metric in losses) == list(range(1, 13))
     scored = client.get_metric_history(runs[-1].info.run_id, "validation_bits_per_byte")
     assert sorted(metric.step for metric in scored) == [6, 12]
+    logged = client.get_run(runs[-1].info.run_id).data.metrics
+    assert 0 < logged["mfu"] < 1.5
+    assert logged["final.mfu"] == model.summary["final"]["mfu"] > 0
+    assert logged["energy.joules"] > 0
+    assert logged["energy.measured"] == float(model.summary["energy"]["measured"])
+    (text,) = [f.path for f in client.list_artifacts(runs[-1].info.run_id) if f.path == "samples.txt"]
+    assert "=== after step 6 ===" in Path(client.download_artifacts(runs[-1].info.run_id, text)).read_text()
 
 
 def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -> None:
@@ -141,7 +150,8 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
         return pretrain.STAGE.identity(Config.model_validate(settings), upstream, workspace)
 
     base = parts({})
-    assert parts({"pretrain": {"checkpoint_every": 7, "validate_every": 9}}).fingerprint == base.fingerprint
+    same = {"checkpoint_every": 7, "validate_every": 9, "rank_timeout": 30, "watts_per_core": 9}
+    assert parts({"pretrain": same}).fingerprint == base.fingerprint
     assert parts({"pretrain": {"learning_rate": 0.1}}).changed_from(base.parts) == ["settings.learning_rate"]
     assert parts({"seed": 1}).changed_from(base.parts) == ["settings.seed"]
     random = parts({"pretrain": {"start_vectors": "none"}}).changed_from(base.parts)
@@ -168,9 +178,12 @@ def test_two_processes_make_the_same_artifact_as_one(
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
 ) -> None:
-    config = Config.model_validate({"pretrain": SMALL})
+    config = Config.model_validate({"pretrain": {**SMALL, "rank_timeout": 30, "watts_per_core": 9}})
     sizes = resolve.run(config, {"validate": validated}, context)
     inputs = {"resolve": sizes, "tokenize": tokenized}
+    job = pretrain.make_job(config, load_resolved(sizes.path), inputs, context.workspace.home / "output", context)
+    assert (job.rank_timeout, job.watts_per_core) == (30, 9)
+    assert job.peak_flops == load_resolved(sizes.path).peak_flops
     first = pretrain.run(config, inputs, context)
     continued = Config.model_validate({"pretrain": {**SMALL, "init_from": first.folder, "model": {}}})
     sizes = resolve.run(continued, {"validate": validated}, context)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import resource
 from pathlib import Path
 
@@ -67,29 +68,57 @@ def test_checkpoints_of_steps_that_were_taken_back_are_not_used(folder: Checkpoi
     assert after.newest() == (150, after.path(150))
 
 
-@pytest.mark.parametrize("where", [0, 0.5, 0.999])
-def test_one_damaged_byte_means_the_one_before(folder: CheckpointFolder, warnings: list[str], where: float) -> None:
-    save(folder, 1)
-    save(folder, 2)
-    path = folder.path(2)
-    content = bytearray(path.read_bytes())
-    content[int(where * len(content))] ^= 1
-    path.write_bytes(content)
-    found = folder.newest()
-    assert found is not None
-    assert found[0] == 1
-    assert warnings == [f"checkpoint {path} is not used: its SHA-256 is not the one in its manifest"]
+def flipped(content: bytes, place: int, mask: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ mask]) + content[place + 1 :]
 
 
-def test_a_cut_file_and_an_unreadable_manifest_are_passed_over(folder: CheckpointFolder, warnings: list[str]) -> None:
+def assert_the_one_before_is_used(folder: CheckpointFolder, warnings: list[str], damaged: Path, content: bytes) -> None:
+    damaged.write_bytes(content)
+    warnings.clear()
+    assert folder.newest() == (1, folder.path(1))
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"checkpoint {folder.path(2)} is not used: ")
+    assert not folder.path(2).exists()
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".json"])
+def test_any_damaged_byte_means_the_one_before(folder: CheckpointFolder, warnings: list[str], suffix: str) -> None:
+    for step in (1, 2):
+        save(folder, step, size=50)
+    whole = {path: path.read_bytes() for path in (folder.path(2), folder.path(2).with_suffix(".json"))}
+    path = folder.path(2).with_suffix(suffix)
+    size = len(whole[path])
+    places = range(size) if suffix == ".json" else [0, size // 2, size - 1, *random.Random(0).sample(range(size), 30)]
+    for place in places:
+        for mask in (1, 32, 255):  # among them another digit, another case, and what is no text
+            for each, content in whole.items():
+                each.write_bytes(content)
+            assert_the_one_before_is_used(folder, warnings, path, flipped(whole[path], place, mask))
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".json"])
+@pytest.mark.parametrize("kept", [None, 0, 100, -1])
+def test_a_cut_empty_or_missing_file_means_the_one_before(
+    folder: CheckpointFolder, warnings: list[str], suffix: str, kept: int | None
+) -> None:
+    for step in (1, 2):
+        save(folder, step)
+    path = folder.path(2).with_suffix(suffix)
+    if kept is not None:
+        assert_the_one_before_is_used(folder, warnings, path, path.read_bytes()[:kept])
+        return
+    path.unlink()
+    assert folder.newest() == (1, folder.path(1))
+    assert len(warnings) == 1
+
+
+def test_the_manifest_of_another_step_is_not_believed(folder: CheckpointFolder, warnings: list[str]) -> None:
     for step in (1, 2, 3):
         save(folder, step)
-    folder.path(3).write_bytes(folder.path(3).read_bytes()[:-1])
-    folder.path(2).with_suffix(".json").write_text("{")
-    found = folder.newest()
-    assert found is not None
-    assert found[0] == 1
-    assert len(warnings) == 2
+    manifest = folder.path(2).with_suffix(".json").read_bytes()
+    folder.path(3).with_suffix(".json").write_bytes(manifest)
+    assert folder.newest() == (2, folder.path(2))
+    assert warnings[0].endswith("step-00000003.json is that of step 2")
 
 
 def test_checkpoints_of_another_job_are_not_used(folder: CheckpointFolder, warnings: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,16 +17,20 @@ import psutil
 import pytest
 
 from zen_pipeline.errors import ConfigError, TrainingError
+from zen_pipeline.models.qwen3 import Qwen3Config
+from zen_pipeline.models.registry import flops_per_token
 from zen_pipeline.training import launcher
+from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 from zen_pipeline.training.launcher import child_environment, launch
+from zen_pipeline.training.lines import read_lines
 
 MakeJob = Callable[..., TrainingJob]
 
 
 @pytest.fixture(scope="session")
 def undisturbed() -> dict[str, bytes]:
-    """The final weights of jobs that nobody disturbed, by identity."""
+    """The final weights of jobs that nobody disturbed, not even to hear what they say, by identity."""
     return {}
 
 
@@ -35,7 +40,7 @@ def weights(folder: str | Path) -> bytes:
 
 def reference(job: TrainingJob, work: Path, undisturbed: dict[str, bytes]) -> bytes:
     if job.identity not in undisturbed:
-        changes = {"output": str(work / "whole"), "checkpoints": str(work / "whole-checkpoints")}
+        changes = {"output": str(work / "whole"), "checkpoints": str(work / "whole-checkpoints"), "tokenizer": None}
         launch(job.model_copy(update=changes), work=work / "whole-work")
         undisturbed[job.identity] = weights(work / "whole")
     return undisturbed[job.identity]
@@ -57,10 +62,12 @@ def events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def disturb(process: subprocess.Popen[str], step: int, number: signal.Signals) -> int:
-    """Send the signal when the checkpoint of `step` is reported; the exit code."""
+def disturb(process: subprocess.Popen[str], step: int, number: signal.Signals, said: list[str] | None = None) -> int:
+    """Send the signal when the checkpoint of `step` is reported; the exit code. `said` is filled with the warnings."""
     with process:
         for event in events(process):
+            if event["event"] == "warning" and said is not None:
+                said.append(event["message"])
             if event["event"] == "checkpoint" and event["step"] >= step:
                 process.send_signal(number)
                 break
@@ -84,6 +91,8 @@ def test_killed_at_random_steps_it_ends_in_the_same_bits(
     history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history] == list(range(1, 151))
     assert history[-1]["loss"] < history[0]["loss"] - 0.5
+    sampled = {line["step"] for line in read_lines(tmp_path / "output" / "samples.jsonl")}
+    assert {50} <= sampled <= {50, 100, 150}  # once for certain, then as time allows
     assert result.validation_bits_per_byte is not None
 
 
@@ -105,6 +114,13 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     job = make_job()
     expected = reference(job, tmp_path, undisturbed)
     disturb(start(job, tmp_path / "work"), 30, signal.SIGKILL)
+    manifest = max(Path(job.checkpoints).glob("step-*.json"))
+    content = manifest.read_bytes()
+    place = content.index(b'"step": ') + len(b'"step": ')
+    manifest.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])  # another number
+    said: list[str] = []
+    disturb(start(job, tmp_path / "work"), 60, signal.SIGKILL, said)
+    assert f"checkpoint {manifest.with_suffix('.ckpt')} is not used: {manifest.name} is damaged" in said
     newest = max(Path(job.checkpoints).glob("step-*.json")).with_suffix(".ckpt")
     newest.write_bytes(newest.read_bytes()[:-100])
     with caplog.at_level("WARNING"):
@@ -117,10 +133,22 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
 def test_the_model_folder_is_whole_and_a_finished_training_is_not_done_again(make_job: MakeJob, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    job = make_job(steps=3, precision="fp32", threads=1)
+    job = make_job(steps=3, precision="fp32", threads=1, peak_flops=1e11)
     result = launch(job, work=tmp_path / "work")
     output = Path(job.output)
     assert TrainingResult.model_validate_json((output / "training.json").read_bytes()) == result
+    assert result.flops == 3 * 4 * 64 * flops_per_token(Qwen3Config.model_validate(job.model), 64)
+    assert result.mfu == pytest.approx(result.flops / result.seconds / 1e11, rel=0.05)  # rounded
+    assert result.energy_joules > 0
+    assert result.energy_source
+    assert result.checkpoint_seconds > 0
+    last = read_lines(output / "history.jsonl")[-1]
+    energy = "energy_joules" if result.energy_measured else "estimated_energy_joules"
+    assert 0 < last["mfu"] == pytest.approx(last["tokens_per_second"] * result.flops / result.tokens / 1e11, rel=1e-3)
+    assert 0 < last["memory_bytes"] <= result.peak_resident_bytes * 1.001
+    assert 0 < last[energy] <= result.energy_joules + 0.1
+    assert last["embedding_learning_rate"] == pytest.approx(last["learning_rate"] / 2, rel=1e-4)
+    assert {line["step"] for line in read_lines(output / "samples.jsonl")} == {3}
     model = AutoModelForCausalLM.from_pretrained(output)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
     prompt = tokenizer("The with statement", return_tensors="pt").input_ids
@@ -142,12 +170,15 @@ def test_a_full_disk_costs_checkpoints_and_not_the_training(
     expected = reference(job, tmp_path, undisturbed)
     shown = launcher.Progress.show
     warnings: list[str] = []
+    kept: list[tuple[int, Path] | None] = []
 
     def fill_the_disk(self: launcher.Progress, event: dict[str, Any]) -> None:
         shown(self, event)
-        if event["event"] == "start":  # the kernel refuses to write on, as on a full disk
+        if event["event"] == "checkpoint" and not warnings:  # the kernel refuses to write on, as on a full disk
             limit_files(30_000)
         elif event["event"] == "warning":
+            if not warnings:
+                kept.append(CheckpointFolder(Path(job.checkpoints), job.identity, warnings.append).newest())
             warnings.append(event["message"])
             limit_files(psutil.RLIM_INFINITY)
 
@@ -159,8 +190,10 @@ def test_a_full_disk_costs_checkpoints_and_not_the_training(
     monkeypatch.setattr(launcher.Progress, "show", fill_the_disk)
     with caplog.at_level("WARNING"):
         launch(job, work=tmp_path / "work")
-    assert "the checkpoint of step 5 could not be written" in warnings[0]
+    assert re.match(r"the checkpoint of step \d+ could not be written", warnings[0])
     assert "training goes on" in caplog.text
+    assert kept[0] is not None
+    assert f"step {kept[0][0]} " not in warnings[0]
     assert weights(job.output) == expected
 
 

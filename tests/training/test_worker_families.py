@@ -100,6 +100,9 @@ def test_a_killed_training_ends_in_the_same_bits(
     history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
     assert history[-1]["loss"] < history[0]["loss"] - 0.3
     assert result.validation_loss == whole.validation_loss
+    samples = (tmp_path / "whole" / "samples.jsonl").read_text()
+    assert '"step": 30' in samples
+    assert (tmp_path / "output" / "samples.jsonl").read_text() == samples
     assert (result.validation_bits_per_byte is None) == (family in ("bert", "spans"))
     if family == "bert":
         assert result.tokens == 30 * 4 * 64

@@ -22,6 +22,7 @@ class ReportData:
     Attributes:
         metrics: the content of metrics.json.
         histories: logged steps of `pretrain` and `finetune`.
+        trainings: the content of their training.json.
         samples: continuations of test documents.
         answers: test questions with the chat model's answers.
         records: the summary of the validation stage.
@@ -36,6 +37,7 @@ class ReportData:
 
     metrics: Metrics
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    trainings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     answers: Sequence[Answer] = ()
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +54,7 @@ def render(data: ReportData) -> str:
     """The page as HTML text."""
     sections = [
         _scoreboard(data.metrics),
-        parts.training(data.histories),
+        parts.training(data.histories, data.trainings),
         parts.samples(data.samples),
         parts.answers(data.answers, data.metrics.get("chat"), pretrained="base" in data.metrics),
         parts.data(data.records),

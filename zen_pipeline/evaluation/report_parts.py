@@ -9,7 +9,18 @@ from html import escape as text
 from typing import Any
 
 from zen_pipeline.evaluation.charts import Line, Point, line_chart, smoothed, thinned
-from zen_pipeline.evaluation.markup import Html, flattened, meter, paragraph, section, table, with_code
+from zen_pipeline.evaluation.markup import (
+    Content,
+    Html,
+    flattened,
+    megabytes,
+    meter,
+    number,
+    paragraph,
+    section,
+    table,
+    with_code,
+)
 from zen_pipeline.evaluation.results import Answer, Sample
 
 __all__ = [
@@ -41,13 +52,36 @@ def navigation(sections: Sequence[str]) -> str:
     return f"<nav>{links}</nav>" if links else ""
 
 
-def training(histories: Mapping[str, History]) -> str:
-    """Loss curves of every training stage."""
-    charts = []
+def training(histories: Mapping[str, History], trainings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Loss curve of every training stage, and what the training took."""
+    found = []
     for stage, history in histories.items():
         if chart := _loss_chart(stage, history):
-            charts.append(f"<h3>{text(_STAGES.get(stage, stage))}</h3>{chart}")
-    return section("training", "Training", *charts) if charts else ""
+            totals = _totals(trainings[stage]) if trainings.get(stage) else ""
+            found.append(f"<h3>{text(_STAGES.get(stage, stage))}</h3>{chart}{totals}")
+    return section("training", "Training", *found) if found else ""
+
+
+def _totals(result: Mapping[str, Any]) -> str:
+    """The figures of a training.json."""
+    rows: list[tuple[str, Content]] = [
+        ("steps", number(result["steps"])),
+        ("tokens", number(result["tokens"])),
+        ("tokens per second", number(round(result["tokens_per_second"]))),
+        ("seconds in steps", number(result["seconds"])),
+        ("seconds for checkpoints, for samples", f"{result['checkpoint_seconds']:.2f}, {result['sample_seconds']:.2f}"),
+        ("model FLOPs", f"{result['flops']:.3g}"),
+    ]
+    if result["mfu"] is not None:
+        rows.append(("model FLOPs utilization, of the matrix product that was measured here", f"{result['mfu']:.1%}"))
+    rows.append(("largest resident memory", megabytes(result["peak_resident_bytes"])))
+    if str(result["device"]).startswith("cuda"):
+        rows.append(("largest memory on the GPU", megabytes(result["peak_memory_bytes"])))
+    rows.append(
+        ("energy" if result["energy_measured"] else "energy, estimated", f"{result['energy_joules'] / 3600:.3g} Wh")
+    )
+    rows.append(("energy: where from", result["energy_source"]))
+    return table(("measure", "value"), rows)
 
 
 def _loss_chart(stage: str, history: History) -> str:

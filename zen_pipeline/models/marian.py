@@ -416,8 +416,13 @@ class Marian(FamilyModel):
         return self.logits(self.hidden_states(input_ids, decoder_input_ids, **context))
 
     @override
-    def flops_per_token(self, context: int) -> float:
-        """For one target token, with a source as long as the target."""
-        config = self.config
-        keys = config.encoder_layers * context + config.decoder_layers * ((context + 1) / 2 + context)
-        return 6.0 * linear_weights(self) + 12.0 * config.d_model * keys
+    def flops_per_token(self, context: int, source: int | None = None) -> float:
+        """For one target token, with `source` tokens of source for `context` of target; default: as many."""
+        config, read = self.config, context if source is None else source
+        layers = [cast(MarianDecoderLayer, layer).encoder_attn for layer in self.model.decoder.layers]
+        of_source = linear_weights(self.model.encoder) + sum(
+            linear_weights(projection) for layer in layers for projection in (layer.k_proj, layer.v_proj)
+        )
+        of_target = linear_weights(self) - of_source
+        keys = config.encoder_layers * read * read / context + config.decoder_layers * ((context + 1) / 2 + read)
+        return 6.0 * (of_source * read / context + of_target) + 12.0 * config.d_model * keys

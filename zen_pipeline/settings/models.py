@@ -8,6 +8,8 @@ from pydantic import Field
 
 from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
+WATTS_PER_CORE = 4.0  # of a processor that is not known: codecarbon's DEFAULT_POWER_PER_CORE (codecarbon/core/cpu.py)
+
 
 class EmbedConfig(Section):
     """Word vectors: Word2Vec (Mikolov et al. 2013) or GloVe (Pennington et al. 2014); and next-token vectors."""
@@ -81,6 +83,15 @@ class PretrainConfig(Section):
     micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
     devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="processes that train together; auto: one per GPU", json_schema_extra=NOT_IDENTITY
+    )
+    rank_timeout: float = Field(
+        120.0, gt=0.0, description="seconds that one process waits for the others", json_schema_extra=NOT_IDENTITY
+    )
+    watts_per_core: float = Field(
+        WATTS_PER_CORE,
+        gt=0.0,
+        description="power of a busy core, where the energy of a training must be estimated; of fine-tuning too",
+        json_schema_extra=NOT_IDENTITY,
     )
     precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
     learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")

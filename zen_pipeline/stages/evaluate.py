@@ -207,6 +207,7 @@ def _report(
         ReportData(
             metrics=metrics,
             histories={name: _history(inputs[name]) for name in ("pretrain", "finetune")},
+            trainings={name: _read_json(inputs[name].path / "training.json") for name in ("pretrain", "finetune")},
             samples=samples,
             answers=answers,
             records=inputs["validate"].summary,

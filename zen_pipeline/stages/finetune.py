@@ -153,6 +153,8 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         precision=resolved.precision,
         threads=resolved.threads,
         workers=resolved.workers,
+        peak_flops=resolved.peak_flops,
+        watts_per_core=config.pretrain.watts_per_core,
         seed=config.seed,
         checkpoints=str(stage.work / "checkpoints"),
         checkpoint_every=own.checkpoint_every,

@@ -118,6 +118,9 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         threads=resolved.threads,
         workers=resolved.workers,
         devices=device_count(own.devices, material.batch),
+        rank_timeout=own.rank_timeout,
+        peak_flops=resolved.peak_flops,
+        watts_per_core=own.watts_per_core,
         seed=config.seed,
         output=str(output),
         checkpoints=str(context.work / "checkpoints"),
@@ -193,10 +196,15 @@ def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | No
 
 def summary(result: TrainingResult) -> dict[str, Any]:
     """The figures of a training that are worth showing; `final` keeps them apart from MLflow's curves."""
-    final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second"}
-    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device", "devices"}
+    final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second", "mfu"}
+    own = {
+        *("steps", "tokens", "parameters", "seconds", "precision", "threads", "device", "devices", "flops"),
+        *("peak_memory_bytes", "peak_resident_bytes", "checkpoint_seconds", "sample_seconds"),
+    }
+    energy = {"joules": result.energy_joules, "measured": result.energy_measured, "source": result.energy_source}
     return {
         **result.model_dump(mode="json", include=own),
+        "energy": energy,
         "resumed": len(result.resumed_from),
         **({} if result.setback is None else {"setback": result.setback.model_dump(mode="json")}),
         "final": result.model_dump(mode="json", include=final, exclude_none=True),

@@ -8,6 +8,8 @@ Two files per checkpoint: `step-00000100.ckpt` (Lightning's dictionary, loaded w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
+from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.training.job import Setback
 
@@ -27,7 +30,7 @@ CLEARANCE = 10
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint file must be to be used."""
+    """What a checkpoint file must be to be used; its JSON carries a SHA-256 of itself."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,6 +39,27 @@ class CheckpointManifest(BaseModel):
     sha256: str
     identity: str
     setbacks: int = 0  # how often training had gone back when it was written
+
+    def sealed(self) -> str:
+        """As JSON with a digest of what it says, so that no byte of it can change unseen."""
+        return json.dumps({**self.model_dump(), "seal": self._seal()})
+
+    @classmethod
+    def unsealed(cls, content: bytes) -> CheckpointManifest:
+        """What `sealed` wrote.
+
+        Raises:
+            ValueError: the content is not whole.
+        """
+        fields = json.loads(content)
+        seal = fields.pop("seal", None) if isinstance(fields, dict) else None
+        manifest = cls.model_validate(fields)
+        if manifest._seal() != seal:
+            raise ValueError("it does not fit its seal")
+        return manifest
+
+    def _seal(self) -> str:
+        return hashlib.sha256(canonical_json(self.model_dump()).encode()).hexdigest()
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -66,7 +90,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 setbacks=self._setbacks,
             )
             os.replace(temporary, path)
-            write_atomically(path.with_suffix(".json"), manifest.model_dump_json())
+            write_atomically(path.with_suffix(".json"), manifest.sealed())
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -108,9 +132,8 @@ class CheckpointFolder:
         Args:
             until: leave out those of more steps.
         """
-        for manifest in sorted(self.folder.glob("step-*.json"), reverse=True):
-            path = manifest.with_suffix(".ckpt")
-            step, problem = self._check(manifest, path)
+        for path in sorted({file.with_suffix(".ckpt") for file in self.folder.glob("step-*.*")}, reverse=True):
+            step, problem = self._check(path.with_suffix(".json"), path)
             if problem is None and (until is None or step <= until):
                 return step, path
             if problem is None:
@@ -120,10 +143,14 @@ class CheckpointFolder:
         return None
 
     def _check(self, manifest: Path, path: Path) -> tuple[int, str | None]:
+        if not manifest.is_file():
+            return 0, f"it has no {manifest.name}, which is written last"
         try:
-            stated = CheckpointManifest.model_validate_json(manifest.read_bytes())
-        except (OSError, ValidationError):
-            return 0, f"{manifest.name} cannot be read"
+            stated = CheckpointManifest.unsealed(manifest.read_bytes())
+        except (OSError, ValueError):
+            return 0, f"{manifest.name} is damaged"
+        if manifest != self.path(stated.step).with_suffix(".json"):
+            return stated.step, f"{manifest.name} is that of step {stated.step}"
         if stated.identity != self._identity:
             return stated.step, "it belongs to a training job with other settings"
         if (back := self._setback) is not None and stated.step > back.back_to and not stated.setbacks:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.files import write_atomically
-from zen_pipeline.settings.models import Family
+from zen_pipeline.settings.models import WATTS_PER_CORE, Family
 
 Precision = Literal["bf16", "fp32"]
 
@@ -141,6 +141,9 @@ class TrainingJob(_Record):
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
         devices: processes that train together, one per device; each takes a share of every batch.
         rank_timeout: seconds that one of them waits for the others.
+        peak_flops: FLOP/s of a matrix product in the job's precision, of one GPU or of `threads` threads; None: not
+            measured.
+        watts_per_core: power of a busy core, for the estimate where a machine does not tell its energy.
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
         checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
@@ -168,6 +171,8 @@ class TrainingJob(_Record):
     workers: int = Field(1, ge=1)
     devices: int = Field(1, ge=1)
     rank_timeout: float = Field(120.0, gt=0.0)
+    peak_flops: float | None = Field(None, gt=0.0)
+    watts_per_core: float = Field(WATTS_PER_CORE, gt=0.0)
     seed: int = Field(0, ge=0)
     output: str
     checkpoints: str
@@ -188,7 +193,7 @@ class TrainingJob(_Record):
         """
         elsewhere = {
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
-            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout"),
+            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout", "peak_flops", "watts_per_core"),
         }
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -241,12 +246,21 @@ class TrainingResult(_Record):
         parameters: trained numbers, shared ones counted once.
         seconds: time inside steps, over all attempts.
         tokens_per_second: `tokens` / `seconds`.
+        flops: of the model, forward and backward; recomputation does not count.
+        mfu: `flops` / `seconds`, as a share of what the same devices reach in a matrix product; None: not measured.
+        checkpoint_seconds: time that saving took, over all attempts.
+        sample_seconds: time that samples took.
+        energy_joules: from the first step to the end, validation and checkpoints included; of other work on the
+            machine too where counters are read.
+        energy_measured: all of it comes from counters.
+        energy_source: where it comes from, in words.
         train_loss: mean over the last tenth of the steps, nats per target.
         validation_loss: at the end, nats per target; None without validation data.
         validation_bits_per_byte: at the end; None where the targets are not text as it stands.
         resumed_from: steps at which a later attempt went on.
         setback: that it went back once; None: it did not.
-        peak_memory_bytes: of the last attempt.
+        peak_memory_bytes: of the last attempt; on a GPU, of the GPU.
+        peak_resident_bytes: of the process in the last attempt.
         device: what it ran on.
         devices: how many of them at the end.
     """
@@ -264,6 +278,14 @@ class TrainingResult(_Record):
     resumed_from: list[int] = []
     setback: Setback | None = None
     peak_memory_bytes: int | None = None
+    peak_resident_bytes: int | None = None
+    flops: float = 0.0
+    mfu: float | None = None
+    checkpoint_seconds: float = 0.0
+    sample_seconds: float = 0.0
+    energy_joules: float | None = None
+    energy_measured: bool = False
+    energy_source: str | None = None
     device: str = "cpu"
     devices: int = 1
     precision: Precision = "fp32"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 1.5  # for each case, after a first round that warms up
 _ROUNDS = 4
+_PEAK_SECONDS = 0.5
 
 
 def measure_and_choose(request: Request, work: Path) -> Resolved:
@@ -119,6 +120,17 @@ def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.
     return Batch(-1, input_ids, targets)
 
 
+def matmul_flops(precision: Precision, threads: int) -> float:
+    """FLOP/s of a large matrix product in a precision, on the GPU or with so many threads."""
+    import torch
+
+    from zen_pipeline.machine.speed import matmul_gflops
+
+    torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return 1e9 * matmul_gflops(dtype, "cuda" if torch.cuda.is_available() else "cpu", _PEAK_SECONDS)
+
+
 def _timed(work: Callable[[], object], device: object) -> float:
     import torch
 
@@ -138,6 +150,7 @@ def main(arguments: list[str]) -> int:
         asked = Path(arguments[0])
         request = Request.model_validate_json(asked.read_bytes())
         resolved = choose(request, measure, elapsed=lambda: time.time() - asked.stat().st_mtime)
+        resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:
         print(error)

@@ -39,8 +39,8 @@ class LanguageModelTraining(pl.LightningModule):
     Attributes:
         setback: as given.
         watch: what it makes of the losses; travels in the checkpoints.
-        last: figures of the last step: `loss` (nats per target), `gradient_norm`, `learning_rate`, `tokens`,
-            `supervised_tokens`.
+        last: figures of the last step: `loss` (nats per target), `gradient_norm`, `learning_rate`,
+            `embedding_learning_rate`, `tokens`, `supervised_tokens`.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class LanguageModelTraining(pl.LightningModule):
         optimizer.step()
         self.last |= {
             "learning_rate": schedule.learning_rate * factor,
+            "embedding_learning_rate": schedule.embedding_learning_rate * factor,
             "tokens": batch.tokens,
             "supervised_tokens": supervised,
         }

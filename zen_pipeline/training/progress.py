@@ -63,6 +63,8 @@ class Progress:
 
     def _show_step(self, event: Mapping[str, Any]) -> None:
         note = f"loss {event['loss']:.3f}  {event['tokens_per_second']:,.0f} tokens/s"
+        if "mfu" in event:
+            note += f"  MFU {event['mfu']:.0%}"
         if self._bar is not None:
             self._bar.update(self._task, completed=event["step"], note=f"{note}  {self._validation}")
         elif time.monotonic() - self._logged >= _LINE_SECONDS:

@@ -65,6 +65,7 @@ class Resolved(_Record):
         learning_rate: peak, of the matrices (Muon).
         embedding_learning_rate: peak, of everything else (AdamW).
         reasons: plain sentences with the measured figures.
+        peak_flops: FLOP/s of a matrix product in that precision with these threads; None: not measured.
         estimates: `preparation_seconds` (before pretraining), `pretrain_seconds`, `finetune_seconds`, `memory_bytes`,
             `flops`, `tokens`, `epochs`.
     """
@@ -84,6 +85,7 @@ class Resolved(_Record):
     embedding_learning_rate: float
     finetune: Finetuning
     reasons: list[str]
+    peak_flops: float | None = None
     estimates: dict[str, float]
 
     @property

@@ -24,7 +24,7 @@ from typing_extensions import override
 from zen_pipeline.errors import TrainingDiverged, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
-from zen_pipeline.machine import peak_memory
+from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
 from zen_pipeline.training.events import Events, Stop, Stopped
 from zen_pipeline.training.job import Setback, TrainingJob, TrainingResult
 from zen_pipeline.training.processes import Processes, lost_another
@@ -212,6 +212,7 @@ def _fit_once(
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
     from zen_pipeline.training.module import LanguageModelTraining
+    from zen_pipeline.training.samples import SAMPLES, Sampler
 
     quiet_lightning()
     folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn, setback)
@@ -230,8 +231,9 @@ def _fit_once(
             OwnSignals(stop.install),
             StepClock(recorder),
             Validator(source, job),
+            Sampler(job, source, recorder, folder.folder / SAMPLES if processes.rank == 0 else None, processes),
             recorder,
-            Checkpointer(job, folder, events, stop.check),
+            Checkpointer(job, folder, events, stop.check, recorder),
         ],
         plugins=[folder.io],
         default_root_dir=job.checkpoints,
@@ -273,13 +275,12 @@ def _parameters(module: LanguageModelTraining) -> int:
 
 
 def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder) -> TrainingResult:
-    import json
-
     from zen_pipeline.training.callbacks import HISTORY
+    from zen_pipeline.training.lines import read_lines
 
     totals = recorder.totals
-    lines = (Path(job.checkpoints) / HISTORY).read_text().splitlines()
-    losses = [json.loads(line)["loss"] for line in lines[-max(1, job.steps // 10) :]]
+    lines = read_lines(Path(job.checkpoints) / HISTORY) or [module.last]  # a full disk may have left none
+    losses = [line["loss"] for line in lines[-max(1, job.steps // 10) :]]
     return TrainingResult(
         name=job.name,
         steps=module.trainer.global_step,
@@ -294,6 +295,14 @@ def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder)
         resumed_from=totals["resumed_from"],
         setback=module.setback,
         peak_memory_bytes=peak_memory(),
+        peak_resident_bytes=peak_resident_memory(),
+        flops=totals["flops"],
+        mfu=totals["mfu"],
+        checkpoint_seconds=round(totals["checkpoint_seconds"], 3),
+        sample_seconds=round(totals["sample_seconds"], 3),
+        energy_joules=round(totals["joules"], 1),
+        energy_measured=totals["energy_measured"],
+        energy_source=totals["energy_source"],
         device=str(module.trainer.strategy.root_device),
         devices=job.devices,
         precision=job.precision,
@@ -307,13 +316,16 @@ def _fill_output(job: TrainingJob, module: LanguageModelTraining, result: Traini
     from zen_pipeline.models.folder import save_model
     from zen_pipeline.training.callbacks import HISTORY
     from zen_pipeline.training.data import copy_tokenizer
+    from zen_pipeline.training.samples import SAMPLES
 
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     save_model(module.model, output)
     if job.tokenizer is not None:
         copy_tokenizer(Path(job.tokenizer), output)
-    shutil.copyfile(Path(job.checkpoints) / HISTORY, output / HISTORY)
+    for name in (HISTORY, SAMPLES):
+        if (written := Path(job.checkpoints) / name).is_file():
+            shutil.copyfile(written, output / name)
     (output / "training.json").write_text(result.model_dump_json(indent=1) + "\n")
 
 

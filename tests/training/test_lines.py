@@ -1,0 +1,63 @@
+"""Files that grow with the steps: cut after a kill, and whole on a full disk."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+
+from zen_pipeline.training.lines import StepLines, read_lines
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+def test_steps_that_are_done_again_and_a_torn_line_are_cut_off(tmp_path: Path, warnings: list[str]) -> None:
+    path = tmp_path / "history.jsonl"
+    lines = StepLines(path, warnings.append)
+    lines.open_after(0)
+    for step in (1, 2, 3, 3, 4):
+        lines.append({"step": step, "text": "é"})
+    lines.close()
+    with path.open("ab") as file:
+        file.write(b'{"step": 5, "te')
+    lines.open_after(3)
+    assert [line["step"] for line in read_lines(path)] == [1, 2, 3, 3]
+    lines.append({"step": 4})
+    assert read_lines(path)[-1] == {"step": 4}
+    lines.open_after(0)
+    assert read_lines(path) == warnings == []
+    lines.close()
+
+
+def test_a_full_device_costs_lines_and_one_warning(tmp_path: Path, warnings: list[str]) -> None:
+    path = tmp_path / "history.jsonl"
+    path.symlink_to("/dev/full")
+    lines = StepLines(path, warnings.append)
+    lines.open_after(0)
+    for step in (7, 8):
+        lines.append({"step": step})
+    lines.close()
+    assert len(warnings) == 1
+    assert "No space left on device" in warnings[0]
+    assert "lines from step 7 on are missing" in warnings[0]
+
+
+def test_a_line_that_only_fits_in_part_is_left_out(tmp_path: Path, warnings: list[str]) -> None:
+    lines = StepLines(tmp_path / "history.jsonl", warnings.append)
+    lines.open_after(0)
+    lines.append({"step": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))  # the kernel writes a part, as on a disk that fills up
+    try:
+        lines.append({"step": 2, "loss": 3.25})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(warnings) == 1
+    lines.append({"step": 3})
+    lines.close()
+    assert [json.loads(line)["step"] for line in lines.path.read_text().splitlines()] == [1, 3]
