@@ -2,11 +2,11 @@
 
     python benchmarks/time_to_quality.py FOLDER/wikitext-2 --budgets 1m 3m 5m 20m
 
-For each budget `zen pretrain` runs in an empty workspace, with sizes that the dial chooses by itself. "Whole" is the time of
-the command, from an empty folder to the end; "training" is the part of it in which the next-token vectors are computed and
-the model is trained, which is what other programs' times are made of. FOLDER holds train.txt and valid.txt; the model
-is measured on all of valid.txt, one document read in windows that overlap by half the context. The n-gram models are
-interpolated Kneser-Ney over the same tokens.
+For each budget `zen pretrain` runs in an empty workspace, with sizes that the dial chooses by itself. "Whole" is the
+time of the command, from an empty folder to the end; "training" is the part of it in which the next-token vectors are
+computed and the model is trained, which is what other programs' times are made of. FOLDER holds train.txt and
+valid.txt; the model is measured on all of valid.txt, one document read in windows that overlap by half the context. The
+n-gram models are interpolated Kneser-Ney over the same tokens.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _run(folder: Path, data: Path, budget: str, overrides: list[str]) -> dict[st
     command = [sys.executable, "-m", "zen_pipeline", "pretrain", "--data", str(data.resolve()), "--budget", budget]
     command += ["--json", *(word for setting in overrides for word in ("--set", setting))]
     began = time.monotonic()
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     whole = time.monotonic() - began
     if done.returncode:
         sys.exit(done.stderr)

@@ -43,7 +43,14 @@ def test_a_second_run_takes_everything_from_the_store(project: Zen) -> None:
 
 def test_the_plan_marks_what_a_setting_changes_and_nothing_before_it(project: Zen) -> None:
     assert {s["status"] for s in project.json("plan")["stages"]} == {"cached"}
-    planned = {s["name"]: s for s in project.json("plan", "--set", "pretrain.learning_rate=0.001")["stages"]}
+    prices = ("--set", "pretrain.price_per_hour=3600", "--set", "pretrain.watts_per_core=10")
+    plan = project.json("plan", "--set", "pretrain.learning_rate=0.001", *prices)
+    planned, training = {s["name"]: s for s in plan["stages"]}, plan["training"]
+    assert training["seconds"] == pytest.approx(planned["pretrain"]["seconds"] + planned["finetune"]["seconds"])
+    assert training["cost"] == pytest.approx(training["seconds"])
+    assert training["reasons"]
+    assert training["flops"] > 0
+    assert training["watt_hours"] is None or training["watt_hours"] >= 10 * training["seconds"] / 3600
     first = STAGE_NAMES.index("pretrain")
     assert [planned[n]["status"] for n in STAGE_NAMES] == ["cached"] * first + ["would_run"] * (10 - first)
     assert planned["pretrain"]["changed"] == ["settings.learning_rate"]

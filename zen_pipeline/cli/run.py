@@ -14,7 +14,7 @@ from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
-    from zen_pipeline.stages.plan import StagePlan
+    from zen_pipeline.stages.plan import StagePlan, TrainingPlan
     from zen_pipeline.workspace import RunRecord
 
 RequireRelease = Annotated[
@@ -135,14 +135,17 @@ def plan(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Say for each stage whether it would run, what changed, and what it is expected to take."""
+    """Say for each stage whether it would run, what changed, and what it and its training are expected to take."""
     resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides)
-    from zen_pipeline.stages.plan import make_plan
+    from zen_pipeline.stages.plan import make_plan, plan_training
     from zen_pipeline.workspace import Workspace
 
-    stages = make_plan(resolved, Workspace.find_or_create())
+    workspace = Workspace.find_or_create()
+    stages = make_plan(resolved, workspace)
+    training = plan_training(resolved, stages, workspace)
     if json:
-        common.print_json({"stages": [s.model_dump() for s in stages]})
+        found = {} if training is None else {"training": training.model_dump()}
+        common.print_json({"stages": [s.model_dump() for s in stages], **found})
         return
     common.print_table(
         f"plan of the pipeline {resolved.name!r}",
@@ -155,6 +158,23 @@ def plan(
     if expected or unknown:
         besides = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
         print(f"expected: {common.duration(sum(expected))}{besides}")
+    if training is not None:
+        _print_training(training)
+
+
+def _print_training(training: TrainingPlan) -> None:
+    for reason in training.reasons:
+        print(f"- {reason}")
+    parts = [
+        common.duration(training.seconds),
+        f"{common.byte_size(training.memory_bytes)} of memory",
+        f"{training.flops:.2g} FLOPs on {training.tokens:,.0f} tokens",
+    ]
+    if training.watt_hours is not None:
+        parts.append(f"about {training.watt_hours:.2g} Wh, from pretrain.watts_per_core")
+    if training.cost is not None:
+        parts.append(f"a cost of {training.cost:.2g}")
+    print(f"training: {', '.join(parts)}")
 
 
 def _plan_row(stage: StagePlan) -> tuple[object, ...]:

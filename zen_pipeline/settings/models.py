@@ -93,6 +93,12 @@ class PretrainConfig(Section):
         description="power of a busy core, where the energy of a training must be estimated; of fine-tuning too",
         json_schema_extra=NOT_IDENTITY,
     )
+    price_per_hour: float | None = Field(
+        None, ge=0.0, description="what the machine costs, for `zen plan`", json_schema_extra=NOT_IDENTITY
+    )
+    price_per_kilowatt_hour: float | None = Field(
+        None, ge=0.0, description="what energy costs, for `zen plan`", json_schema_extra=NOT_IDENTITY
+    )
     precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
     learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")
     embedding_learning_rate: float | None = Field(None, gt=0.0, description="peak rate of everything else (AdamW)")

@@ -11,6 +11,7 @@ from zen_pipeline.artifacts import ArtifactRef, Manifest, read_manifest
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError
+from zen_pipeline.machine import gpu_names
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Stage
 from zen_pipeline.workspace import Workspace
@@ -37,6 +38,28 @@ class StagePlan(BaseModel):
     memory_bytes: float | None = None
     disk_bytes: int | None = None
     artifact: str | None = None
+
+
+class TrainingPlan(BaseModel):
+    """What the budget came to, and what training is expected to take.
+
+    Attributes:
+        reasons: plain sentences with the measured figures.
+        seconds: of pretraining and fine-tuning, as far as they would run.
+        tokens, flops: of pretraining.
+        memory_bytes: at the peak.
+        watt_hours: processor energy, from the cores in use and `pretrain.watts_per_core`; None with graphics cards,
+            whose power is not known before they work.
+        cost: in the unit of the given prices; None without a price.
+    """
+
+    reasons: list[str]
+    seconds: float
+    tokens: float
+    flops: float
+    memory_bytes: float
+    watt_hours: float | None
+    cost: float | None
 
 
 def make_plan(config: Config, workspace: Workspace) -> list[StagePlan]:
@@ -110,10 +133,36 @@ def _stored(ref: ArtifactRef | None) -> ArtifactRef:
     return ref
 
 
+def plan_training(config: Config, plans: list[StagePlan], workspace: Workspace) -> TrainingPlan | None:
+    """The choice of the `resolve` stage and its consequences; None where that has not been made yet."""
+    by_name = {p.name: p for p in plans}
+    resolved = _resolved(by_name["resolve"], workspace)
+    if resolved is None:
+        return None
+    trainings = [p for p in (by_name["pretrain"], by_name["finetune"]) if p.status == "would_run"]
+    hours = sum(p.seconds or 0.0 for p in trainings) / 3600
+    own, estimates = config.pretrain, resolved["estimates"]
+    watt_hours = None if gpu_names() else resolved["threads"] * own.watts_per_core * hours
+    prices = []
+    if own.price_per_hour is not None:
+        prices.append(own.price_per_hour * hours)
+    if own.price_per_kilowatt_hour is not None and watt_hours is not None:
+        prices.append(own.price_per_kilowatt_hour * watt_hours / 1000)
+    return TrainingPlan(
+        reasons=resolved["reasons"],
+        seconds=3600 * hours,
+        tokens=estimates["tokens"],
+        flops=estimates["flops"],
+        memory_bytes=estimates["memory_bytes"],
+        watt_hours=watt_hours,
+        cost=sum(prices) if prices else None,
+    )
+
+
 def _with_training_estimates(plans: list[StagePlan], config: Config, workspace: Workspace) -> list[StagePlan]:
     """Expected time and memory of training: from the resolved sizes when they are stored, else from the budget."""
     by_name = {p.name: p for p in plans}
-    estimates = _resolved_estimates(by_name["resolve"], workspace)
+    estimates = (_resolved(by_name["resolve"], workspace) or {}).get("estimates", {})
     budget = parse_budget(config.budget)
     for name, share in (("pretrain", 0.85), ("finetune", 0.15)):
         plan = by_name[name]
@@ -127,9 +176,9 @@ def _with_training_estimates(plans: list[StagePlan], config: Config, workspace: 
     return plans
 
 
-def _resolved_estimates(resolve: StagePlan, workspace: Workspace) -> dict[str, Any]:
+def _resolved(resolve: StagePlan, workspace: Workspace) -> dict[str, Any] | None:
     if resolve.status != "cached":
-        return {}
+        return None
     path = workspace.store.folder("resolve", resolve.fingerprint) / "resolved.json"
-    estimates: dict[str, Any] = json.loads(path.read_text())["estimates"]
-    return estimates
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
-from zen_pipeline.training.job import Schedule
+from zen_pipeline.training.job import Precision, Schedule
 
 if TYPE_CHECKING:
     import torch
