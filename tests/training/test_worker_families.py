@@ -13,6 +13,7 @@ import torch
 
 from tests.training.test_worker import disturb, start, weights
 from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.models.bert import BertForMaskedLM
 from zen_pipeline.models.folder import load_any, load_model
 from zen_pipeline.models.marian import Marian
 from zen_pipeline.tasks.span_corruption import span_counts
@@ -20,6 +21,8 @@ from zen_pipeline.tasks.special_tokens import extend_tokenizer
 from zen_pipeline.tasks.translation import Pair, encode_pairs, save_pairs
 from zen_pipeline.training.job import MaskedData, PairData, SpanData, TrainingJob
 from zen_pipeline.training.launcher import launch
+from zen_pipeline.training.sources import open_source
+from zen_pipeline.training.step import target_losses
 
 MakeJob = Callable[..., TrainingJob]
 PHRASES = [("one", "un"), ("two", "deux"), ("three", "trois"), ("red", "rouge"), ("green", "vert"), ("dog", "chien")]
@@ -81,6 +84,13 @@ JOBS: dict[str, Callable[[MakeJob, Path, Path], TrainingJob]] = {
 }
 
 
+def loss_without_dropout(job: TrainingJob) -> float:
+    """Mean loss of the saved masked language model on the validation windows."""
+    model = load_any(Path(job.output), BertForMaskedLM).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return float(torch.cat([target_losses(model, b) for b in open_source(job).validation()]).double().mean())
+
+
 # What makes a batch differs most between these two; the others are alike.
 OFTEN = ("bert", "spans")
 
@@ -107,6 +117,7 @@ def test_a_killed_training_ends_in_the_same_bits(
     if family == "bert":
         assert result.tokens == 30 * 4 * 64
         assert result.supervised_tokens == pytest.approx(0.15 * result.tokens, rel=0.1)
+        assert result.validation_loss == pytest.approx(loss_without_dropout(job), rel=1e-4)
 
 
 def test_transformers_opens_what_was_trained(make_job: MakeJob, tokens_folder: Path, tmp_path: Path) -> None:
