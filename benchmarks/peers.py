@@ -42,6 +42,7 @@ class Case(NamedTuple):
     threads: int
     tracked: bool
     nanogpt: str
+    gelu: str = "gelu"
 
     def fields(self) -> dict[str, Any]:
         """The fields of our family's config: heads of width / heads, a feed-forward layer of the dial's size."""
@@ -58,7 +59,8 @@ class Case(NamedTuple):
             context_length=self.context,
             tie_embeddings=self.family == "gpt2",
         )
-        return model_fields(shape, self.vocabulary, self.family)  # type: ignore[arg-type]
+        fields = model_fields(shape, self.vocabulary, self.family)  # type: ignore[arg-type]
+        return {**fields, "activation_function": self.gelu} if self.family == "gpt2" else fields
 
     def config(self) -> Any:
         """Our family's config."""

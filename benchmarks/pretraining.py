@@ -16,7 +16,7 @@ disturb. Speed is taken from the end of the first step to the end of the last, b
 - `bare`: the same model, data, and optimizer in a plain loop; `bare-adamw`: with torch's AdamW for all weights.
 - `transformers`, `litgpt`, `nanogpt` (a folder with its model.py): the same shape and windows of the same tokens, each
   with its own optimizer (AdamW) and settings, no dropout, gradients clipped at 1. What is not installed is left out.
-  nanoGPT's GELU is the exact one, GPT-2's an approximation.
+  GPT-2 has nanoGPT's exact GELU here; with `--gelu gelu_new` ours and transformers' have the approximation of GPT-2.
 
 Precision `default` is how they come: float32, an environment of their own. `fp32` and `bf16` (autocast) give all the
 same precision and the environment that we start trainings with. All have the same number of threads. The batch is what
@@ -179,6 +179,7 @@ def main() -> None:
     sizes = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 4096, "context": 256, "batch": 32, "micro-batch": 8}
     for name, value in {**sizes, "steps": 24, "threads": os.cpu_count() or 1}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--gelu", choices=("gelu", "gelu_new"), default="gelu")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         print_table(arguments, Path(folder))

@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--operations", type=int, default=0)
+    parser.add_argument("--gelu", choices=("gelu", "gelu_new"), default="gelu", help="of GPT-2")
     sizes = {"layers": 4, "width": 192, "heads": 3, "vocabulary": 4096, "context": 256, "batch": 16, "micro_batch": 8}
     for name, value in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
@@ -105,7 +106,14 @@ def main() -> None:
     for family in arguments.families:
         for precision in arguments.precisions:
             for threads in arguments.threads:
-                rest = {"tokens": "", "steps": STEPS, "threads": threads, "tracked": False, "nanogpt": ""}
+                rest = {
+                    "tokens": "",
+                    "steps": STEPS,
+                    "threads": threads,
+                    "tracked": False,
+                    "nanogpt": "",
+                    "gelu": arguments.gelu,
+                }
                 print_rows(
                     Case("", family, precision, **shape, **rest), folders, arguments.rounds, arguments.operations
                 )

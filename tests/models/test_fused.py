@@ -43,7 +43,7 @@ TARGETS = torch.randint(0, 901, (777,), generator=torch.Generator().manual_seed(
 COS, SIN = drawn(20, 1, 8).cos(), drawn(20, 1, 8).sin()
 CASES: dict[str, tuple[Function, Function, list[Tensor]]] = {
     "cross entropy, in pieces": (
-        lambda logits: fused.CrossEntropy.apply(logits, TARGETS),
+        lambda logits: fused.apply(fused.CrossEntropy, logits, TARGETS),
         lambda logits: F.cross_entropy(logits, TARGETS, reduction="none"),
         [3 * drawn(777, 901)],
     ),
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Function, Function, list[Tensor]]] = {
     ),
     "rotation": (lambda x: rotate(x, COS, SIN), lambda x: plain_rotate(x, COS, SIN), [drawn(3, 20, 4, 16)]),
     "attention": (
-        lambda *qkv: fused.CausalAttention.apply(*qkv).transpose(1, 2).flatten(2),
+        lambda *qkv: fused.apply(fused.CausalAttention, *qkv).transpose(1, 2).flatten(2),
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2),
         [drawn(2, 3, 150, 16, seed=seed) for seed in range(3)],
     ),

@@ -84,7 +84,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if fused.pays(x):  # in the dtype of the matrix products that read it, which would each convert it
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-            return fused.RMSNorm.apply(x, self.weight, self.eps, dtype)  # type: ignore[no-any-return]
+            return fused.apply(fused.RMSNorm, x, self.weight, self.eps, dtype)
         # autocast leaves the gain in float32
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
@@ -134,7 +134,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x[i], x[i + D/2]) of (B, T, heads, D) by its position's angle."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     if fused.pays(x):
-        return fused.Rotation.apply(x, cos, sin)  # type: ignore[no-any-return]
+        return fused.apply(fused.Rotation, x, cos, sin)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
@@ -225,8 +225,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible, dropout: float = 0
     """
     plain = visible.mask is None and visible.causal and not dropout and q.shape == k.shape
     if plain and q.dtype == torch.bfloat16 and q.shape[2] <= _LONGEST and fused.pays(q):
-        y = fused.CausalAttention.apply(q, k, v)
-        return y.transpose(1, 2).flatten(2)  # type: ignore[no-any-return]
+        return fused.apply(fused.CausalAttention, q, k, v).transpose(1, 2).flatten(2)
     y = F.scaled_dot_product_attention(
         q,
         k,

@@ -32,7 +32,7 @@ def target_losses(model: FamilyModel, batch: Batch) -> Tensor:
         hidden, targets = hidden[wanted], batch.targets[wanted]
     logits = model.logits(hidden)
     if fused.pays(logits):
-        return fused.CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return]
+        return fused.apply(fused.CrossEntropy, logits, targets)
     return cross_entropy(logits.float(), targets, reduction="none")
 
 
