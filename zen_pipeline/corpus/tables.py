@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from zen_pipeline.corpus.chat_formats import from_turns, is_turn
 from zen_pipeline.corpus.json_values import decode
 from zen_pipeline.corpus.kinds import KNOWN, Content, canonical, contents, kind_of
-from zen_pipeline.corpus.lines import Lines, TooLong, text_of
+from zen_pipeline.corpus.lines import Lines, TooLong, blocks
 from zen_pipeline.corpus.opening import TextFile, not_text, seekable
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
 from zen_pipeline.errors import DataError
@@ -79,7 +81,9 @@ class Table:
         meta = json.dumps(content.meta, ensure_ascii=False) if content.meta else "{}"
         try:
             key = content.key.encode()
-            (content.text + meta).encode()
+            if content.text is not content.key:
+                content.text.encode()
+            meta.encode()
         except UnicodeEncodeError as error:
             return self.aside(place, f"not valid Unicode: {error.reason}", content.text)
         name = self._file.name
@@ -153,21 +157,27 @@ def _start(content: bytes) -> str:
 
 
 class _CsvLines:
-    """The lines that the CSV reader asks for; goes on after it has raised, which a generator would not."""
+    """The lines that the CSV reader asks for, a block at a time; goes on after it has raised, as no generator would."""
 
-    def __init__(self, lines: Lines[str]) -> None:
-        self._lines, self._each = lines, iter(lines)
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self._blocks = blocks(stream, limit, translate=False)
+        self._block = io.StringIO()
         self.passed_over: TooLong | None = None
+
+    def rest(self) -> Iterator[str]:
+        """The lines that were not asked for yet."""
+        return chain(self._block, chain.from_iterable(self))
 
     def __iter__(self) -> _CsvLines:
         return self
 
-    def __next__(self) -> str:
-        line = next(self._each)
-        if isinstance(line, TooLong):
-            self.passed_over = line
-            raise csv.Error(line.reason)
-        return line
+    def __next__(self) -> io.StringIO:
+        block = next(self._blocks)
+        if isinstance(block, TooLong):
+            self._block, self.passed_over = io.StringIO(), block
+            raise csv.Error(block.reason)
+        self._block = io.StringIO(block, newline="")
+        return self._block
 
 
 def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
@@ -182,10 +192,10 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
             yield table.aside("file", reason, "")
             return
         csv.field_size_limit(file.limits.record)
-        lines = Lines[str](text_of(stream, newline=""), file.limits.record)
+        lines = _CsvLines(stream, file.limits.record)
         header: list[str] | None = None
-        for cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
-            place = f"line {lines.number}"
+        for number, cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
+            place = f"line {number}"
             if isinstance(cells, str):
                 yield table.aside(place, cells, "")
             elif header is None:
@@ -198,20 +208,20 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 yield from table.row(dict(zip(header, cells, strict=True)), place)
 
 
-def _csv_rows(lines: Lines[str], delimiter: str) -> Iterator[list[str] | str]:
-    """The rows that are not empty; what cannot be one gives a reason, and reading goes on with the next line."""
-    source = _CsvLines(lines)
-    reader = csv.reader(source, delimiter=delimiter)
+def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The rows that are not empty, each with its last line; what cannot be one gives a reason, and reading goes on."""
+    before = 0  # lines that earlier readers have read
     while True:
+        reader = csv.reader(lines.rest(), delimiter=delimiter)
         try:
             for cells in reader:
                 if cells:
-                    yield cells
+                    yield before + reader.line_num, cells
             return
         except csv.Error as error:
-            yield str(error) if source.passed_over else f"not CSV: {error}"
-            source.passed_over = None
-            reader = csv.reader(source, delimiter=delimiter)
+            before += reader.line_num + (lines.passed_over is not None)
+            yield before, str(error) if lines.passed_over else f"not CSV: {error}"
+            lines.passed_over = None
 
 
 def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
