@@ -103,7 +103,8 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         collected = file.read_row_group(index)
     table, cleaned = _clean(collected, config.clean)
     del collected
-    measures = measure(_arrow_texts(table.column("text")))
+    removed = np.array([c.changes.get("control", 0) for c in cleaned], np.int64)
+    measures = measure(_arrow_texts(table.column("text")), removed)
     why = [limit or c.reason for limit, c in zip(reasons(measures, config), cleaned, strict=True)]
     for name, values in measures.items():
         table = table.append_column(name, pa.array(values))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import from_turns, is_turn
+from zen_pipeline.corpus.chat_formats import is_turn
 from zen_pipeline.corpus.json_values import decode
 from zen_pipeline.corpus.kinds import KNOWN, Content, canonical, contents, kind_of
 from zen_pipeline.corpus.lines import Lines, TooLong, blocks
@@ -56,7 +56,7 @@ class Table:
     def row(self, row: Any, place: str) -> Iterator[Record | Aside]:
         """The records of one row, or why there are none; a list of messages is a row too."""
         if isinstance(row, list) and row and all(map(is_turn, row)):
-            row = {"messages": from_turns(row)}
+            row = {"messages": row}
         if not isinstance(row, dict):
             yield self.aside(place, f"not a JSON object but {type(row).__name__}", row)
             return
@@ -79,15 +79,15 @@ class Table:
     def record(self, content: Content, place: str, *, part: int = 1, group: object = None) -> Record | Aside:
         """The record of some content: the `part`-th one of its place."""
         meta = json.dumps(content.meta, ensure_ascii=False) if content.meta else "{}"
+        name = self._file.name
+        own_group = f"{name}/{group}" if isinstance(group, str | int) and str(group) else None
         try:
             key = content.key.encode()
             if content.text is not content.key:
                 content.text.encode()
-            meta.encode()
+            (meta + (own_group or "")).encode()
         except UnicodeEncodeError as error:
-            return self.aside(place, f"not valid Unicode: {error.reason}", content.text)
-        name = self._file.name
-        own_group = f"{name}/{group}" if isinstance(group, str | int) and str(group) else None
+            return self.aside(place, _not_unicode(error), content.text)
         number = place.rsplit(" ", 1)[-1]
         return Record(
             id=f"{name}#{number}" if part == 1 else f"{name}#{number}.{part}",
@@ -119,6 +119,16 @@ class Table:
         """The same for a file whose rows name their own fields, after the last row."""
         if not self._usable and self._fields_without is not None:
             self.check_columns(self._fields_without, dict.fromkeys(self._fields_without))
+
+
+def _not_unicode(error: UnicodeEncodeError) -> str:
+    """What a lone surrogate is: one that stands for a byte (PEP 383), or one that JSON has written out."""
+    code = ord(error.object[error.start])
+    return (
+        f"not valid UTF-8 (byte 0x{code - 0xDC00:02X})"
+        if 0xDC80 <= code <= 0xDCFF
+        else (f"not valid Unicode: half of a surrogate pair (U+{code:04X})")
+    )
 
 
 def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
@@ -161,7 +171,7 @@ class _CsvLines:
 
     def __init__(self, stream: io.BufferedReader, limit: int) -> None:
         self._blocks = blocks(stream, limit, translate=False)
-        self._block = io.StringIO()
+        self._block: Iterator[str] = iter(())
         self.passed_over: TooLong | None = None
 
     def rest(self) -> Iterator[str]:
@@ -171,12 +181,16 @@ class _CsvLines:
     def __iter__(self) -> _CsvLines:
         return self
 
-    def __next__(self) -> io.StringIO:
+    def __next__(self) -> Iterator[str]:
         block = next(self._blocks)
         if isinstance(block, TooLong):
-            self._block, self.passed_over = io.StringIO(), block
+            self._block, self.passed_over = iter(()), block
             raise csv.Error(block.reason)
-        self._block = io.StringIO(block, newline="")
+        if "\r" in block:
+            self._block = iter(io.StringIO(block, newline=""))
+        else:  # the same, a third faster
+            *whole, last = block.split("\n")
+            self._block = iter([line + "\n" for line in whole] + [last] * bool(last))
         return self._block
 
 
@@ -194,7 +208,7 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
         csv.field_size_limit(file.limits.record)
         lines = _CsvLines(stream, file.limits.record)
         header: list[str] | None = None
-        for number, cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
+        for first, number, cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
             place = f"line {number}"
             if isinstance(cells, str):
                 yield table.aside(place, cells, "")
@@ -203,24 +217,30 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 table.check_columns(header, dict.fromkeys(header, "0"))
             elif len(cells) != len(header):
                 reason = f"{len(cells)} cells where the header has {len(header)}"
+                reason += f"; it begins in line {first}: is a quote not closed?" if first < number else ""
                 yield table.aside(place, reason, ",".join(cells[:20]))
             else:
                 yield from table.row(dict(zip(header, cells, strict=True)), place)
 
 
-def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """The rows that are not empty, each with its last line; what cannot be one gives a reason, and reading goes on."""
+def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+    """The rows that are not empty, each with its first and last line.
+
+    What cannot be a row gives a reason, and reading goes on with the next line.
+    """
     before = 0  # lines that earlier readers have read
     while True:
         reader = csv.reader(lines.rest(), delimiter=delimiter)
+        last = 0
         try:
             for cells in reader:
                 if cells:
-                    yield before + reader.line_num, cells
+                    yield before + last + 1, before + reader.line_num, cells
+                last = reader.line_num
             return
         except csv.Error as error:
             before += reader.line_num + (lines.passed_over is not None)
-            yield before, str(error) if lines.passed_over else f"not CSV: {error}"
+            yield before, before, str(error) if lines.passed_over else f"not CSV: {error}"
             lines.passed_over = None
 
 
