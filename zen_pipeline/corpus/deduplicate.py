@@ -19,7 +19,7 @@ def text_keys(normal: Texts) -> Hashes:
 
     room, ends = np.empty_like(normal.data), np.empty_like(normal.ends)
     squeeze(*normal, code_point_classes(), room, ends)
-    content = memoryview(room)
+    content = room.data
     spans = zip(normal.starts.tolist(), ends.tolist(), strict=True)
     keys = b"".join([hashlib.blake2b(content[start:end], digest_size=16).digest() for start, end in spans])
     return np.frombuffer(keys, np.uint64).reshape(-1, 2).T
