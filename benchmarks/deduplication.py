@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zen_pipeline.corpus.deduplicate import exact_duplicates, text_key
+from zen_pipeline.corpus.deduplicate import exact_duplicates, text_keys
 from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
 from zen_pipeline.corpus.units import Texts, normal_form
 from zen_pipeline.settings.data import NearDuplicatesConfig
@@ -71,8 +71,8 @@ def plant(originals: list[str]) -> tuple[list[str], list[int], np.ndarray]:
 def exact_seconds(texts: list[str]) -> float:
     """What it takes to find those that are equal; there are none."""
     began = time.perf_counter()
-    keys = np.frombuffer(b"".join(text_key(normal_form(text)) for text in texts), np.uint64).reshape(-1, 2)
-    exact_duplicates([keys[:, 0], keys[:, 1]], np.arange(len(texts)))
+    keys = text_keys(Texts.of([normal_form(text) for text in texts]))
+    exact_duplicates(list(keys), np.arange(len(texts)))
     return time.perf_counter() - began
 
 

@@ -16,6 +16,7 @@ ROW = '{"text": "a row of text that is long enough"}\n'
 
 
 def write(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from zen_pipeline.corpus.deduplicate import equal_groups, exact_duplicates, text_key
-from zen_pipeline.corpus.units import compared_text, normal_form
+from zen_pipeline.corpus.deduplicate import equal_groups, exact_duplicates, text_keys
+from zen_pipeline.corpus.units import Texts, compared_text, normal_form
 
 
-def key(text: str, meta: str = "{}") -> bytes:
-    return text_key(normal_form(compared_text(text, meta)))
+def key(text: str, meta: str = "{}") -> list[int]:
+    return text_keys(Texts.of([normal_form(compared_text(text, meta))]))[:, 0].tolist()  # type: ignore[no-any-return]
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.text("a\u3000 \n\x1c中\u200b"), max_size=5))
+def test_keys_are_those_of_the_words_with_one_space_between_them(texts: list[str]) -> None:
+    digests = [blake2b(" ".join(text.split()).encode(), digest_size=16).digest() for text in texts]
+    assert text_keys(Texts.of(texts)).T.tobytes() == b"".join(digests)
 
 
 def test_texts_are_equal_across_case_spacing_and_unicode_form() -> None:

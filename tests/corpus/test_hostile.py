@@ -21,10 +21,15 @@ import pytest
 
 from tests.corpus.hostile_files import ROW, SMALL, write, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
+from zen_pipeline.config import load_config
 from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.records import read_records
 from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.errors import ConfigError
+from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.stages import collect
+from zen_pipeline.stages.base import StageContext
+from zen_pipeline.workspace import Workspace
 
 # --- bytes that are not text ------------------------------------------------------------------------------------------
 
@@ -182,7 +187,7 @@ def test_numbers_and_nesting_that_do_harm_are_set_aside(tmp_path: Path, suffix: 
     rows = ['{"text": "first"}', f'{{"text": "x", "n": {value}}}', '{"text": "last"}']
     content = "\n".join(rows) if suffix == "jsonl" else f"[{', '.join(rows)}]"
     read = read_paths(write(tmp_path / f"a.{suffix}", content))
-    assert [record.text for record in read.records] == (["first", "last"] if suffix == "jsonl" else ["first"])
+    assert [record.text for record in read.records] == ["first", "last"]
     assert len(read.aside) == 1
     assert reason in read.reasons[0]
 
@@ -285,3 +290,35 @@ def test_links_that_go_in_circles_are_not_followed(tmp_path: Path) -> None:
     assert len(read_paths(data).records) == 1
     with pytest.raises(ConfigError, match="does not exist"):
         read_paths(data / "one.txt")
+
+
+def test_what_is_no_file_in_a_folder_is_counted_and_never_opened(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "text")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "zero.txt").symlink_to("/dev/zero")
+    (tmp_path / "nowhere.txt").symlink_to("gone.txt")
+    read = read_paths(tmp_path)
+    assert len(read.records) == 1
+    assert read.left_out == {"pipes, devices and links that lead to no file": 3}
+    with pytest.raises(ConfigError, match="neither a file nor a folder"):
+        read_paths(tmp_path / "pipe.txt")
+
+
+def test_names_that_are_no_text_or_hold_line_ends_are_read(workspace: Workspace, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in (b"a\nb.txt", b"bad\xff.txt", b"star*[x].txt"):
+        Path(os.fsdecode(os.fsencode(data) + b"/" + name)).write_text(f"text of {name!r}")
+    ref = collect.run(load_config(data=[str(data)]), {}, StageContext(workspace, "run"))
+    names = {record.source for record in read_records(ref.path / "records.parquet")}
+    assert names == {"data/a\nb.txt", "data/bad\\xff.txt", "data/star*[x].txt"}
+
+
+def test_a_file_that_is_written_to_meanwhile_is_one_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROW * 10)
+    entries = FilesReader(Shape(), "auto").read(find_files([str(path)]).files)
+    next(entries)
+    with path.open("a") as file:
+        file.write(ROW)
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(entries)

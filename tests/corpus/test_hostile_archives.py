@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,3 +100,22 @@ def test_a_parquet_file_in_an_archive_is_held_up_to_a_limit(tmp_path: Path) -> N
     read = read_paths(tmp_path, limits=SMALL)
     assert not read.records
     assert all("it needs random access" in reason for reason in read.reasons)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+def test_what_stands_before_garbage_is_kept(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    read = read_paths(write(tmp_path / f"a.jsonl.{suffix}", pack(ROW.encode() * 5) + b"garbage" * 9))
+    assert len(read.records) == 5
+    assert len(read.aside) == (suffix == "gz")  # bzip2 leaves out what follows, as its own program does
+
+
+def test_archives_that_are_cut_or_hold_odd_names_are_told_of(tmp_path: Path) -> None:
+    rows = ROW.encode() * 50
+    write(tmp_path / "a.tar.gz", gzip.compress(tarfile_of({"in.zip": zipfile_of({"a.jsonl": rows}), "b.txt": b"text"})))
+    write(tmp_path / "b.tar", tarfile_of({"a.jsonl": rows, "b.jsonl": rows})[:5000])
+    write(tmp_path / "c.zip", zipfile_of({"a\nb.jsonl": rows, "x" * 300 + ".jsonl": rows}))
+    write(tmp_path / "d.zip", zipfile_of({"a.jsonl": rows})[:-30])
+    read = read_paths(tmp_path)
+    assert len(read.records) == 1 + 50 + 100
+    assert read.left_out == {"archives in archives": 1}
+    assert {entry.source.split("/")[1] for entry in read.aside} == {"b.tar", "d.zip"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,3 +52,9 @@ def test_bad_records_get_a_reason_with_figures(text: str, reason: str) -> None:
 
 def test_tabs_and_line_ends_are_no_control_characters() -> None:
     assert of("a\tb\r\n\f" * 20, "\x7f\x1b")["control_share"] == [0, 1]
+
+
+def test_control_characters_that_cleaning_removed_count_as_if_they_were_there() -> None:
+    before = measure(Texts.of(["a\x00b\x01", "text"]))["control_share"]
+    after = measure(Texts.of(["ab", "text"]), np.array([2, 0]))["control_share"]
+    assert after.tolist() == before.tolist() == [0.5, 0.0]

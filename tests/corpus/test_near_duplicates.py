@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.deduplication import EDITS, jaccard, ours, plant, shingles
 from zen_pipeline.corpus.near_duplicates import Alike, MinHash, SignatureFiles
 from zen_pipeline.corpus.units import Texts, normal_form
 from zen_pipeline.settings.data import NearDuplicatesConfig
@@ -92,3 +94,22 @@ def test_bands_find_a_pair_at_the_threshold_with_99_percent(threshold: float, ro
     assert 1 - (1 - threshold**rows) ** minhash.bands >= 0.99
     longer = rows + 1
     assert 1 - (1 - threshold**longer) ** (128 // longer) < 0.99
+
+
+def test_copies_of_real_paragraphs_with_one_to_ten_percent_of_their_words_changed_are_found(
+    shared_data: Callable[[str], Path],
+) -> None:
+    lines = (shared_data("wikitext-2") / "valid.txt").read_text(encoding="utf-8").split("\n")
+    originals = [line for line in lines if len(line.split()) >= 40]
+    copies, sources, edits = plant(originals)
+    assert set(edits) == set(EDITS) == {0.01, 0.05, 0.1}
+    texts = [normal_form(text) for text in (*originals, *copies)]
+    sets = [shingles(text, 5) for text in texts]
+    exact = np.array([jaccard(sets[len(originals) + n], sets[source]) for n, source in enumerate(sources)])
+    for threshold in (0.8, 0.5):
+        found, _ = ours(texts, sets, 5, threshold)
+        caught = np.array([len(originals) + n in found for n in range(len(copies))])
+        near = exact >= threshold
+        assert near.sum() > 100
+        assert caught[near].mean() > 0.94
+        assert all(jaccard(sets[row], sets[original]) >= threshold - 0.1 for row, original in found.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
 from zen_pipeline.corpus.records import read_records
-from zen_pipeline.stages import collect
+from zen_pipeline.stages import collect, validate
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
@@ -39,16 +39,28 @@ KINDS = {
     "topics.jsonl.gz": "classification",
     "translations.jsonl": "translation",
 }
+_MIXED = """
+    dialogues.json.zst diary.tar.gz documents.jsonl poems.jsonl.bz2 preferences.jsonl reviews.csv squad.json
+    sundials.parquet talks.json topics.jsonl.gz
+"""
+LANGUAGES = {name: {"en", "zh"} for name in _MIXED.split()} | {"translations.jsonl": {"en", "de"}}  # all others: en
 
 
-def test_every_sample_becomes_records_of_its_kind_and_nothing_is_set_aside(workspace: Workspace) -> None:
-    ref = collect.run(load_config(data=[str(SAMPLES)]), {}, StageContext(workspace, "run"))
+def test_every_sample_becomes_records_of_its_kind_and_language_and_nothing_is_set_aside(workspace: Workspace) -> None:
+    config, context = load_config(data=[str(SAMPLES)]), StageContext(workspace, "run")
+    ref = collect.run(config, {}, context)
     records = list(read_records(ref.path / "records.parquet"))
     assert ref.summary["aside"] == 0
     found = {record.source.split("/")[1]: record.kind for record in records}
     assert found == KINDS
     assert {p.name for p in SAMPLES.iterdir()} == set(KINDS) | {"harbour.zh"}
     assert min(Counter(record.kind for record in records).values()) >= 3
+    languages = defaultdict(set)
+    config = load_config(data=[str(SAMPLES)], overrides=["validate.min_characters=1"])  # Chinese says more in fewer
+    for record in read_records(validate.run(config, {"collect": ref}, context).path / "records.parquet"):
+        languages[record.source.split("/")[1]].add(record.language)
+    assert languages == {name: LANGUAGES.get(name, {"en"}) for name in languages}
+    assert {"letters.txt", "notes.md", "page.html"} <= languages.keys()  # in these nothing names the language
 
 
 def test_each_sample_is_read_by_its_own_path() -> None:

@@ -127,7 +127,7 @@ def test_csv_with_quotes_marks_and_bad_rows(tmp_path: Path) -> None:
     assert [r.text for r in records] == ['two\r\nlines, "quoted"', "good"]
     assert [(a.where, a.reason.split(":")[0]) for a in aside] == [
         ("line 4", "1 cells where the header has 2"),
-        ("line 6", "not valid Unicode"),
+        ("line 6", "not valid UTF-8 (byte 0xE4)"),
     ]
 
 

@@ -173,7 +173,8 @@ def test_a_language_that_is_not_wanted_is_set_aside_with_the_reason(data: Path, 
 
 
 def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: StageContext) -> None:
-    jsonl(data / "more.jsonl", ["short", prose(1), "\ufffd" * 50, *(prose(n) for n in range(400, 420))])
+    binary = "\0".join(prose(420))  # cleaning takes the NULs out; it is set aside for what came in
+    jsonl(data / "more.jsonl", ["short", prose(1), "\ufffd" * 50, binary, *(prose(n) for n in range(400, 420))])
     ref = run(config_for(data), context)
     collected = [r.id for r in read_records(collect.run(config_for(data), {}, context).path / "records.parquet")]
     measured = [
@@ -185,4 +186,9 @@ def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: S
     kept = [r.id for r in read_records(ref.path / "records.parquet")]
     assert kept == [i for i, reason in measured if not reason]
     assert set(aside(ref)) == {i for i, reason in measured if reason}
-    assert ref.summary["reasons"] == {"duplicate": 1, "too many replacement characters": 1, "too short": 1}
+    assert ref.summary["reasons"] == {
+        "duplicate": 1,
+        "too many control characters": 1,
+        "too many replacement characters": 1,
+        "too short": 1,
+    }

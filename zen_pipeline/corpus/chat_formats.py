@@ -10,6 +10,7 @@ Message = dict[str, str]
 
 _ROLES = {
     "system": "system",
+    "developer": "system",
     "user": "user",
     "human": "user",
     "prompter": "user",
@@ -18,6 +19,7 @@ _ROLES = {
     "bot": "assistant",
     "model": "assistant",
 }
+_TEXT_PARTS = ("text", "input_text", "output_text")  # of a message in parts; others are pictures, files, calls
 _QUESTIONS = ("prompt", "instruction", "question")
 _ANSWERS = ("response", "completion", "output", "answer", "std_answer")
 FIELDS = (
@@ -33,26 +35,30 @@ def is_chat(row: Mapping[str, Any]) -> bool:
     return _first(row, _QUESTIONS) is not None and ("instances" in row or _first(row, _ANSWERS) is not None)
 
 
-def to_conversations(row: Mapping[str, Any]) -> list[list[Message] | None]:
-    """The conversations of a row, with None for one that is not usable.
+def to_conversations(row: Mapping[str, Any]) -> list[list[Message] | str]:
+    """The conversations of a row, with the reason in place of one that is not usable.
 
-    Known shapes: OpenAI (`messages` with role and content), ShareGPT (`conversations` with from and value), speakers
-    that take turns (`messages` or `content` with message and perhaps agent: KdConv, Topical-Chat), Alpaca
-    (`instruction`, optional `input`, `output`), self-instruct (`instruction` with `instances` of input and output), and
-    pairs such as prompt/response and question/answer.
+    Known shapes: OpenAI (`messages` with role and content, a text or parts that are texts), ShareGPT (`conversations`
+    with from and value), speakers that take turns (`messages` or `content` with message and perhaps agent: KdConv,
+    Topical-Chat), Alpaca (`instruction`, optional `input`, `output`), self-instruct (`instruction` with `instances` of
+    input and output), and pairs such as prompt/response and question/answer.
     Usable means: only known roles, no empty message, and an assistant's message that follows a user's.
     """
     return [_usable(messages) for messages in _all_turns(row)]
 
 
-def _usable(messages: list[Message] | None) -> list[Message] | None:
-    if messages is None or not all(m["content"].strip() for m in messages):
-        return None
+def _usable(messages: list[Message] | str) -> list[Message] | str:
+    if isinstance(messages, str):
+        return messages
+    for number, message in enumerate(messages, 1):
+        if not message["content"].strip():
+            return f"message {number} is empty"
     roles = [m["role"] for m in messages]
-    return messages if any(pair == ("user", "assistant") for pair in pairwise(roles)) else None
+    answered = any(pair == ("user", "assistant") for pair in pairwise(roles))
+    return messages if answered else "no message of an assistant follows one of a user"
 
 
-def _all_turns(row: Mapping[str, Any]) -> list[list[Message] | None]:
+def _all_turns(row: Mapping[str, Any]) -> list[list[Message] | str]:
     for field in ("messages", "conversations", "content"):
         if field in row:
             return [from_turns(row[field])]
@@ -60,7 +66,7 @@ def _all_turns(row: Mapping[str, Any]) -> list[list[Message] | None]:
     instances = row.get("instances")
     if isinstance(instances, list):
         each = [i if isinstance(i, Mapping) else {} for i in instances]
-        return [_pair(_joined(question, i.get("input")), i.get("output")) for i in each] or [None]
+        return [_pair(_joined(question, i.get("input")), i.get("output")) for i in each] or [_NO_PAIR]
     return [_pair(_joined(question, row.get("input")), row.get(_first(row, _ANSWERS) or ""))]
 
 
@@ -75,29 +81,40 @@ def is_turn(value: Any) -> bool:
     return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
 
 
-def from_turns(turns: Any) -> list[Message] | None:
-    """The messages of a list of turns, or None when one of them is not a message of a known role."""
+def from_turns(turns: Any) -> list[Message] | str:
+    """The messages of a list of turns, or why one of them is no message of a known role."""
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        return None
+        return "no list of messages"
     if turns and all("message" in turn for turn in turns):
         return _from_speakers(turns)
     messages = []
-    for turn in turns:
-        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        if not isinstance(role, str) or role.lower() not in _ROLES or not isinstance(text, str):
-            return None
+    for number, turn in enumerate(turns, 1):
+        role, text = turn.get("role", turn.get("from")), _content(turn.get("content", turn.get("value")))
+        if not isinstance(role, str) or role.lower() not in _ROLES:
+            return f"message {number} has the role {str(role)[:40]!r}; known are {', '.join(_ROLES)}"
+        if text is None:
+            return f"message {number} is not text alone"
         messages.append({"role": _ROLES[role.lower()], "content": text})
     return messages
 
 
-def _from_speakers(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
+def _content(value: Any) -> str | None:
+    """The text of a message: itself, or that of its parts (OpenAI's `[{"type": "text", "text": …}]`)."""
+    if not isinstance(value, list):
+        return value if isinstance(value, str) else None
+    parts = [part for part in value if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    return "\n".join(texts) if texts and len(texts) == len(value) else None
+
+
+def _from_speakers(turns: Sequence[Mapping[str, Any]]) -> list[Message] | str:
     """Two people who talk: the one who begins is the user. Turns without a speaker alternate."""
     messages: list[Message] = []
     first = turns[0].get("agent")
     for number, turn in enumerate(turns):
         agent, text = turn.get("agent"), turn["message"]
         if not isinstance(text, str):
-            return None
+            return f"message {number + 1} is not text alone"
         begins = agent == first if agent is not None else number % 2 == 0
         role = "user" if begins else "assistant"
         if messages and messages[-1]["role"] == role:
@@ -113,9 +130,12 @@ def _joined(instruction: Any, extra: Any) -> Any:
     return instruction
 
 
-def _pair(question: Any, answer: Any) -> list[Message] | None:
+_NO_PAIR = "the question or its answer is not text"
+
+
+def _pair(question: Any, answer: Any) -> list[Message] | str:
     if not isinstance(question, str) or not isinstance(answer, str):
-        return None
+        return _NO_PAIR
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 

@@ -7,15 +7,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from zen_pipeline.corpus.units import Hashes, Integers
+from zen_pipeline.corpus.units import Hashes, Integers, Texts, code_point_classes
 
 NO_ROW = -1
 _AT_ONCE = 8 << 20  # keys that are sorted at once; each takes about 40 bytes meanwhile
 
 
-def text_key(normal: str) -> bytes:
-    """16 bytes that stand for a text in its normal form (`units.normal_form`), whatever its spacing."""
-    return hashlib.blake2b(" ".join(normal.split()).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def text_keys(normal: Texts) -> Hashes:
+    """(2, texts): 16 bytes that stand for each text in its normal form (`units.normal_form`), whatever its spacing."""
+    from zen_pipeline.corpus.text_kernels import squeeze
+
+    room, ends = np.empty_like(normal.data), np.empty_like(normal.ends)
+    squeeze(*normal, code_point_classes(), room, ends)
+    content = room.data
+    spans = zip(normal.starts.tolist(), ends.tolist(), strict=True)
+    keys = b"".join([hashlib.blake2b(content[start:end], digest_size=16).digest() for start, end in spans])
+    return np.frombuffer(keys, np.uint64).reshape(-1, 2).T
 
 
 def exact_duplicates(keys: Sequence[Hashes], order: Integers) -> Integers:

@@ -62,7 +62,7 @@ def find_files(paths: Sequence[str], *, taken: set[str] | None = None, limits: L
         if given.startswith(huggingface.PREFIX):
             files.append(huggingface.find(given))
             continue
-        for name, address in _expand(given):
+        for name, address in _expand(given, left_out):
             real = address if addresses.is_address(address) else str(Path(address).resolve())
             if real in seen:
                 continue
@@ -131,8 +131,8 @@ def _paired(files: list[TextFile], left_out: dict[str, int]) -> Iterator[TextFil
             left_out["files in one language without a partner"] += len(group)
 
 
-def _expand(given: str) -> Iterator[tuple[str, str]]:
-    """Names and addresses of the files under a path or an address."""
+def _expand(given: str, left_out: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Names and addresses of the files under a path or an address; what is no file there is counted."""
     if given.startswith("file://"):
         given = unquote(urlsplit(given).path)
     if addresses.is_address(given):
@@ -148,12 +148,17 @@ def _expand(given: str) -> Iterator[tuple[str, str]]:
     elif is_dir:
         top = path.resolve()
         for found in sorted(_walk(path)):
+            if not found.is_file():
+                left_out["pipes, devices and links that lead to no file"] += 1
+                continue
             yield f"{top.name}/{_printable(found.relative_to(path).as_posix())}", str(found)
     elif has_magic(given):
         matches = [Path(m) for m in sorted(glob(str(path), recursive=True)) if Path(m).is_file()]
         if not matches:
             raise ConfigError(f"no file matches {given!r}: check the pattern and the folder that it starts in")
         yield from map(_below_its_folder, matches)
+    elif path.exists():
+        raise ConfigError(f"the data path {given!r} is neither a file nor a folder: save what it gives in a file")
     else:
         raise ConfigError(f"the data path {given!r} does not exist (looked for {path.absolute()})")
 
@@ -163,10 +168,10 @@ def _below_its_folder(path: Path) -> tuple[str, str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder; hidden folders, such as our own `.zen`, are not entered."""
+    """What lies below a folder; hidden folders, such as our own `.zen`, are not entered."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in files if (path := Path(parent, name)).is_file())
+        yield from (Path(parent, name) for name in files)
 
 
 def _printable(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zen_pipeline.corpus.chat_formats import is_turn
-from zen_pipeline.corpus.json_values import END, Element, JsonValues, decode
+from zen_pipeline.corpus.json_values import END, Broken, Element, JsonValues, decode
 from zen_pipeline.corpus.kinds import canonical, kind_of
 from zen_pipeline.corpus.lines import text_of
 from zen_pipeline.corpus.opening import TextFile, not_text
@@ -91,6 +91,8 @@ class _Rows:
     def _element(self, element: Element) -> Iterator[Record | Aside]:
         if element is END:
             yield from self._object()
+        elif isinstance(element.value, Broken):
+            yield self._broken(element.value)
         elif element.in_array and not element.member and is_turn(element.value) and not self._number:
             self._add_turn(element.value)
         elif element.in_array or self._is_row(element.value):
@@ -104,6 +106,13 @@ class _Rows:
         if self._is_row(self._own) or not self._rows_in_object:
             yield from self._row(self._own)
         self._own, self._rows_in_object = {}, 0
+
+    def _broken(self, value: Broken) -> Aside:
+        if self._turns:
+            raise ValueError(value.reason)  # a conversation that lacks a turn is none
+        self._number += 1
+        self._rows_in_object += 1
+        return self._table.aside(f"item {self._number}", f"not JSON: {value.reason}", value.start)
 
     def _add_turn(self, turn: Any) -> None:
         self._size_of_turns += len(json.dumps(turn))

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn, TextIO
 
 _DIGITS = 4300  # of an integer: Python's own limit, above which conversion takes quadratic time
 _BLOCK = 1 << 16  # characters that are read at a time
 _SPACE = " \t\r\n"
+_CLOSING = {"{": "}", "[": "]"}
+# What says where a broken value may end: whole strings, which no raw line end can be in, and brackets and commas.
+_MARKS = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|[\[\]{},"\\]')
 _LONGEST_WORD = 32  # characters after a number or literal that must be seen before it is known to be complete
 
 
@@ -49,11 +53,18 @@ def decode(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
+class Broken(NamedTuple):
+    """An element of an array that is no JSON, where it is certain enough where the next one begins."""
+
+    reason: str
+    start: str
+
+
 class Element(NamedTuple):
     """An element of an array, a member of an object at the top, or, as `END`, the end of that object.
 
     Attributes:
-        value: decoded.
+        value: decoded, or a `Broken` one.
         member: the name of the member that it is, or lies in as an element of an array; empty in an array at the top.
         in_array: it is an element of an array.
     """
@@ -77,6 +88,7 @@ class JsonValues:
     def __init__(self, stream: TextIO, limit: int) -> None:
         self._stream, self._limit = stream, limit
         self._buffer, self._at = "", 0
+        self._before = 0  # characters that were read before the buffer
         self._ended = False
 
     def elements(self, *, whole: frozenset[str]) -> Iterator[Element]:
@@ -118,7 +130,7 @@ class JsonValues:
         plain: list[Any] = []
         size = 0
         for value in self._array():
-            if isinstance(value, dict | list):
+            if isinstance(value, dict | list | Broken):
                 yield Element(value, name, in_array=True)
             else:
                 size += len(value) if isinstance(value, str) else 8
@@ -131,9 +143,57 @@ class JsonValues:
     def _array(self) -> Iterator[Any]:
         self._take("[")
         while self._peek() != "]":
-            yield self._value()
+            yield self._element()
             self._separator("]")
         self._take("]")
+
+    def _element(self) -> Any:
+        """The next element of an array, or a `Broken` one, after which reading can go on."""
+        try:
+            return self._value()
+        except ValueError as error:
+            end = self._end_of_broken()
+            if not end:
+                raise
+            broken = Broken(str(error), self._buffer[self._at : min(end, self._at + 1000)])
+            self._at = end
+            return broken
+
+    def _end_of_broken(self) -> int:
+        """Where in the buffer a value ends that is no JSON, or 0 where that is not certain.
+
+        Its brackets must close in order, its strings be closed on their line, and another element or the end of the
+        array follow. An odd quote turns strings inside out and makes all that unlikely; what then follows is not
+        guessed at, since text in a string can look like a row.
+        """
+        while True:
+            end = self._scan_broken()
+            if end >= 0:
+                return end
+            if len(self._buffer) - self._at > self._limit or not self._more():
+                return 0
+
+    def _scan_broken(self) -> int:
+        """The same by what is in the buffer; -1 when it must be longer."""
+        expected: list[str] = []
+        for mark in _MARKS.finditer(self._buffer, self._at):
+            found = mark[0]
+            if found == "\\" or (found == '"' and self._buffer.find("\n", mark.end()) >= 0):
+                return 0
+            if found == '"':
+                return -1
+            if found in _CLOSING:
+                expected.append(_CLOSING[found])
+            elif found in ("}", "]") and expected:
+                if expected.pop() != found:
+                    return 0
+                if not expected:
+                    return mark.end()
+            elif found in (",", "]") and not expected:
+                return mark.start()
+            elif found == "}":
+                return 0
+        return -1
 
     def _separator(self, end: str) -> None:
         if self._peek() == ",":
@@ -169,6 +229,7 @@ class JsonValues:
             return False
         rest = self._buffer[self._at :]
         block = self._stream.read(max(_BLOCK, len(rest)))
+        self._before += self._at
         self._ended = not block
         self._buffer, self._at = rest + block, 0
         return bool(block)
@@ -183,7 +244,8 @@ class JsonValues:
                 problem = error.msg
                 cut = error.pos > len(self._buffer) - _LONGEST_WORD or problem.startswith("Unterminated string")
                 if not cut or self._ended:
-                    raise ValueError(problem) from None
+                    place = self._before + error.pos + 1
+                    raise ValueError(f"{problem} at character {place:,} of the file") from None
             except RecursionError:
                 raise ValueError("nested too deeply") from None
             except OverflowError as error:

@@ -107,10 +107,7 @@ def contents(row: Mapping[str, Any], kind: Kind, text_column: str) -> Iterator[C
             yield found if isinstance(found, str) else _question(found)
     else:
         for messages in chat_formats.to_conversations(row):
-            if messages is None:
-                yield "not a usable conversation (roles, empty or missing messages)"
-            else:
-                yield chat(messages)
+            yield f"not a usable conversation: {messages}" if isinstance(messages, str) else chat(messages)
 
 
 def language_code(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zen_pipeline.corpus.units import Texts, code_point_classes
+from zen_pipeline.corpus.units import Integers, Texts, code_point_classes
 from zen_pipeline.settings.data import ValidateConfig
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -42,8 +42,13 @@ _LIMITS: tuple[_Limit, ...] = (
 _FIGURES = {reason: figures for reason, _, figures in _LIMITS}
 
 
-def measure(texts: Texts) -> Columns:
+def measure(texts: Texts, removed_controls: Integers | None = None) -> Columns:
     """The measures of some texts, a column each.
+
+    Args:
+        texts: as they are now, cleaned or not.
+        removed_controls: control characters that cleaning has taken out of each. They count as if they were there
+            still: what was full of them is binary data or terminal output, and no text after their removal either.
 
     Returns:
         `characters`, `visible` (without white space at both ends), `bytes`, `words`, `longest_line` as int64, and
@@ -55,9 +60,12 @@ def measure(texts: Texts) -> Columns:
     count(*texts, code_point_classes(), counts)
     columns = dict(zip(COUNTED, counts.T, strict=True))
     characters = np.maximum(columns["characters"], 1)
+    removed = np.int64(0) if removed_controls is None else removed_controls
+    controls = (columns.pop("controls") + removed) / (characters + removed)
     shares = {
-        f"{share}_share": (columns.pop(counted) / characters).astype(np.float32)
-        for share, counted in (("replacement", "replacements"), ("control", "controls"), ("digit", "digits"))
+        "replacement_share": (columns.pop("replacements") / characters).astype(np.float32),
+        "control_share": controls.astype(np.float32),
+        "digit_share": (columns.pop("digits") / characters).astype(np.float32),
     }
     return {**columns, "bytes": texts.ends - texts.starts, **shares}
 

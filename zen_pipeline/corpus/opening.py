@@ -21,7 +21,8 @@ from zen_pipeline.errors import DataError
 
 MEBIBYTE = 1 << 20
 HEAD = MEBIBYTE  # bytes that `Stream.head` shows: enough to tell formats apart
-_BLOCK = 1 << 16  # bytes asked for at a time: what is lost where reading fails
+_BLOCK = 1 << 16  # bytes asked for at a time
+_SMALL_BLOCK = 1 << 12  # the same where what was asked for is lost when reading fails on the way
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"}
 _MAGIC = {
     b"\x1f\x8b": "gzip data",
@@ -211,6 +212,10 @@ class Guarded(io.RawIOBase):
 
     def __init__(self, content: Any, meter: Meter | None = None, below: io.RawIOBase | None = None) -> None:
         self._content, self._meter, self._below = content, meter, below
+        # What `read1` gives comes before the trouble that follows it, where `read` would give the trouble alone.
+        one_read = isinstance(content, io.BufferedIOBase)
+        self._some = content.read1 if one_read else content.read
+        self._block = _BLOCK if one_read or meter is None else _SMALL_BLOCK
         self._offset = 0
         self._trouble: Exception | None = None
 
@@ -233,7 +238,7 @@ class Guarded(io.RawIOBase):
 
     def _read(self, size: int) -> bytes:
         try:
-            block: bytes = self._content.read(min(size, _BLOCK))
+            block: bytes = self._some(min(size, self._block))
             self._offset += len(block)
             if self._meter is not None:
                 self._meter.add(len(block))

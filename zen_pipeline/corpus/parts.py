@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from zen_pipeline.corpus.cleaning.cleaner import Cleaned, Cleaner
 from zen_pipeline.corpus.contamination import Matches, Protected, Window, window_hashes
-from zen_pipeline.corpus.deduplicate import text_key
+from zen_pipeline.corpus.deduplicate import text_keys
 from zen_pipeline.corpus.expectations.judging import Gate
 from zen_pipeline.corpus.kind_measures import KIND_COLUMNS, measure_kind
 from zen_pipeline.corpus.measures import measure, reasons
@@ -103,7 +103,8 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         collected = file.read_row_group(index)
     table, cleaned = _clean(collected, config.clean)
     del collected
-    measures = measure(_arrow_texts(table.column("text")))
+    removed = np.array([c.changes.get("control", 0) for c in cleaned], np.int64)
+    measures = measure(_arrow_texts(table.column("text")), removed)
     why = [limit or c.reason for limit, c in zip(reasons(measures, config), cleaned, strict=True)]
     for name, values in measures.items():
         table = table.append_column(name, pa.array(values))
@@ -111,15 +112,16 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
         table = table.append_column(name, column)
     _pass_gate(parts, table, why)
     good = [place for place, reason in enumerate(why) if not reason]
-    normal = _normal_forms(table, good)
+    normal = Texts.of(_normal_forms(table, good))
     keys = np.zeros((2, len(why)), np.uint64)
-    if good:
-        keys[:, good] = np.frombuffer(b"".join(map(text_key, normal)), np.uint64).reshape(-1, 2).T
+    keys[:, good] = text_keys(normal)
     signed = None
     if config.near_duplicates.enabled:
         kinds = table.column("kind").to_pylist()
         compared = [n for n, place in enumerate(good) if kinds[place] in config.near_duplicates.kinds]
-        signed = MinHash(config.near_duplicates).sign(Texts.of([normal[n] for n in compared]))
+        signed = MinHash(config.near_duplicates).sign(
+            Texts(normal.data, normal.starts[compared], normal.ends[compared])
+        )
         signed = signed._replace(which=np.array([good[n] for n in compared], np.int64)[signed.which])
     table = table.append_column("reason", pa.array(why, pa.string()))
     pq.write_table(table, parts.path(index), compression="lz4")

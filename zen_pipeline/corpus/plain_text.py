@@ -6,12 +6,13 @@ no record to another group (unless they bring the first heading into a file with
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, NamedTuple
 
 from zen_pipeline.corpus.language import UNKNOWN
-from zen_pipeline.corpus.lines import Lines, TooLong, head_lines, text_of
+from zen_pipeline.corpus.lines import TooLong, blocks, head_lines, text_of
 from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.records import Aside, Record, excerpt
 
@@ -44,12 +45,11 @@ def read_plain_text(file: TextFile, mode: Mode) -> Iterator[Record | Aside]:
         if reason := not_text(head):
             yield Aside(file.name, "file", reason, "")
             return
-        lines = text_of(stream)
         if mode == "file":
-            yield from _whole(file, lines)
+            yield from _whole(file, stream)
             return
         passed_over: list[Aside] = []
-        cut = pieces(_without_ends(file, lines, passed_over), heading_kind(head_lines(head), mode))
+        cut = pieces(_without_ends(file, stream, passed_over), heading_kind(head_lines(head), mode))
         for entry in to_records(file, cut):
             yield from passed_over
             passed_over.clear()
@@ -57,24 +57,27 @@ def read_plain_text(file: TextFile, mode: Mode) -> Iterator[Record | Aside]:
         yield from passed_over
 
 
-def _whole(file: TextFile, stream: TextIO) -> Iterator[Record | Aside]:
+def _whole(file: TextFile, stream: io.BufferedReader) -> Iterator[Record | Aside]:
     limit = file.limits.record
-    text = stream.read(limit + 1)
+    text = text_of(stream).read(limit + 1)
     if len(text) > limit:
         yield Aside(file.name, "file", f"longer than {limit:,} characters", excerpt(text[:1000]))
     elif text.strip():
         yield from to_records(file, [Piece(1, text.strip("\n"))])
 
 
-def _without_ends(file: TextFile, stream: TextIO, passed_over: list[Aside]) -> Iterator[str]:
+def _without_ends(file: TextFile, stream: io.BufferedReader, passed_over: list[Aside]) -> Iterator[str]:
     """The lines; a line that is too long becomes an empty one and an entry in `passed_over`."""
-    lines = Lines[str](stream, file.limits.record)
-    for line in lines:
-        if isinstance(line, TooLong):
-            passed_over.append(Aside(file.name, f"line {lines.number}", line.reason, ""))
+    number = 0
+    for block in blocks(stream, file.limits.record):
+        if isinstance(block, TooLong):
+            number += 1
+            passed_over.append(Aside(file.name, f"line {number}", block.reason, ""))
             yield ""
         else:
-            yield line[:-1] if line[-1] == "\n" else line
+            lines = block.removesuffix("\n").split("\n")
+            number += len(lines)
+            yield from lines
 
 
 def to_records(file: TextFile, cut: Iterable[Piece]) -> Iterator[Record | Aside]:
@@ -82,13 +85,21 @@ def to_records(file: TextFile, cut: Iterable[Piece]) -> Iterator[Record | Aside]
     groups = _Groups(file.name)
     for number, piece in enumerate(cut, 1):
         group = groups.of(piece)
-        if bad := _BAD.search(piece.text):
+        if ("\0" in piece.text or not _is_unicode(piece.text)) and (bad := _BAD.search(piece.text)):
             line = piece.line + piece.text.count("\n", 0, bad.start())
             byte = f"not valid UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X})"
             shown = _BAD.sub("\ufffd", piece.text)
             yield Aside(file.name, f"line {line}", byte if ord(bad[0]) else "NUL byte", excerpt(shown))
             continue
         yield Record(f"{file.name}#{number}", group, piece.text, file.name, UNKNOWN, file.split)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Groups:
@@ -192,11 +203,12 @@ def _paragraphs(lines: Iterable[str], *, keep_fences: bool = False) -> Iterator[
         if mark and (not fence or fence == mark[1]):
             fence = "" if fence else mark[1]
         heading = keep_fences and not fence and _MARKDOWN.match(line) is not None
-        ends = (not line.strip() and not fence) or heading or size > _LONGEST
+        filled = bool(line) and not line.isspace()
+        ends = (not filled and not fence) or heading or size > _LONGEST
         if ends and parts:
             yield _Block(start, "\n".join(parts))
             parts, size = [], 0
-        if parts or line.strip():
+        if parts or filled:
             start = start if parts else number
             parts.append(line)
             size += len(line) + 1
@@ -208,7 +220,7 @@ def _packed(blocks: Iterator[_Block], *, separator: str) -> Iterator[Piece]:
     """Blocks joined into pieces of `ENOUGH` to `LIMIT` characters; a block that is longer is cut."""
     line, parts, size = 0, list[str](), 0
     for block in blocks:
-        for part in _cut(block):
+        for part in (block,) if len(block.text) <= LIMIT else _cut(block):
             full = size >= ENOUGH or size + len(part.text) > LIMIT
             if parts and (full or part.opens):
                 yield Piece(line, separator.join(parts))

@@ -53,13 +53,18 @@ def _prompt(value: Any) -> list[Message] | None:
     if isinstance(value, str):
         messages = _transcript(value) or [{"role": "user", "content": value}]
         return messages[:-1] if not messages[-1]["content"] else messages  # it ended with `Assistant:`
-    return from_turns(value)
+    return _messages(value)
 
 
 def _dialogue(value: Any) -> list[Message] | None:
     if isinstance(value, str):
         return _transcript(value) or [{"role": "assistant", "content": value}]
-    return from_turns([value] if isinstance(value, Mapping) else value)
+    return _messages([value] if isinstance(value, Mapping) else value)
+
+
+def _messages(value: Any) -> list[Message] | None:
+    found = from_turns(value)
+    return None if isinstance(found, str) else found
 
 
 def _transcript(text: str) -> list[Message]:

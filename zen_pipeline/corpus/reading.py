@@ -6,11 +6,14 @@ that is nowhere, a file that cannot be opened) raises.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from zen_pipeline.corpus import archives, huggingface
+from zen_pipeline.corpus.addresses import is_address
 from zen_pipeline.corpus.files import member
 from zen_pipeline.corpus.html import html_to_text
 from zen_pipeline.corpus.json_files import read_json
@@ -34,6 +37,17 @@ _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
 }
 
 
+def _state(file: TextFile) -> list[tuple[int, int]]:
+    """What tells whether a file of this machine was written to: its size and its time of change."""
+    found = []
+    for part in (file, file.partner):
+        if part is not None and not is_address(part.address):
+            with contextlib.suppress(OSError):  # of a hub; or gone, which reading says
+                stat = os.stat(part.address)
+                found.append((stat.st_size, stat.st_mtime_ns))
+    return found
+
+
 class FilesReader:
     """Reads files and the members of archives.
 
@@ -51,16 +65,19 @@ class FilesReader:
         """The records of all files, file by file.
 
         Raises:
-            DataError: a table has no such column; a file cannot be opened.
+            DataError: a table has no such column; a file cannot be opened, or changes meanwhile.
         """
         for file in files:
             log.debug("reading %s", file.address)
+            before = _state(file)
             try:
                 yield from self._archive(file) if file.format in archives.FORMATS else self._file(file)
             except Unreadable as error:
                 yield Aside(file.name, "from here on", str(error), "")
             except OSError as error:
                 raise DataError(f"cannot read {file.address}: {error.strerror or error}") from error
+            if _state(file) != before:
+                raise DataError(f"{file.address} changed while it was read: run again when nothing writes to it")
 
     def _archive(self, archive: TextFile) -> Iterator[Record | Aside]:
         for entry in archives.members(archive, member):

@@ -24,6 +24,7 @@ Kind = RecordKind
 
 _ROWS = 8192  # rows per row group, or
 _TEXT = 16 << 20  # characters per row group, whichever comes first: bounds the memory of a reader
+_DISTINCT = ("id", "text", "meta")  # columns whose values hardly repeat, so that a dictionary only costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class RowWriter(Generic[Row]):
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._values = attrgetter(*schema.names)  # dataclasses.astuple copies every value
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        repeated = [name for name in schema.names if name not in _DISTINCT]
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated)
         self._rows: list[tuple[Any, ...]] = []
         self._size = 0
         self.count = 0

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import from_turns, is_turn
+from zen_pipeline.corpus.chat_formats import is_turn
 from zen_pipeline.corpus.json_values import decode
 from zen_pipeline.corpus.kinds import KNOWN, Content, canonical, contents, kind_of
-from zen_pipeline.corpus.lines import Lines, TooLong, text_of
+from zen_pipeline.corpus.lines import Lines, TooLong, blocks
 from zen_pipeline.corpus.opening import TextFile, not_text, seekable
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
 from zen_pipeline.errors import DataError
@@ -54,7 +56,7 @@ class Table:
     def row(self, row: Any, place: str) -> Iterator[Record | Aside]:
         """The records of one row, or why there are none; a list of messages is a row too."""
         if isinstance(row, list) and row and all(map(is_turn, row)):
-            row = {"messages": from_turns(row)}
+            row = {"messages": row}
         if not isinstance(row, dict):
             yield self.aside(place, f"not a JSON object but {type(row).__name__}", row)
             return
@@ -77,13 +79,15 @@ class Table:
     def record(self, content: Content, place: str, *, part: int = 1, group: object = None) -> Record | Aside:
         """The record of some content: the `part`-th one of its place."""
         meta = json.dumps(content.meta, ensure_ascii=False) if content.meta else "{}"
-        try:
-            key = content.key.encode()
-            (content.text + meta).encode()
-        except UnicodeEncodeError as error:
-            return self.aside(place, f"not valid Unicode: {error.reason}", content.text)
         name = self._file.name
         own_group = f"{name}/{group}" if isinstance(group, str | int) and str(group) else None
+        try:
+            key = content.key.encode()
+            if content.text is not content.key:
+                content.text.encode()
+            (meta + (own_group or "")).encode()
+        except UnicodeEncodeError as error:
+            return self.aside(place, _not_unicode(error), content.text)
         number = place.rsplit(" ", 1)[-1]
         return Record(
             id=f"{name}#{number}" if part == 1 else f"{name}#{number}.{part}",
@@ -115,6 +119,16 @@ class Table:
         """The same for a file whose rows name their own fields, after the last row."""
         if not self._usable and self._fields_without is not None:
             self.check_columns(self._fields_without, dict.fromkeys(self._fields_without))
+
+
+def _not_unicode(error: UnicodeEncodeError) -> str:
+    """What a lone surrogate is: one that stands for a byte (PEP 383), or one that JSON has written out."""
+    code = ord(error.object[error.start])
+    return (
+        f"not valid UTF-8 (byte 0x{code - 0xDC00:02X})"
+        if 0xDC80 <= code <= 0xDCFF
+        else (f"not valid Unicode: half of a surrogate pair (U+{code:04X})")
+    )
 
 
 def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
@@ -153,21 +167,31 @@ def _start(content: bytes) -> str:
 
 
 class _CsvLines:
-    """The lines that the CSV reader asks for; goes on after it has raised, which a generator would not."""
+    """The lines that the CSV reader asks for, a block at a time; goes on after it has raised, as no generator would."""
 
-    def __init__(self, lines: Lines[str]) -> None:
-        self._lines, self._each = lines, iter(lines)
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self._blocks = blocks(stream, limit, translate=False)
+        self._block: Iterator[str] = iter(())
         self.passed_over: TooLong | None = None
+
+    def rest(self) -> Iterator[str]:
+        """The lines that were not asked for yet."""
+        return chain(self._block, chain.from_iterable(self))
 
     def __iter__(self) -> _CsvLines:
         return self
 
-    def __next__(self) -> str:
-        line = next(self._each)
-        if isinstance(line, TooLong):
-            self.passed_over = line
-            raise csv.Error(line.reason)
-        return line
+    def __next__(self) -> Iterator[str]:
+        block = next(self._blocks)
+        if isinstance(block, TooLong):
+            self._block, self.passed_over = iter(()), block
+            raise csv.Error(block.reason)
+        if "\r" in block:
+            self._block = iter(io.StringIO(block, newline=""))
+        else:  # the same, a third faster
+            *whole, last = block.split("\n")
+            self._block = iter([line + "\n" for line in whole] + [last] * bool(last))
+        return self._block
 
 
 def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
@@ -182,10 +206,10 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
             yield table.aside("file", reason, "")
             return
         csv.field_size_limit(file.limits.record)
-        lines = Lines[str](text_of(stream, newline=""), file.limits.record)
+        lines = _CsvLines(stream, file.limits.record)
         header: list[str] | None = None
-        for cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
-            place = f"line {lines.number}"
+        for first, number, cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
+            place = f"line {number}"
             if isinstance(cells, str):
                 yield table.aside(place, cells, "")
             elif header is None:
@@ -193,25 +217,31 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 table.check_columns(header, dict.fromkeys(header, "0"))
             elif len(cells) != len(header):
                 reason = f"{len(cells)} cells where the header has {len(header)}"
+                reason += f"; it begins in line {first}: is a quote not closed?" if first < number else ""
                 yield table.aside(place, reason, ",".join(cells[:20]))
             else:
                 yield from table.row(dict(zip(header, cells, strict=True)), place)
 
 
-def _csv_rows(lines: Lines[str], delimiter: str) -> Iterator[list[str] | str]:
-    """The rows that are not empty; what cannot be one gives a reason, and reading goes on with the next line."""
-    source = _CsvLines(lines)
-    reader = csv.reader(source, delimiter=delimiter)
+def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+    """The rows that are not empty, each with its first and last line.
+
+    What cannot be a row gives a reason, and reading goes on with the next line.
+    """
+    before = 0  # lines that earlier readers have read
     while True:
+        reader = csv.reader(lines.rest(), delimiter=delimiter)
+        last = 0
         try:
             for cells in reader:
                 if cells:
-                    yield cells
+                    yield before + last + 1, before + reader.line_num, cells
+                last = reader.line_num
             return
         except csv.Error as error:
-            yield str(error) if source.passed_over else f"not CSV: {error}"
-            source.passed_over = None
-            reader = csv.reader(source, delimiter=delimiter)
+            before += reader.line_num + (lines.passed_over is not None)
+            yield before, before, str(error) if lines.passed_over else f"not CSV: {error}"
+            lines.passed_over = None
 
 
 def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:

@@ -113,6 +113,37 @@ def count(data: Any, starts: Any, ends: Any, classes: Any, counts: Any) -> None:
         counts[n, 6] = digits
 
 
+@cached
+def squeeze(data: Any, starts: Any, ends: Any, classes: Any, room: Any, squeezed_ends: Any) -> None:
+    """Copy each text with one space in the place of white space, and none at its ends.
+
+    Args:
+        data: UTF-8 bytes, uint8.
+        starts: first byte of each text, int64.
+        ends: byte after its last, int64.
+        classes: class of each code point, uint8.
+        room: as long as `data`; each copy begins where its text does.
+        squeezed_ends: (texts,) int64, the byte after the last of each copy.
+    """
+    for n in range(len(starts)):
+        at, to = starts[n], starts[n]
+        space = False
+        while at < ends[n]:
+            code, after = decode(data, at)
+            if class_of(code, classes) == SPACE:
+                space = to > starts[n]
+            else:
+                if space:
+                    room[to] = 32
+                    to += 1
+                    space = False
+                for byte in range(at, after):
+                    room[to] = data[byte]
+                    to += 1
+            at = after
+        squeezed_ends[n] = to
+
+
 @compiled
 def next_unit(data: Any, at: int, end: int, classes: Any) -> Any:
     """The hash of the next unit, whether it stands alone, and the byte after it; -1 there when no unit is left."""

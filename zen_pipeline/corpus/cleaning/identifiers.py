@@ -22,7 +22,7 @@ _ISSUER = re.compile(r"4|5[0-9]|2[2-7]|3[0456789]|6|1800|2131")
 _CARD_WORDS = re.compile(r"card|\bcc\b|karte|carte|tarjeta|卡", re.IGNORECASE)
 _SSN = re.compile(r"\d(?<![\d-].)\d\d-\d\d-\d{4}(?![\d-])", re.ASCII)
 _SSN_LOOSE = re.compile(r"\d(?<![\d-].)\d\d[ .]?\d\d[ .]?\d{4}(?![\d-])", re.ASCII)
-_NO_SSN = re.compile(r"000|666|\d{3}\D?00|.*0000$")  # never given out
+_NO_SSN = re.compile(r"000|666|\d{3}\D?00|.{0,20}0000$")  # never given out
 _SSN_WORDS = re.compile(r"\bSSN\b|social security", re.IGNORECASE)
 
 # Length of an IBAN by country: ISO 13616 register, release 99.

@@ -14,29 +14,30 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 
 # (text that every match contains, pattern): looking for a fixed text first is thirty times as fast as the pattern.
+# Where hyphens belong to a key, it begins where no hyphen stands before it, so that a row of beginnings is read once.
 _FORMS = tuple(
     (fixed, re.compile(pattern, re.ASCII))
     for fixed, pattern in (
         ("AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
         ("ASIA", r"\bASIA[0-9A-Z]{16}\b"),
-        ("ghp_", r"\bghp_[A-Za-z0-9]{36,}\b"),
-        ("gho_", r"\bgho_[A-Za-z0-9]{36,}\b"),
-        ("ghu_", r"\bghu_[A-Za-z0-9]{36,}\b"),
-        ("ghs_", r"\bghs_[A-Za-z0-9]{36,}\b"),
-        ("ghr_", r"\bghr_[A-Za-z0-9]{36,}\b"),
-        ("github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,}\b"),
-        ("glpat-", r"\bglpat-[\w-]{20,}"),
-        ("xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-        ("hooks.slack.com", r"https://hooks\.slack\.com/services/[\w/]{20,}"),
+        ("ghp_", r"\bghp_[A-Za-z0-9]{36,255}\b"),
+        ("gho_", r"\bgho_[A-Za-z0-9]{36,255}\b"),
+        ("ghu_", r"\bghu_[A-Za-z0-9]{36,255}\b"),
+        ("ghs_", r"\bghs_[A-Za-z0-9]{36,255}\b"),
+        ("ghr_", r"\bghr_[A-Za-z0-9]{36,255}\b"),
+        ("github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,255}\b"),
+        ("glpat-", r"(?<![\w-])glpat-[\w-]{20,400}"),
+        ("xox", r"(?<![\w-])xox[abeoprs]-[A-Za-z0-9-]{10,400}"),
+        ("hooks.slack.com", r"https://hooks\.slack\.com/services/[\w/]{20,200}"),
         ("AIza", r"\bAIza[\w-]{35}"),
-        ("k_live_", r"\b[rs]k_live_[A-Za-z0-9]{16,}\b"),
-        ("k_test_", r"\b[rs]k_test_[A-Za-z0-9]{16,}\b"),
-        ("sk-", r"\bsk-(?:ant-|proj-|svcacct-)?(?=[\w-]*\d)[\w-]{24,}"),
-        ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
+        ("k_live_", r"\b[rs]k_live_[A-Za-z0-9]{16,255}\b"),
+        ("k_test_", r"\b[rs]k_test_[A-Za-z0-9]{16,255}\b"),
+        ("sk-", r"(?<![\w-])sk-(?:ant-|proj-|svcacct-)?(?=[\w-]{0,400}\d)[\w-]{24,400}"),
+        ("hf_", r"\bhf_[A-Za-z0-9]{30,255}\b"),
         ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
-        ("pypi-AgE", r"\bpypi-AgE[\w-]{50,}"),
+        ("pypi-AgE", r"(?<![\w-])pypi-AgE[\w-]{50,1000}"),
         ("SG.", r"\bSG\.[\w-]{22}\.[\w-]{43}"),
-        ("eyJ", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+        ("eyJ", r"(?<![\w-])eyJ[\w-]{8,4000}\.eyJ[\w-]{8,16000}\.[\w-]{8,2000}"),
         (
             "PRIVATE KEY-----",
             r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{20,20000}?-----END [A-Z ]{0,20}PRIVATE KEY-----",

@@ -29,13 +29,13 @@ _LIKELY = re.compile(
 _WORD = (
     r"(?:\b(?:tele)?phones?\b|\bmobile\b|\bcell(?:phone)?\b|\btel\b|\bfax\b|\bcall(?:ed|ing)?\b|\bdial\b|\breach\b"
     r"|\bwhatsapp\b|\bhotline\b|\banswering at\b|\bmessages? (?:to|on)\b|\btext me\b|\bcontact (?:me|us|number)\b"
-    r"|\btelefon\w*|\bhandy\w*|\bmobil\w*|\brufnummer\b|\banrufen\b|\btéléphone|\bportable\b|\bappel\w*"
-    r"|\bteléfono|\bmóvil|\bllám\w*|电话|電話|手机|手機|致电|拨打|传真|联系方式|热线)"
+    r"|\btelefon\w{0,20}|\bhandy\w{0,20}|\bmobil\w{0,20}|\brufnummer\b|\banrufen\b|\btéléphone|\bportable\b|\bappel\w{0,20}"
+    r"|\bteléfono|\bmóvil|\bllám\w{0,20}|电话|電話|手机|手機|致电|拨打|传真|联系方式|热线)"
 )
 _BEFORE = re.compile(rf"{_WORD}[^\d]{{0,25}}$|\b(?:desk|office)\W{{0,3}}$", re.IGNORECASE)
 _RIGHT_BEFORE = re.compile(rf"{_WORD}\W{{0,6}}$", re.IGNORECASE)  # for fewer than 7 digits
 _AFTER = re.compile(r"[ \-,:(]{0,3}(?:office|fax|mobile|cell|desk|home|work|tel|phone)\b", re.IGNORECASE)
-_DECIMAL = re.compile(r"\+\d+\.\d+")
+_DECIMAL = re.compile(r"\+\d{1,40}\.\d{1,40}")
 _DATE = re.compile(r"(?:1[89]|20)\d\d[-/. ]\d\d?[-/. ]\d\d?|\d\d?[-/.]\d\d?[-/.](?:1[89]|20)?\d\d|\d{4} ?[-/] ?\d{4}")
 
 
