@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def test_what_is_merged_from_files_equals_what_is_counted_in_memory(tmp_path: Pa
     corpus = random_corpus(200)
     whole = count_cooccurrences(corpus, 5)
     monkeypatch.setattr(cooccurrence, "_MERGE_ENTRIES", 13)
-    merged = count_cooccurrences(corpus, 5, memory=8192, folder=tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    merged = count_cooccurrences(corpus, 5, memory=8192)
     assert whole.runs == 1
     assert merged.runs > 3
     np.testing.assert_array_equal(merged.keys, whole.keys)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zen_pipeline.embeddings.checkpoint import Checkpoint
-from zen_pipeline.embeddings.cooccurrence import Cooccurrences, count_cooccurrences
+from zen_pipeline.embeddings.cooccurrence import Cooccurrences, count_cooccurrences, discard_counts
 from zen_pipeline.embeddings.threads import usable_threads
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
@@ -111,7 +111,7 @@ def train_glove(
         corpus: from `encode_corpus`.
         settings: what decides the result.
         kind: what trains on the pairs; default: the compiled code.
-        checkpoint: where to go on from, and to write to.
+        checkpoint: where to go on from, and to write to; the counts too, when they do not fit into the memory.
         progress: told (pairs done, pairs in all) now and then.
 
     Raises:
@@ -133,6 +133,8 @@ def train_glove(
     run = (kind or GloveRun)(len(corpus.words), settings, pairs, checkpoint)
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         run.train(progress)
+    if folder is not None:
+        discard_counts(folder)
     return _result(corpus, settings, run.tables, losses=run.losses, pairs=len(pairs), count_seconds=ready - compiled,
                    seconds=time.monotonic() - ready, compile_seconds=compiled - began)  # fmt: skip
 
