@@ -80,7 +80,14 @@ class PretrainConfig(Section):
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
     micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
     devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="processes that train together; auto: one per GPU", json_schema_extra=NOT_IDENTITY
+        "auto",
+        description="processes that train together, in fine-tuning too; auto: one per GPU",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    sharding: Literal["auto", "none", "full"] = Field(
+        "auto",
+        description="full: each device holds a part of all parameters; auto: where they do not fit one device",
+        json_schema_extra=NOT_IDENTITY,
     )
     precision: Literal["bf16", "fp32"] | None = Field(None, description="default: the one measured faster")
     learning_rate: float | None = Field(None, gt=0.0, description="peak rate of the matrices (Muon)")

@@ -133,6 +133,7 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         stage: where it works.
         given: the fields that say what is trained on what.
     """
+    from zen_pipeline.stages.pretrain import device_count
     from zen_pipeline.training.job import Schedule, TrainingJob
 
     own, sizes = config.finetune, resolved.finetune
@@ -152,6 +153,8 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         ),
         precision=resolved.precision,
         threads=resolved.threads,
+        devices=device_count(config.pretrain.devices, own.batch_size, enlarge="finetune.batch_size"),
+        sharding=config.pretrain.sharding,
         seed=config.seed,
         checkpoints=str(stage.work / "checkpoints"),
         checkpoint_every=own.checkpoint_every,

@@ -116,7 +116,8 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         precision=resolved.precision,
         recompute_activations=own.recompute_activations,
         threads=resolved.threads,
-        devices=device_count(own.devices, material.batch),
+        devices=device_count(own.devices, material.batch, enlarge="pretrain.batch_tokens"),
+        sharding=own.sharding,
         seed=config.seed,
         output=str(output),
         checkpoints=str(context.work / "checkpoints"),
@@ -129,8 +130,13 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
     )
 
 
-def device_count(setting: int | Literal["auto"], batch: int) -> int:
+def device_count(setting: int | Literal["auto"], batch: int, *, enlarge: str) -> int:
     """How many processes train together.
+
+    Args:
+        setting: `pretrain.devices`.
+        batch: sequences of a step.
+        enlarge: the setting that a larger batch follows from.
 
     Raises:
         ConfigError: there are more of them than sequences in a batch.
@@ -144,7 +150,7 @@ def device_count(setting: int | Literal["auto"], batch: int) -> int:
     if setting > batch:
         raise ConfigError(
             f"pretrain.devices is {setting}, but a batch has {batch} sequences, at least one for each: "
-            "set fewer devices, or more pretrain.batch_tokens"
+            f"set fewer devices, or more {enlarge}"
         )
     return setting
 
@@ -193,9 +199,9 @@ def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | No
 def summary(result: TrainingResult) -> dict[str, Any]:
     """The figures of a training that are worth showing; `final` keeps them apart from MLflow's curves."""
     final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second"}
-    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device", "devices"}
+    own = {"steps", "tokens", "parameters", "seconds", "peak_memory_bytes", "precision", "threads", "device"}
     return {
-        **result.model_dump(mode="json", include=own),
+        **result.model_dump(mode="json", include=own | {"devices", "sharding"}),
         "resumed": len(result.resumed_from),
         **({} if result.setback is None else {"setback": result.setback.model_dump(mode="json")}),
         "final": result.model_dump(mode="json", include=final, exclude_none=True),

@@ -16,6 +16,7 @@ from zen_pipeline.files import write_atomically
 from zen_pipeline.settings.models import Family
 
 Precision = Literal["bf16", "fp32"]
+Sharding = Literal["none", "full"]
 
 
 class _Record(BaseModel):
@@ -138,6 +139,7 @@ class TrainingJob(_Record):
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
         devices: processes that train together, one per device; each takes a share of every batch.
+        sharding: whether each of them holds all parameters (DDP) or a part (FSDP2); auto: a part when all do not fit.
         rank_timeout: seconds that one of them waits for the others.
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
@@ -164,6 +166,7 @@ class TrainingJob(_Record):
     recompute_activations: bool = False
     threads: int = Field(1, ge=1)
     devices: int = Field(1, ge=1)
+    sharding: Literal["auto"] | Sharding = "auto"
     rank_timeout: float = Field(120.0, gt=0.0)
     seed: int = Field(0, ge=0)
     output: str
@@ -180,12 +183,12 @@ class TrainingJob(_Record):
         """SHA-256 of what decides the weights; a checkpoint with another identity is never loaded.
 
         Paths stand for what they hold: whoever gives a job with the same checkpoint folder must mean the same data.
-        The number of threads decides how sums are rounded, so it is part of it. So does the number of processes, but a
-        run may go on with another one.
+        The number of threads decides how sums are rounded, so it is part of it. So do the number of processes and their
+        sharding, but a run may go on with others.
         """
         elsewhere = {
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
-            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout"),
+            *("tracking_uri", "tracking_run_id", "run_id", "devices", "sharding", "rank_timeout"),
         }
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -246,6 +249,7 @@ class TrainingResult(_Record):
         peak_memory_bytes: of the last attempt.
         device: what it ran on.
         devices: how many of them at the end.
+        sharding: whether each of them held all parameters or a part, at the end.
     """
 
     name: str
@@ -263,5 +267,6 @@ class TrainingResult(_Record):
     peak_memory_bytes: int | None = None
     device: str = "cpu"
     devices: int = 1
+    sharding: Sharding = "none"
     precision: Precision = "fp32"
     threads: int = 1
