@@ -41,7 +41,9 @@ class Config(Section):
 
     name: str = Field("zen", description="releases are called NAME-base and NAME-chat")
     seed: int = Field(0, ge=0, lt=2**31)
-    budget: str = Field("4m", description="what training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams")
+    budget: str = Field(
+        "5m", description="what a run may take until its models are trained: 90s, 5m, 2h, 3e9tokens or 30Mparams"
+    )
     collect: CollectConfig = CollectConfig()
     validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
     tokenize: TokenizeConfig = TokenizeConfig()

@@ -60,6 +60,7 @@ def make_job(tokens_folder: Path, tmp_path: Path) -> Callable[..., TrainingJob]:
             "schedule": Schedule(**rates, warmup=0.1, cooldown=0.5, gradient_clip=1.0),
             "precision": "bf16",
             "threads": 2,
+            "workers": 2,
             "seed": 7,
             "output": str(tmp_path / "output"),
             "checkpoints": str(tmp_path / "checkpoints"),

@@ -35,7 +35,10 @@ Data = Annotated[
 ]
 MoreData = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More data, after --data.")]
 BudgetOption = Annotated[
-    str | None, typer.Option("--budget", "-b", help="What training may take: 90s, 5m, 2h, 3e9tokens or 30Mparams.")
+    str | None,
+    typer.Option(
+        "--budget", "-b", help="What a run may take until it has trained: 90s, 5m, 2h, 3e9tokens or 30Mparams."
+    ),
 ]
 FamilyOption = Annotated[
     str | None, typer.Option("--family", help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).")

@@ -153,6 +153,7 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         ),
         precision=resolved.precision,
         threads=resolved.threads,
+        workers=resolved.workers,
         devices=device_count(config.pretrain.devices, own.batch_size, enlarge="finetune.batch_size"),
         sharding=config.pretrain.sharding,
         seed=config.seed,

@@ -116,6 +116,7 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         precision=resolved.precision,
         recompute_activations=own.recompute_activations,
         threads=resolved.threads,
+        workers=resolved.workers,
         devices=device_count(own.devices, material.batch, enlarge="pretrain.batch_tokens"),
         sharding=own.sharding,
         seed=config.seed,

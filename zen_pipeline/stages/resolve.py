@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-from zen_pipeline.artifacts import Built
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, read_manifest
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
@@ -21,8 +21,9 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 FILE = "resolved.json"
+START_SECONDS = 4.0  # from the command to the first stage: imports and the local Prefect server
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
 log = get_logger(__name__)
@@ -100,16 +101,21 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     from zen_pipeline.training.measure import measure_and_choose
 
     machine = profile()
+    records = inputs["validate"].path / "records.parquet"
     resolved = measure_and_choose(
         Request(
             budget=config.budget,
-            train_bytes=text_bytes(inputs["validate"].path / "records.parquet", family_of(config)),
+            train_bytes=text_bytes(records, family_of(config)),
             cores=machine.cores,
             memory_bytes=machine.memory_gib << 30,
             vocab_size=config.tokenize.vocab_size,
             family=family_of(config),
             init_from=start_folder(config),
             pretraining=pretrains(config),
+            finetuning=_finetunes(config, records),
+            vectors=_makes_vectors(config),
+            side_by_side=not machine.gpus and config.pretrain.devices in ("auto", 1),
+            spent_seconds=START_SECONDS + _seconds_of(inputs["validate"], context.store),
             **{name: getattr(config.pretrain, name) for name in _SIZES},
         ),
         context.work,
@@ -118,6 +124,24 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     for reason in resolved.reasons:
         log.info("%s", reason)
     return Built(kind="sizes", summary=_summary(resolved))
+
+
+def _finetunes(config: Config, records: Path) -> bool:
+    """Whether the chat model will have something to learn, without making the questions."""
+    from zen_pipeline.tasks.questions import asks_anything
+
+    return config.finetune.enabled and family_of(config) in CAUSAL_FAMILIES and asks_anything(records)
+
+
+def _makes_vectors(config: Config) -> bool:
+    return (config.embed.enabled or config.embed.next_token) and start_folder(config) is None
+
+
+def _seconds_of(ref: ArtifactRef, store: Store) -> float:
+    """How long an artifact and those that it was made from took to build."""
+    manifest = read_manifest(ref.path)
+    before = (store.folder(stage, entry.fingerprint) for stage, entry in manifest.inputs.items())
+    return manifest.seconds + sum(read_manifest(folder).seconds for folder in before if folder.is_dir())
 
 
 def text_bytes(records: Path, family: Family) -> int:
@@ -140,7 +164,7 @@ def train_bytes(records: Path) -> int:
 
 
 def _summary(resolved: Resolved) -> dict[str, Any]:
-    shown = {"parameters", "vocab_size", "steps", "batch_tokens", "micro_batch", "precision", "threads"}
+    shown = {"parameters", "vocab_size", "steps", "batch_tokens", "micro_batch", "precision", "threads", "workers"}
     return {
         **resolved.model_dump(mode="json", include=shown),
         "model": resolved.model.model_dump(mode="json"),

@@ -155,6 +155,20 @@ def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: 
     return Split(train, valid, test, api.dropped)
 
 
+def asks_anything(records: Path) -> bool:
+    """Whether `collect_questions` would probably find some in a parquet file of records, at a fraction of its cost."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(records) as file:
+        for batch in file.iter_batches(columns=["kind", "meta"]):
+            if set(pc.unique(batch["kind"]).to_pylist()) & _CONVERSATIONS:
+                return True
+            if pc.any(pc.match_substring(batch["meta"], '"qualname"')).as_py():
+                return True
+    return False
+
+
 def make_questions(
     objects: Iterable[Documented], *, testing: Callable[[str], bool] = lambda _: False
 ) -> list[Question]:

@@ -14,13 +14,18 @@ from pydantic import BaseModel, Field
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.training.job import Precision
-from zen_pipeline.training.resolved import Finetuning, Request, Resolved
+from zen_pipeline.training.resolved import Case, Finetuning, Request, Resolved
 from zen_pipeline.training.rules import (
+    MICRO_TOKENS,
+    START_SECONDS,
     batch_tokens_for,
     compute_for_tokens,
+    drops_out,
     learning_rates_for,
     memory_bytes_for,
+    micro_batch_for,
     model_config,
+    preparation_seconds,
     shape_for,
     shape_of,
     tokens_per_parameter,
@@ -28,13 +33,14 @@ from zen_pipeline.training.rules import (
     tokens_wanted,
     vocabulary_for,
     width_for,
+    worker_counts,
 )
 
 if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
 
-PRETRAIN_SHARE = 0.85  # of a budget in time; fine-tuning gets the rest
-START_SECONDS = 8.0  # a training process imports and builds for so long (measured: 6 to 9 s on 2 cores)
+PRETRAIN_SHARE = 0.85  # of the time for training, where there is something to fine-tune on
+LEAST_SHARE = 0.5  # of a budget in time is for training, however long what comes before it takes
 UPKEEP = 0.04  # share of the time that validation and checkpoints take
 FINETUNE_BATCH = 32  # conversations per step, the default of finetune.batch_size
 CONVERSATION_TOKENS = 96  # assumption: question, answer and markers of one conversation
@@ -42,30 +48,34 @@ BYTES_PER_TOKEN = 3.3  # assumption: English prose in a byte-level BPE of a few 
 MAX_EPOCHS = 16.0  # more passes over the same text add next to nothing (Muennighoff et al. 2023)
 MIN_PARAMETERS, MAX_PARAMETERS = 0.5e6, 1e9
 
-__all__ = ["Request", "Resolved", "Speed", "choose"]
+__all__ = ["Case", "Request", "Resolved", "Speed", "choose"]
 
 
 class Speed(NamedTuple):
-    """How fast one shape trains: gradients of a micro-batch, and the optimizer's part of a step."""
+    """How fast one shape trains: gradients of a micro-batch per worker, and the optimizer's part of a step."""
 
     tokens_per_second: float
     optimizer_seconds: float
 
 
-Measure = Callable[["AnyConfig", Precision, int, int], Speed]  # shape, precision, threads, micro-batch
+Measure = Callable[["AnyConfig", Case, int], Speed]  # shape, way to compute, micro-batch
 
 
 class _Plan(BaseModel):
     """The numbers while they are being chosen."""
 
     reasons: list[str] = Field(default=[])
-    precision: Precision = "fp32"
-    threads: int = 1
+    case: Case = Case("fp32", 1)
     flops: float = 0.0
 
 
-def choose(request: Request, measure: Measure) -> Resolved:
+def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = lambda: 0.0) -> Resolved:
     """All sizes for a budget.
+
+    Args:
+        request: budget, corpus, machine, and what the user has set.
+        measure: times one shape.
+        elapsed: seconds since the request was made.
 
     Raises:
         ConfigError: a given model cannot be read, or the set sizes contradict each other.
@@ -76,14 +86,16 @@ def choose(request: Request, measure: Measure) -> Resolved:
     plan = _Plan()
     corpus_tokens = request.train_bytes / BYTES_PER_TOKEN
 
-    # 1. Precision and threads: measured on a model of middling size, the fastest wins.
+    # 1. Precision, threads and workers: measured on a model of middling size, the fastest wins.
     candidate = _given(request) or model_config(shape_for(256, request, corpus_tokens), 4096, request.family)
     _fastest(request, candidate, measure, plan)
 
     # 2. Compute: the measured FLOP/s for the budget's time; for other budgets what they imply.
-    seconds = budget.amount if budget.kind == "seconds" else None
-    share = PRETRAIN_SHARE if request.pretraining else 0.0
-    if seconds is not None:
+    share = (PRETRAIN_SHARE if request.finetuning else 1.0) if request.pretraining else 0.0
+    seconds, before = None, 0.0
+    if budget.kind == "seconds":
+        before = request.spent_seconds + elapsed() + preparation_seconds(request.train_bytes, vectors=request.vectors)
+        seconds = _training_seconds(budget.amount, before, plan)
         compute = plan.flops * max(1.0, share * seconds - START_SECONDS)
     elif budget.kind == "tokens":
         compute = compute_for_tokens(budget.amount)
@@ -108,18 +120,18 @@ def choose(request: Request, measure: Measure) -> Resolved:
         f"vocabulary {vocabulary}, context {shape.context_length}"
     )
 
-    # 4. Micro-batch: about 2,048 tokens keep the working set near the processor's cache.
-    micro = request.micro_batch or max(1, 2048 // shape.context_length)
-    speed = measure(config, plan.precision, plan.threads, micro)
-    plan.reasons.append(
-        f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({plan.precision}, {plan.threads} threads), "
-        f"and the optimizer takes {speed.optimizer_seconds * 1000:.0f} ms a step"
-    )
-
-    # 5. Tokens that the budget pays for, at first without the optimizer, then batch and steps.
+    # 4. Batch: from the tokens that the budget pays for at the speed of the middling model.
     usable = max(1.0, share * (seconds or 0.0) - START_SECONDS) * (1 - UPKEEP)
-    wanted = usable * speed.tokens_per_second if seconds is not None else tokens_wanted(budget.kind, budget.amount)
+    wanted = usable * plan.flops / per_token if seconds is not None else tokens_wanted(budget.kind, budget.amount)
     batch_tokens = batch_tokens_for(request, wanted, shape.context_length)
+    case, micro = micro_batch_for(request, plan.case, batch_tokens // shape.context_length, shape.context_length)
+
+    # 5. Steps: at the speed of this very model.
+    speed = measure(config, case, micro)
+    plan.reasons.append(
+        f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({case}), and the optimizer takes "
+        f"{speed.optimizer_seconds * 1000:.0f} ms a step"
+    )
     step_seconds = batch_tokens / speed.tokens_per_second + speed.optimizer_seconds
     affordable = int(usable / step_seconds) if seconds is not None else round(wanted / batch_tokens)
     steps = request.steps or _steps(affordable, batch_tokens, corpus_tokens, plan)
@@ -130,11 +142,13 @@ def choose(request: Request, measure: Measure) -> Resolved:
     left = (seconds or step_seconds * steps / PRETRAIN_SHARE) * (1 - share)
     tuning_step = FINETUNE_BATCH * CONVERSATION_TOKENS / speed.tokens_per_second + speed.optimizer_seconds
     tuning = max(1, int(max(1.0, left - START_SECONDS) * (1 - UPKEEP) / tuning_step))
+    finetune_seconds = START_SECONDS + tuning * tuning_step / (1 - UPKEEP) if request.finetuning else 0.0
     pretrain_seconds = START_SECONDS + steps * step_seconds / (1 - UPKEEP) if request.pretraining else 0.0
     tokens = steps * batch_tokens if request.pretraining else 0
+    epochs = tokens / max(1.0, corpus_tokens)
     plan.reasons.append(
-        f"pretraining: {steps} steps of {batch_tokens} tokens in about {pretrain_seconds:.0f} s, "
-        f"{tokens / max(1.0, corpus_tokens):.1f} passes over the text; fine-tuning: {tuning} steps"
+        f"pretraining: {steps} steps of {batch_tokens} tokens in about {pretrain_seconds:.0f} s, {epochs:.1f} passes "
+        "over the text" + (f"; fine-tuning: {tuning} steps" if request.finetuning else "")
     )
 
     # 7. Learning rates.
@@ -147,44 +161,67 @@ def choose(request: Request, measure: Measure) -> Resolved:
         parameters=parameters,
         steps=steps,
         batch_tokens=batch_tokens,
-        micro_batch=min(micro, max(1, batch_tokens // shape.context_length)),
-        precision=plan.precision,
-        threads=plan.threads,
+        micro_batch=micro,
+        precision=case.precision,
+        threads=case.threads,
+        workers=case.workers,
         learning_rate=matrices,
         embedding_learning_rate=embeddings,
         finetune=Finetuning(
-            steps=tuning, micro_batch=FINETUNE_BATCH, learning_rate=matrices / 4, embedding_learning_rate=embeddings / 4
+            steps=tuning,
+            micro_batch=FINETUNE_BATCH // case.workers,
+            learning_rate=matrices / 4,
+            embedding_learning_rate=embeddings / 4,
         ),
         reasons=plan.reasons,
         estimates={
+            "preparation_seconds": round(before, 1),
             "pretrain_seconds": round(pretrain_seconds, 1),
-            "finetune_seconds": round(START_SECONDS + tuning * tuning_step / (1 - UPKEEP), 1),
-            "memory_bytes": float(memory_bytes_for(config, micro, shape.context_length)),
+            "finetune_seconds": round(finetune_seconds, 1),
+            "memory_bytes": float(memory_bytes_for(config, micro * case.workers, shape.context_length, case.workers)),
             "flops": per_token * tokens,
             "tokens": float(tokens),
-            "epochs": round(tokens / max(1.0, corpus_tokens), 2),
+            "epochs": round(epochs, 2),
         },
     )
 
 
+def _training_seconds(budget: float, before: float, plan: _Plan) -> float:
+    """What of a budget in time is left for training."""
+    left, least = budget - before, LEAST_SHARE * budget
+    plan.reasons.append(
+        f"of {budget:.0f} s about {before:.0f} s go to the data, this measurement and the vectors"
+        + (f"; training takes {least:.0f} s all the same, half of the budget" if left < least else "")
+    )
+    return max(left, least)
+
+
 def _fastest(request: Request, candidate: AnyConfig, measure: Measure, plan: _Plan) -> None:
-    """Fill in precision, threads and FLOP/s."""
+    """Fill in the way to compute, and FLOP/s."""
     from zen_pipeline.models.registry import flops_per_token
 
-    precisions: list[Precision] = [request.precision] if request.precision else ["fp32", "bf16"]
     context = min(256, candidate.max_position_embeddings)
-    found: dict[tuple[Precision, int], float] = {}
-    for threads in sorted({1, request.cores}):
-        for precision in precisions:
-            found[precision, threads] = measure(
-                candidate, precision, threads, max(1, 2048 // context)
-            ).tokens_per_second
-    plan.precision, plan.threads = max(found, key=lambda case: found[case])
-    plan.flops = found[plan.precision, plan.threads] * flops_per_token(candidate, context)
-    figures = ", ".join(f"{p} with {t} thread{'s' * (t > 1)} {v:,.0f}" for (p, t), v in found.items())
+    micro = max(1, MICRO_TOKENS // context)
+    found: dict[Case, float] = {}
+
+    def try_out(case: Case) -> None:
+        found[case] = measure(candidate, case, micro).tokens_per_second
+
+    precisions: list[Precision] = [request.precision] if request.precision else ["fp32", "bf16"]
+    for precision in precisions:
+        try_out(Case(precision, request.cores))
+    precision = max(found, key=lambda case: found[case]).precision
+    if request.cores > 1:
+        try_out(Case(precision, 1))
+        if request.side_by_side and not drops_out(candidate):
+            for workers in worker_counts(request.cores):
+                try_out(Case(precision, request.cores, workers))
+    plan.case = max(found, key=lambda case: found[case])
+    plan.flops = found[plan.case] * flops_per_token(candidate, context)
+    figures = "; ".join(f"{case}: {speed:,.0f}" for case, speed in found.items())
     plan.reasons.append(
         f"measured tokens/s of a model of {candidate.num_hidden_layers} layers of width {candidate.hidden_size}: "
-        f"{figures}; so {plan.precision} with {plan.threads} threads, {plan.flops / 1e9:.0f} GFLOP/s"
+        f"{figures}. So {plan.case}, {plan.flops / 1e9:.0f} GFLOP/s"
     )
 
 

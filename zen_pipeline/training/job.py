@@ -137,6 +137,8 @@ class TrainingJob(_Record):
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
+        threads: cores in all.
+        workers: micro-batches that are computed at the same time, each on an equal part of the threads; see `Replicas`.
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
         devices: processes that train together, one per device; each takes a share of every batch.
         sharding: whether each of them holds all parameters (DDP) or a part (FSDP2); auto: a part when all do not fit.
@@ -165,6 +167,7 @@ class TrainingJob(_Record):
     precision: Precision = "fp32"
     recompute_activations: bool = False
     threads: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1)
     devices: int = Field(1, ge=1)
     sharding: Literal["auto"] | Sharding = "auto"
     rank_timeout: float = Field(120.0, gt=0.0)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
-from zen_pipeline.training.dial import Request, Resolved, Speed, choose
-from zen_pipeline.training.job import Precision, Schedule
+from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
+from zen_pipeline.training.job import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -63,25 +63,31 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
 
 
-def measure(config: AnyConfig, precision: Precision, threads: int, micro_batch: int) -> Speed:
-    """Time gradients and optimizer of one micro-batch; the fastest round counts, since others only disturb."""
+def measure(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
+    """Time gradients and optimizer of a micro-batch per worker; the fastest round counts, since others only disturb."""
     import torch
 
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.optimizer import build_optimizer
+    from zen_pipeline.training.replicas import Replicas
     from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(case.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     context = min(1024, config.max_position_embeddings)
     model = new_model(config).to(device).train()
     rates = {"learning_rate": 1e-3, "embedding_learning_rate": 1e-3, "weight_decay": 0.0}
     schedule = Schedule(**rates, warmup=0.0, cooldown=0.0, gradient_clip=1.0)
-    optimizer = build_optimizer(model, schedule, orthogonalize_in=orthogonalization_dtype(precision, device))
-    batch = random_batch(config, micro_batch, context, device)
+    optimizer = build_optimizer(model, schedule, orthogonalize_in=orthogonalization_dtype(case.precision, device))
+    batch = random_batch(config, micro_batch * case.workers, context, device)
+    bf16 = case.precision == "bf16"
+    replicas = Replicas(model, workers=case.workers, threads=case.threads, bf16=bf16) if case.workers > 1 else None
 
     def gradients() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if replicas is not None:
+            replicas.accumulate_gradients(batch, micro_batch=micro_batch)
+            return
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             accumulate_gradients(model, batch, micro_batch=micro_batch)
 
     gradient_seconds = optimizer_seconds = float("inf")
@@ -92,7 +98,7 @@ def measure(config: AnyConfig, precision: Precision, threads: int, micro_batch: 
             gradient_seconds, optimizer_seconds = min(gradient_seconds, first), min(optimizer_seconds, second)
             if time.perf_counter() - began > _SECONDS:
                 break
-    return Speed(micro_batch * context / gradient_seconds, optimizer_seconds)
+    return Speed(micro_batch * case.workers * context / gradient_seconds, optimizer_seconds)
 
 
 def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.device) -> Batch:
@@ -129,8 +135,10 @@ def main(arguments: list[str]) -> int:
 
     die_with_parent(int(arguments[2]))
     try:
-        request = Request.model_validate_json(Path(arguments[0]).read_bytes())
-        write_atomically(Path(arguments[1]), choose(request, measure).model_dump_json(indent=1))
+        asked = Path(arguments[0])
+        request = Request.model_validate_json(asked.read_bytes())
+        resolved = choose(request, measure, elapsed=lambda: time.time() - asked.stat().st_mtime)
+        write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:
         print(error)
         return 1

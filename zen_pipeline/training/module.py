@@ -21,6 +21,7 @@ from zen_pipeline.training.events import Stop
 from zen_pipeline.training.job import Setback, TrainingJob
 from zen_pipeline.training.optimizer import MuonAdamW, build_optimizer
 from zen_pipeline.training.processes import Processes
+from zen_pipeline.training.replicas import Replicas
 from zen_pipeline.training.schedule import learning_rate_factor
 from zen_pipeline.training.setback import LossWatch
 from zen_pipeline.training.shards import whole
@@ -68,6 +69,7 @@ class LanguageModelTraining(pl.LightningModule):
         self.setback = setback
         self._stop, self._processes = stop or Stop(), processes or Processes()
         self.sharded = False
+        self._replicas: Replicas | None = None
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -83,6 +85,13 @@ class LanguageModelTraining(pl.LightningModule):
         if self.device_mesh is not None and not self.sharded:  # only a strategy that shards makes a mesh
             shard(self.model, self.device_mesh["data_parallel"])
             self.sharded = True
+
+    @override
+    def on_fit_start(self) -> None:
+        job = self.job
+        if job.workers > 1 and self._processes.size == 1 and self.device.type == "cpu":
+            bf16 = job.precision == "bf16"
+            self._replicas = Replicas(self.model, workers=job.workers, threads=job.threads, bf16=bf16)
 
     @override
     def configure_optimizers(self) -> MuonAdamW:
@@ -117,6 +126,11 @@ class LanguageModelTraining(pl.LightningModule):
     def _gradients(self, batch: Batch) -> tuple[float, int]:
         """Leave the gradients of the whole step in the parameters; its mean loss and number of targets."""
         processes, trainer = self._processes, self.trainer
+        if self._replicas is not None:
+            loss, supervised = self._replicas.accumulate_gradients(
+                batch, micro_batch=self.job.micro_batch, between=self._stop.check
+            )
+            return float(loss), supervised
         if processes.size == 1:
             loss, supervised = accumulate_gradients(
                 self.model,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict
 
 from zen_pipeline.settings.models import Family, ModelShape
@@ -23,6 +25,18 @@ class Shape(_Record):
     intermediate_size: int
     context_length: int
     tie_embeddings: bool
+
+
+class Case(NamedTuple):
+    """One way to compute: `workers` micro-batches at the same time, on `threads` cores in all."""
+
+    precision: Precision
+    threads: int
+    workers: int = 1
+
+    def __str__(self) -> str:
+        cores = f"{self.threads} core{'s' * (self.threads > 1)}"
+        return f"{self.precision} on {cores}" + (f", {self.workers} micro-batches at a time" * (self.workers > 1))
 
 
 class Finetuning(_Record):
@@ -47,10 +61,12 @@ class Resolved(_Record):
         batch_tokens: tokens per optimizer step, a multiple of the context.
         micro_batch: sequences per forward pass.
         threads: of the training process.
+        workers: micro-batches that are computed at the same time.
         learning_rate: peak, of the matrices (Muon).
         embedding_learning_rate: peak, of everything else (AdamW).
         reasons: plain sentences with the measured figures.
-        estimates: `pretrain_seconds`, `finetune_seconds`, `memory_bytes`, `flops`, `tokens`, `epochs`.
+        estimates: `preparation_seconds` (before pretraining), `pretrain_seconds`, `finetune_seconds`, `memory_bytes`,
+            `flops`, `tokens`, `epochs`.
     """
 
     family: Family = "qwen3"
@@ -63,6 +79,7 @@ class Resolved(_Record):
     micro_batch: int
     precision: Precision
     threads: int
+    workers: int = 1
     learning_rate: float
     embedding_learning_rate: float
     finetune: Finetuning
@@ -87,6 +104,10 @@ class Request(_Record):
         model, vocab_size, steps, batch_tokens, micro_batch, precision: the user's settings; None is chosen here.
         init_from: folder of a given model, which fixes shape and vocabulary.
         pretraining: False when a given model is only fine-tuned.
+        finetuning: whether there is something to fine-tune on.
+        vectors: whether the embedding stage has something to do.
+        side_by_side: whether several micro-batches may be computed at the same time.
+        spent_seconds: that the run has taken before.
     """
 
     budget: str
@@ -102,3 +123,7 @@ class Request(_Record):
     precision: Precision | None = None
     init_from: str | None = None
     pretraining: bool = True
+    finetuning: bool = True
+    vectors: bool = True
+    side_by_side: bool = True
+    spent_seconds: float = 0.0

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.settings.models import Family
-from zen_pipeline.training.resolved import Request, Shape
+from zen_pipeline.training.resolved import Case, Request, Shape
 
 if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
 
 
+START_SECONDS = 8.0  # a training process imports and builds for so long (measured: 6 to 9 s on 2 cores)
+MICRO_TOKENS = 2048  # in a forward pass: about as much as keeps the working set near the processor's cache
 _LAYER_EVERY = 48  # one layer per so much width
 # Vocabulary by parameters of the blocks: below so many, this one.
 _VOCABULARIES = ((1.5e6, 2048), (10e6, 4096), (30e6, 8192), (100e6, 16384))
@@ -105,6 +107,35 @@ def batch_tokens_for(request: Request, tokens: float, context: int) -> int:
     return max(1, min(1 << 19, wanted) // context) * context
 
 
+def worker_counts(cores: int) -> list[int]:
+    """How many micro-batches at a time are worth a try: 2, 4, 8, … and one for each core."""
+    return sorted({*(1 << k for k in range(1, cores.bit_length()) if 1 << k < cores), cores})
+
+
+def micro_batch_for(request: Request, case: Case, sequences: int, context: int) -> tuple[Case, int]:
+    """Sequences per forward pass, such that all workers are busy, and no more workers than a step has sequences."""
+    workers = max(1, min(case.workers, sequences))
+    if request.micro_batch is not None:
+        return case._replace(workers=workers), min(request.micro_batch, max(1, sequences))
+    rounds = math.ceil(sequences / (workers * max(1, MICRO_TOKENS // context)))
+    return case._replace(workers=workers), max(1, math.ceil(sequences / (workers * rounds)))
+
+
+def drops_out(config: AnyConfig) -> bool:
+    """Whether training has dropout anywhere."""
+    rates = (value for name, value in config.model_dump().items() if "drop" in name)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def preparation_seconds(train_bytes: int, *, vectors: bool) -> float:
+    """Seconds that the tokenizer and the vectors of the embedding stage take.
+
+    Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files; 20 s and
+    1 s per 1.5 MB for the vectors, most of it work that does not depend on the text.
+    """
+    return 2.0 + train_bytes / 2.5e6 + (20.0 + train_bytes / 1.5e6 if vectors else 0.0)
+
+
 def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
     """Peak rates of matrices and of the rest; lower for a model that is trained already."""
     width = math.sqrt(256 / shape.hidden_size)
@@ -112,13 +143,16 @@ def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
     return (matrices / 10, embeddings / 10) if continued else (matrices, embeddings)
 
 
-def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int) -> int:
-    """Bytes of a training process: libraries, four numbers per parameter, activations and logits of a micro-batch."""
+def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers: int = 1) -> int:
+    """Bytes of a training process: libraries, numbers per parameter, activations and logits of `micro_batch` sequences.
+
+    A parameter has its value, its gradient in every worker, and two numbers of the optimizer.
+    """
     from zen_pipeline.models.registry import num_parameters
 
     tokens = micro_batch * context
     per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
-    return int(500e6 + 16 * num_parameters(config) + tokens * (2 * per_token + 14 * config.vocab_size))
+    return int(500e6 + 4 * (3 + workers) * num_parameters(config) + tokens * (2 * per_token + 14 * config.vocab_size))
 
 
 def shape_of(config: AnyConfig, request: Request) -> Shape:
