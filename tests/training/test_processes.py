@@ -155,7 +155,7 @@ def test_two_then_one_then_two_processes_see_every_window_once_and_end_as_one(
     data = TokenData(folder=make_job().data.folder, validation_windows=9)  # type: ignore[union-attr]
     # neither rows nor layers nor batches can be halved
     shape = {**(make_job().model or {}), "intermediate_size": 65, "num_hidden_layers": 3}
-    job = make_job(model=shape, data=data, batch=31, micro_batch=8, precision="fp32", checkpoint_every=4)
+    job = make_job(model=shape, data=data, batch=31, micro_batch=8, workers=1, precision="fp32", checkpoint_every=4)
     source = open_source(job)
     assert isinstance(source, TokenWindows)
     targets = source.epoch_targets(0)
