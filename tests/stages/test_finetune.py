@@ -12,7 +12,7 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.models.folder import load_model
-from zen_pipeline.settings.models import FinetuneConfig
+from zen_pipeline.settings.models import FinetuneConfig, PretrainConfig
 from zen_pipeline.stages import finetune
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tasks.chat import CHAT_TEMPLATE, chat_format
@@ -124,6 +124,17 @@ def test_a_second_run_finds_it_in_the_store(
     again = finetune.run(config_of(), inputs, StageContext(workspace, "again"))
     assert again.cached
     assert again.digest == tuned.digest
+
+
+@pytest.mark.large
+def test_it_is_trained_on_the_devices_of_pretraining(
+    workspace: Workspace, inputs: dict[str, ArtifactRef], tuned: ArtifactRef
+) -> None:
+    config = config_of(weight_decay=0.01).model_copy(update={"pretrain": PretrainConfig(devices=2, sharding="full")})
+    ref = finetune.run(config, inputs, StageContext(workspace, "test"))
+    assert (ref.summary["devices"], ref.summary["sharding"]) == (2, "full")
+    assert ref.summary["tokens"] == tuned.summary["tokens"]
+    assert ref.summary["final"]["train_loss"] == pytest.approx(tuned.summary["final"]["train_loss"], rel=0.1)
 
 
 def test_it_starts_from_a_given_folder_with_that_folders_template(

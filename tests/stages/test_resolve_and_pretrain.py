@@ -170,9 +170,9 @@ def test_two_processes_make_the_same_artifact_as_one(
     assert model.summary["tokens"] == 12 * 128
     alone = Config.model_validate({"pretrain": SMALL, "budget": "1m"})
     assert pretrain.run(alone, inputs, context).cached
-    assert pretrain.device_count("auto", batch=4) >= 1
+    assert pretrain.device_count("auto", batch=4, enlarge="pretrain.batch_tokens") >= 1
     with pytest.raises(ConfigError, match=r"pretrain\.devices is 5, but a batch has 4 sequences"):
-        pretrain.device_count(5, batch=4)
+        pretrain.device_count(5, batch=4, enlarge="pretrain.batch_tokens")
 
 
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(

@@ -119,6 +119,15 @@ def test_micro_batches_are_cut_to_their_last_target(tmp_path: Path, make_job: Ca
     assert sum(int((b.targets != IGNORED).sum()) for b in source.validation()) == 4
 
 
+def test_even_shares_add_a_sequence_without_targets(tmp_path: Path) -> None:
+    batch = windows(tmp_path, 1000, batch=5).batch(0)
+    uneven, even = ([batch.share(rank, 3, even=even) for rank in range(3)] for even in (False, True))
+    assert [len(share.targets) for share in uneven] == [2, 2, 1]
+    assert [len(share.targets) for share in even] == [2, 2, 2]
+    assert [share.supervised for share in even] == [share.supervised for share in uneven]
+    assert torch.equal(even[2].targets[:1], uneven[2].targets)
+
+
 def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no tensors")
     with pytest.raises(DataError, match=r"x\.safetensors is not a file of conversations"):

@@ -155,6 +155,11 @@ class FamilyModel(nn.Module):
         """The stacks of equal layers, whose matrices are the bulk of the model."""
         return (module for module in self.modules() if isinstance(module, Stack))
 
+    def parts(self) -> Iterator[nn.Module]:
+        """What can be sharded one by one: modules that are only used by calling them, inner ones first."""
+        for stack in self.stacks():
+            yield from stack
+
     def recompute_activations(self, on: bool = True) -> None:
         """Keep no activations inside layers during the forward pass, and compute them again in the backward pass.
 

@@ -205,7 +205,13 @@ def _weight_files(folder: Path) -> list[Path]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def save_model(model: FamilyModel, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+def save_model(
+    model: FamilyModel,
+    folder: Path,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
     """Write config.json, generation_config.json and the weights, as transformers' `save_pretrained` would.
 
     A model with int8 layers goes into model.int8.safetensors instead (`….weight` int8 and `….weight_scale`), and
@@ -214,12 +220,14 @@ def save_model(model: FamilyModel, folder: Path, *, max_shard_bytes: int = MAX_S
     Args:
         model: its weights are written in the dtype that they have.
         folder: made when it is missing; other files in it are left alone.
+        weights: the state dict, where the model itself holds a part of each weight; default: the model's.
         max_shard_bytes: float weights of more than this are written as several files with an index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dtype = str(model.token_embeddings.weight.dtype).removeprefix("torch.")
     config = {"architectures": [model.architecture], **model.config.to_hugging_face(), "dtype": dtype}
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in model.tied()}
+    state = model.state_dict() if weights is None else weights
+    tensors = {name: tensor for name, tensor in state.items() if name not in model.tied()}
     tensors = {n: (t.T if model.is_transposed(n) else t).detach().cpu().contiguous() for n, t in tensors.items()}
     if is_quantized(model):
         config["quantization_config"] = QUANTIZATION

@@ -5,7 +5,7 @@ Field names and state-dict keys are those of Hugging Face's `MarianMTModel`, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -349,6 +349,14 @@ class Marian(FamilyModel):
     def fill_buffers(self, device: torch.device | str) -> None:
         self.model.encoder.fill(device)
         self.model.decoder.fill(device)
+
+    @override
+    def parts(self) -> Iterator[nn.Module]:
+        """The layers; the maps of the source to keys and values apart, since they are used before their layers."""
+        for layer in self.model.decoder.layers:
+            attention = cast(MarianDecoderLayer, layer).encoder_attn
+            yield from (attention.k_proj, attention.v_proj)
+        yield from super().parts()
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """What the encoder makes of the source, (B, S, C); `attention_mask` (B, S) is 0 where padding is."""

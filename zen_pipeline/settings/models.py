@@ -82,7 +82,14 @@ class PretrainConfig(Section):
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
     micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
     devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="processes that train together; auto: one per GPU", json_schema_extra=NOT_IDENTITY
+        "auto",
+        description="processes that train together, in fine-tuning too; auto: one per GPU",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    sharding: Literal["auto", "none", "full"] = Field(
+        "auto",
+        description="full: each device holds a part of all parameters; auto: where they do not fit one device",
+        json_schema_extra=NOT_IDENTITY,
     )
     rank_timeout: float = Field(
         120.0, gt=0.0, description="seconds that one process waits for the others", json_schema_extra=NOT_IDENTITY

@@ -133,6 +133,7 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         stage: where it works.
         given: the fields that say what is trained on what.
     """
+    from zen_pipeline.stages.pretrain import device_count
     from zen_pipeline.training.job import Schedule, TrainingJob
 
     own, sizes = config.finetune, resolved.finetune
@@ -155,6 +156,9 @@ def _job(config: Config, resolved: Resolved, stage: StageContext, /, **given: An
         workers=resolved.workers,
         peak_flops=resolved.peak_flops,
         watts_per_core=config.pretrain.watts_per_core,
+        devices=device_count(config.pretrain.devices, own.batch_size, enlarge="finetune.batch_size"),
+        sharding=config.pretrain.sharding,
+        rank_timeout=config.pretrain.rank_timeout,
         seed=config.seed,
         checkpoints=str(stage.work / "checkpoints"),
         checkpoint_every=own.checkpoint_every,

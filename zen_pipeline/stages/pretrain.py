@@ -117,7 +117,8 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         recompute_activations=own.recompute_activations,
         threads=resolved.threads,
         workers=resolved.workers,
-        devices=device_count(own.devices, material.batch),
+        devices=device_count(own.devices, material.batch, enlarge="pretrain.batch_tokens"),
+        sharding=own.sharding,
         rank_timeout=own.rank_timeout,
         peak_flops=resolved.peak_flops,
         watts_per_core=own.watts_per_core,
@@ -133,8 +134,13 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
     )
 
 
-def device_count(setting: int | Literal["auto"], batch: int) -> int:
+def device_count(setting: int | Literal["auto"], batch: int, *, enlarge: str) -> int:
     """How many processes train together.
+
+    Args:
+        setting: `pretrain.devices`.
+        batch: sequences of a step.
+        enlarge: the setting that a larger batch follows from.
 
     Raises:
         ConfigError: there are more of them than sequences in a batch.
@@ -148,7 +154,7 @@ def device_count(setting: int | Literal["auto"], batch: int) -> int:
     if setting > batch:
         raise ConfigError(
             f"pretrain.devices is {setting}, but a batch has {batch} sequences, at least one for each: "
-            "set fewer devices, or more pretrain.batch_tokens"
+            f"set fewer devices, or more {enlarge}"
         )
     return setting
 
@@ -199,7 +205,7 @@ def summary(result: TrainingResult) -> dict[str, Any]:
     final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second", "mfu"}
     own = {
         *("steps", "tokens", "parameters", "seconds", "precision", "threads", "device", "devices", "flops"),
-        *("peak_memory_bytes", "peak_resident_bytes", "checkpoint_seconds", "sample_seconds"),
+        *("peak_memory_bytes", "peak_resident_bytes", "checkpoint_seconds", "sample_seconds", "sharding"),
     }
     energy = {"joules": result.energy_joules, "measured": result.energy_measured, "source": result.energy_source}
     return {

@@ -44,14 +44,33 @@ class Batch(NamedTuple):
         """Positions that can change the loss: padding is not work done."""
         return self.input_ids.numel() if self.bidirectional else int(used_lengths(self.targets).sum())
 
-    def share(self, rank: int, size: int) -> Batch:
-        """The sequences of one of several processes: every `size`-th, so that long and short ones are spread."""
+    def share(self, rank: int, size: int, *, even: bool = False) -> Batch:
+        """The sequences of one of several processes: every `size`-th, so that long and short ones are spread.
+
+        Args:
+            rank: which process.
+            size: number of processes.
+            even: give all processes as many; those that would have one less get the last sequence without targets.
+        """
+        if even and (missing := -len(self.input_ids) % size):
+            return self._with_empty_rows(missing).share(rank, size)
         source, mask = self.source_ids, self.source_mask
         if source is not None and mask is not None:
             source, mask = source[rank::size], mask[rank::size]
         inputs, targets = self.input_ids[rank::size], self.targets[rank::size]
         documents = None if self.documents is None else self.documents[rank::size]
         return Batch(self.step, inputs, targets, source, mask, self.bidirectional, documents)
+
+    def _with_empty_rows(self, count: int) -> Batch:
+        """The last sequence again at the end, `count` times, without targets."""
+
+        def longer(rows: Tensor | None) -> Tensor | None:
+            return None if rows is None else torch.cat([rows, *[rows[-1:]] * count])
+
+        inputs, sources, masks = map(longer, (self.input_ids, self.source_ids, self.source_mask))
+        assert inputs is not None
+        targets = torch.cat([self.targets, self.targets.new_full((count, self.targets.shape[1]), IGNORED)])
+        return Batch(self.step, inputs, targets, sources, masks, self.bidirectional, longer(self.documents))
 
     @property
     def supervised(self) -> int:

@@ -16,6 +16,7 @@ from zen_pipeline.files import write_atomically
 from zen_pipeline.settings.models import WATTS_PER_CORE, Family
 
 Precision = Literal["bf16", "fp32"]
+Sharding = Literal["none", "full"]
 
 
 class _Record(BaseModel):
@@ -140,6 +141,7 @@ class TrainingJob(_Record):
         workers: micro-batches that are computed at the same time, each on an equal part of the threads; see `Replicas`.
         recompute_activations: keep no activations for the backward pass; see `FamilyModel.recompute_activations`.
         devices: processes that train together, one per device; each takes a share of every batch.
+        sharding: whether each of them holds all parameters (DDP) or a part (FSDP2); auto: a part when all do not fit.
         rank_timeout: seconds that one of them waits for the others.
         peak_flops: FLOP/s of a matrix product in the job's precision, of one GPU or of `threads` threads; None: not
             measured.
@@ -170,6 +172,7 @@ class TrainingJob(_Record):
     threads: int = Field(1, ge=1)
     workers: int = Field(1, ge=1)
     devices: int = Field(1, ge=1)
+    sharding: Literal["auto"] | Sharding = "auto"
     rank_timeout: float = Field(120.0, gt=0.0)
     peak_flops: float | None = Field(None, gt=0.0)
     watts_per_core: float = Field(WATTS_PER_CORE, gt=0.0)
@@ -188,12 +191,13 @@ class TrainingJob(_Record):
         """SHA-256 of what decides the weights; a checkpoint with another identity is never loaded.
 
         Paths stand for what they hold: whoever gives a job with the same checkpoint folder must mean the same data.
-        The number of threads decides how sums are rounded, so it is part of it. So does the number of processes, but a
-        run may go on with another one.
+        The number of threads decides how sums are rounded, so it is part of it. So do the number of processes and their
+        sharding, but a run may go on with others.
         """
         elsewhere = {
             *("output", "checkpoints", "tokenizer", "checkpoint_every", "validate_every"),
-            *("tracking_uri", "tracking_run_id", "run_id", "devices", "rank_timeout", "peak_flops", "watts_per_core"),
+            *("tracking_uri", "tracking_run_id", "run_id", "devices", "sharding", "rank_timeout"),
+            *("peak_flops", "watts_per_core"),
         }
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -263,6 +267,7 @@ class TrainingResult(_Record):
         peak_resident_bytes: of the process in the last attempt.
         device: what it ran on.
         devices: how many of them at the end.
+        sharding: whether each of them held all parameters or a part, at the end.
     """
 
     name: str
@@ -288,5 +293,6 @@ class TrainingResult(_Record):
     energy_source: str | None = None
     device: str = "cpu"
     devices: int = 1
+    sharding: Sharding = "none"
     precision: Precision = "fp32"
     threads: int = 1

@@ -107,7 +107,8 @@ def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any]
         rank, number = next(iter(killed.items()))
         message = f"process {rank} of {job.devices} was killed ({signal.Signals(number).name}), and the others with it"
         if number == signal.SIGKILL:
-            message += ": perhaps memory ran out: try a smaller pretrain.micro_batch"
+            hint = "" if job.sharding == "full" else ", or pretrain.sharding: full"
+            message += f": perhaps memory ran out: try a smaller pretrain.micro_batch{hint}"
     elif errors and silent:
         message = (
             f"process {', '.join(map(str, silent))} of {job.devices} did not answer the others within "

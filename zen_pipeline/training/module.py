@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,11 +24,17 @@ from zen_pipeline.training.processes import Processes
 from zen_pipeline.training.replicas import Replicas
 from zen_pipeline.training.schedule import learning_rate_factor
 from zen_pipeline.training.setback import LossWatch
+from zen_pipeline.training.shards import whole
 from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype, seed_step, target_losses
+from zen_pipeline.training.strategy import shard
 
 
 class LanguageModelTraining(pl.LightningModule):
     """Training with manual optimization, so that one step is written down in one place.
+
+    Dropout follows from (seed, step, process), so no two processes drop the same. A mask belongs to a place in a
+    micro-batch, not to a sequence, so with dropout another number of processes, or another micro-batch, is another
+    drawing: equal in distribution only. Without dropout the results agree up to the order of float sums.
 
     Args:
         model: trained in place.
@@ -37,6 +44,7 @@ class LanguageModelTraining(pl.LightningModule):
         processes: those that train together; each gets the whole batch of a step and takes its share of it.
 
     Attributes:
+        sharded: whether this process holds a part of each parameter; so from when Lightning sets the model up.
         setback: as given.
         watch: what it makes of the losses; travels in the checkpoints.
         last: figures of the last step: `loss` (nats per target), `gradient_norm`, `learning_rate`,
@@ -60,6 +68,7 @@ class LanguageModelTraining(pl.LightningModule):
         self.watch = LossWatch()
         self.setback = setback
         self._stop, self._processes = stop or Stop(), processes or Processes()
+        self.sharded = False
         self._replicas: Replicas | None = None
 
     @override
@@ -70,6 +79,12 @@ class LanguageModelTraining(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if (state := checkpoint.get("loss_watch")) is not None:  # older checkpoints have none
             self.watch.load_state_dict(state)
+
+    @override
+    def configure_model(self) -> None:
+        if self.device_mesh is not None and not self.sharded:  # only a strategy that shards makes a mesh
+            shard(self.model, self.device_mesh["data_parallel"])
+            self.sharded = True
 
     @override
     def on_fit_start(self) -> None:
@@ -95,7 +110,7 @@ class LanguageModelTraining(pl.LightningModule):
         optimizer.zero_grad()
         loss, supervised = self._gradients(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_clip)
-        self.last = {"loss": loss, "gradient_norm": float(norm)}
+        self.last = {"loss": loss, "gradient_norm": float(whole(norm))}
         self.watch.see(step, self.last["loss"], self.last["gradient_norm"])
         factor = self._rate_factor(step)
         optimizer.optimizer.set_factor(factor)
@@ -126,13 +141,15 @@ class LanguageModelTraining(pl.LightningModule):
                 between=self._stop.check,
             )
             return float(loss), supervised
+        factor = 1 if self.sharded else processes.size  # DDP takes the mean over processes
         share, supervised = accumulate_gradients(
             self.model,
-            batch.share(processes.rank, processes.size),
+            batch.share(processes.rank, processes.size, even=self.sharded),
             micro_batch=self.job.micro_batch,
             supervised=batch.supervised,
-            backward=lambda loss: self.manual_backward(loss * processes.size),  # DDP takes the mean over processes
-            unfinished=trainer.strategy.block_backward_sync,
+            backward=lambda loss: self.manual_backward(loss * factor),
+            # sharded gradients are summed after every micro-batch: what waits would be whole on every device
+            unfinished=nullcontext if self.sharded else trainer.strategy.block_backward_sync,
         )
         mean, stopping = processes.total(float(share), float(self._stop.arrived))
         self._stop.due = stopping > 0  # after this step, for all of them
@@ -151,11 +168,18 @@ class LanguageModelTraining(pl.LightningModule):
         little before them, so they are a little above those of the evaluation stage.
         """
         nats, count, text_nats, text_bytes = 0.0, 0.0, 0.0, 0.0
-        for batch in list(batches)[self._processes.rank :: self._processes.size]:
+        scored = list(batches)
+        for first in range(0, len(scored), self._processes.size):
             self._stop.check()
+            number = first + self._processes.rank
+            if number >= len(scored) and not self.sharded:
+                break
+            batch = scored[min(number, len(scored) - 1)]
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             with self.trainer.precision_plugin.val_step_context():
                 losses = target_losses(self.model, moved).double().cpu()
+            if number >= len(scored):  # only to run the layers as often as the others, who need these rows of them
+                continue
             nats += float(losses.sum())
             count += len(losses)
             if token_bytes is not None:

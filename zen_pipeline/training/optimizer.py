@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 from typing_extensions import override
 
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.training.job import Schedule
+from zen_pipeline.training.shards import on_whole_matrices, own_rows
 
 # Quintic Newton-Schulz coefficients with the steepest slope at zero; five rounds bring all singular values near 1.
 # Keller Jordan, "Muon: An optimizer for hidden layers in neural networks", https://kellerjordan.github.io/posts/muon/
@@ -28,6 +30,9 @@ class MuonAdamW(Optimizer):
 
     `torch.optim.Muon` (2.13) does one matrix at a time; here matrices of equal shape are orthogonalized together,
     in the dtype that is asked for, since bfloat16 is slow on CPUs without instructions for it.
+
+    Parameters may be sharded (FSDP2). AdamW and the momentum work on the rows that a process holds; each matrix is
+    orthogonalized whole on one of the processes, which share them out.
 
     Args:
         matrices: two-dimensional weights of the blocks.
@@ -53,7 +58,8 @@ class MuonAdamW(Optimizer):
             {"kind": "adamw", "params": list(others), "lr": embedding_learning_rate, "peak": embedding_learning_rate},
         ]
         groups = [g for g in groups if g["params"]]
-        super().__init__(groups, {"weight_decay": weight_decay})
+        # "fused" has torch put the counters of steps on the device when a state is loaded, where the kernel wants them
+        super().__init__(groups, {"weight_decay": weight_decay, "fused": True})
         self._dtype = orthogonalize_in
 
     def set_factor(self, factor: float) -> None:
@@ -81,12 +87,16 @@ class MuonAdamW(Optimizer):
         for parameter in parameters:
             by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
         for shape, members in by_shape.items():
-            updates = orthogonalize(torch.stack([self._nesterov(p) for p in members]).to(self._dtype))
+            wanted = [self._nesterov(p).to(self._dtype) for p in members]
+            if isinstance(first := members[0], DTensor):
+                updates = on_whole_matrices(orthogonalize, wanted, first)
+            else:
+                updates = list(orthogonalize(torch.stack(wanted)))
             # A tall matrix has unit columns, so its outputs would grow less than a square one's (Jordan).
             rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
             decay = 1.0 - group["lr"] * group["weight_decay"]
             for parameter, update in zip(members, updates, strict=True):
-                parameter.mul_(decay).add_(update.to(parameter.dtype), alpha=-rate)
+                own_rows(parameter).mul_(decay).add_(update.to(parameter.dtype), alpha=-rate)
 
     def _nesterov(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -94,7 +104,7 @@ class MuonAdamW(Optimizer):
         assert grad is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad)
-        momentum: Tensor = state["momentum_buffer"]
+        grad, momentum = own_rows(grad), own_rows(state["momentum_buffer"])
         momentum.lerp_(grad, 1.0 - _MOMENTUM)
         return grad.lerp(momentum, _MOMENTUM)
 
@@ -107,10 +117,10 @@ class MuonAdamW(Optimizer):
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
         states = [self.state[p] for p in parameters]
         adamw(
-            parameters,
-            [p.grad for p in parameters if p.grad is not None],
-            [s["exp_avg"] for s in states],
-            [s["exp_avg_sq"] for s in states],
+            [own_rows(p) for p in parameters],
+            [own_rows(p.grad) for p in parameters if p.grad is not None],
+            [own_rows(s["exp_avg"]) for s in states],
+            [own_rows(s["exp_avg_sq"]) for s in states],
             [],
             [s["step"] for s in states],
             fused=True,

@@ -6,7 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from zen_pipeline.machine.facts import usable_memory
+
+if TYPE_CHECKING:
+    from zen_pipeline.training.job import Sharding
 
 T = TypeVar("T")
 
@@ -26,6 +31,14 @@ class Processes:
     def from_environment(cls) -> Processes:
         """What the elastic launcher has put into the environment."""
         return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+    def memory(self) -> int:
+        """Bytes that this process may use: those of its GPU, else its share of the machine's."""
+        import torch
+
+        if torch.cuda.is_available():
+            return int(torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", 0))).total_memory)
+        return usable_memory() // self.size
 
     @contextmanager
     def joined(self, timeout: float) -> Iterator[None]:
@@ -67,6 +80,24 @@ class Processes:
         torch.distributed.broadcast_object_list(box, src=0)
         shared: T = box[0]
         return shared
+
+
+def sharding_for(setting: Literal["auto"] | Sharding, *, needed: int, memory: int, processes: int) -> Sharding:
+    """Whether each process holds all parameters (DDP) or a part of each (FSDP2).
+
+    A part costs time: parameters are sent to where they are needed twice in every micro-batch.
+
+    Args:
+        setting: what the user wants; `auto` shards what does not fit.
+        needed: bytes of one process without sharding: parameters, gradients, optimizer, activations.
+        memory: bytes that one process has.
+        processes: that train together; one of them has nothing to share.
+    """
+    if processes == 1:
+        return "none"
+    if setting != "auto":
+        return setting
+    return "full" if needed > memory else "none"
 
 
 def lost_another(error: BaseException) -> bool:

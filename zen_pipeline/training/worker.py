@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -26,8 +26,8 @@ from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
 from zen_pipeline.training.events import Events, Stop, Stopped
-from zen_pipeline.training.job import Setback, TrainingJob, TrainingResult
-from zen_pipeline.training.processes import Processes, lost_another
+from zen_pipeline.training.job import Setback, Sharding, TrainingJob, TrainingResult
+from zen_pipeline.training.processes import Processes, lost_another, sharding_for
 from zen_pipeline.training.setback import (
     RATE_FACTOR,
     Diverged,
@@ -37,6 +37,10 @@ from zen_pipeline.training.setback import (
 )
 
 if TYPE_CHECKING:
+    from lightning.pytorch.strategies import Strategy
+    from torch import Tensor
+
+    from zen_pipeline.models.base import FamilyModel
     from zen_pipeline.training.callbacks import Recorder
     from zen_pipeline.training.data import Source
     from zen_pipeline.training.module import LanguageModelTraining
@@ -133,6 +137,8 @@ def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSi
     """Train, going on from the newest good checkpoint, and fill the output folder."""
     import torch
 
+    from zen_pipeline.training.shards import gathered
+
     torch.set_num_threads(max(1, job.threads // processes.size))
     make_deterministic()
     with _checkpoints_locked(job, processes), processes.joined(job.rank_timeout):
@@ -141,8 +147,9 @@ def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSi
         except Stopped:
             raise SystemExit(STOPPED) from None
         result = _result(job, module, recorder)
+        weights = gathered(module.model.state_dict(keep_vars=True), keep=processes.rank == 0)
         if processes.rank == 0:
-            _fill_output(job, module, result)
+            _fill_output(job, module, weights, result)
     return result
 
 
@@ -207,7 +214,6 @@ def _fit_once(
     model = initial_model(job)
 
     import lightning.pytorch as pl
-    from lightning.pytorch.strategies import DDPStrategy
 
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
@@ -217,13 +223,14 @@ def _fit_once(
     quiet_lightning()
     folder = CheckpointFolder(Path(job.checkpoints), job.identity, events.warn, setback)
     found = processes.of_first(folder.newest() if processes.rank == 0 else None)
+    sharding = processes.of_first(sharding_of(job, model, processes))
     module = LanguageModelTraining(model, job, stop=stop, setback=setback, processes=processes)
     recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY if processes.rank == 0 else None)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
         accelerator="auto",
         devices=processes.size,
-        strategy="auto" if processes.size == 1 else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),
+        strategy=_strategy(processes, sharding),
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
         max_steps=job.steps,
         max_epochs=1,
@@ -248,6 +255,26 @@ def _fit_once(
     with stop.deferred():
         trainer.fit(module, train_dataloaders=loader, ckpt_path=found[1] if found else None, weights_only=True)
     return module, recorder
+
+
+def sharding_of(job: TrainingJob, model: FamilyModel, processes: Processes) -> Sharding:
+    """Whether each of the processes is to hold all parameters of this model, or a part of each."""
+    from zen_pipeline.training.rules import memory_bytes_for
+
+    needed = memory_bytes_for(model.config, job.micro_batch, job.context)
+    return sharding_for(job.sharding, needed=needed, memory=processes.memory(), processes=processes.size)
+
+
+def _strategy(processes: Processes, sharding: Sharding) -> Strategy | str:
+    from lightning.pytorch.strategies import DDPStrategy
+
+    from zen_pipeline.training.strategy import ShardedStrategy
+
+    if processes.size == 1:
+        return "auto"
+    if sharding == "full":
+        return ShardedStrategy(processes.size)
+    return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def quiet_lightning() -> None:
@@ -305,12 +332,15 @@ def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder)
         energy_source=totals["energy_source"],
         device=str(module.trainer.strategy.root_device),
         devices=job.devices,
+        sharding="full" if module.sharded else "none",
         precision=job.precision,
         threads=job.threads,
     )
 
 
-def _fill_output(job: TrainingJob, module: LanguageModelTraining, result: TrainingResult) -> None:
+def _fill_output(
+    job: TrainingJob, module: LanguageModelTraining, weights: Mapping[str, Tensor], result: TrainingResult
+) -> None:
     import shutil
 
     from zen_pipeline.models.folder import save_model
@@ -320,7 +350,7 @@ def _fill_output(job: TrainingJob, module: LanguageModelTraining, result: Traini
 
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
-    save_model(module.model, output)
+    save_model(module.model, output, weights=weights)
     if job.tokenizer is not None:
         copy_tokenizer(Path(job.tokenizer), output)
     for name in (HISTORY, SAMPLES):
