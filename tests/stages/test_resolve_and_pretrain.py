@@ -131,10 +131,10 @@ def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -
         return resolve.STAGE.identity(Config.model_validate(settings), upstream, workspace)
 
     base = parts({})
-    for same in ({"pretrain": {"learning_rate": 0.1}}, {"seed": 5}, {"name": "other"}, {"budget": "240s"}):
+    for same in ({"pretrain": {"learning_rate": 0.1}}, {"seed": 5}, {"name": "other"}, {"budget": "300s"}):
         assert parts(same).fingerprint == base.fingerprint, same
     for other, changed in (
-        ({"budget": "5m"}, ["settings.amount"]),
+        ({"budget": "7m"}, ["settings.amount"]),
         ({"tokenize": {"vocab_size": 500}}, ["settings.vocab_size"]),
         ({"pretrain": {"model": {"layers": 2}}}, ["settings.model.layers"]),
     ):

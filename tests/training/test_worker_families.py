@@ -139,7 +139,7 @@ def test_a_marian_model_learns_to_translate_pairs_that_it_has_not_seen(
     from zen_pipeline.inference.translate import translate
 
     job = marian(make_job, tokens_folder, tmp_path)
-    launch(job.model_copy(update={"steps": 300}), work=tmp_path / "work")
+    launch(job.model_copy(update={"steps": 400}), work=tmp_path / "work")
     model, tokenizer = load_any(Path(job.output), Marian), Tokenizer.load(Path(job.output))
     held_out = {"one one": "un un", "one two": "deux un"}
     sources = [[*tokenizer.encode(source), tokenizer.start_id] for source in held_out]
