@@ -37,11 +37,11 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 KIND = "embeddings"
 NEXT_TOKEN_FILE = "next_token.safetensors"
 TOKEN_VECTORS_FILE = "token_vectors.safetensors"
-NEXT_TOKEN_RATE = 0.1  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
+NEXT_TOKEN_RATE = 0.3  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
 FEWEST_WORDS = 5_000
