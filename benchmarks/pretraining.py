@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining.py [--families gpt2 qwen3] [--precisions default bf16] [--rounds 3] [--only PROGRAM …]
         [--layers 6 --width 384 --heads 6 --vocabulary 4096 --context 256] [--batch 32 --micro-batch 8 --steps 24]
-        [--threads N] [--nanogpt DIR] [--nothing-tracked]
+        [--threads N] [--workers N] [--nanogpt DIR] [--nothing-tracked]
 
 Trainer needs `accelerate`. LitGPT pins other versions than ours, so it gets an environment of its own that sees our
 packages: `python -m venv DIR`, a .pth file there with the path of our site-packages, then
@@ -19,8 +19,9 @@ disturb. Speed is taken from the end of the first step to the end of the last, b
   GPT-2 has nanoGPT's exact GELU here; with `--gelu gelu_new` ours and transformers' have the approximation of GPT-2.
 
 Precision `default` is how they come: float32, an environment of their own. `fp32` and `bf16` (autocast) give all the
-same precision and the environment that we start trainings with. All have the same number of threads. The batch is what
-the dial chooses for a model of the default size.
+same precision and the environment that we start trainings with. All have the same number of threads: inside every
+operation for the others; ours are divided among `--workers` micro-batches at a time, as the dial chooses. The batch is
+what the dial chooses for a model of the default size.
 
 FLOPs of a token: 6 per weight of a matrix product, the head's included and the embedding look-up not, and
 12 · layers · width · (context + 1) / 2 for attention. The peaks are those of `zen_pipeline.machine.speed`.
@@ -44,6 +45,7 @@ from peers import SCHEDULE, SEED, Case
 
 from zen_pipeline.training.job import TokenData, TrainingJob
 
+CORES = os.cpu_count() or 1
 EVERYTHING = ("ours", "bare", "bare-adamw", "transformers", "litgpt", "nanogpt")
 FAMILIES = {"gpt2": (*EVERYTHING[:4], "nanogpt"), "qwen3": EVERYTHING[:5]}
 OURS = EVERYTHING[:3]
@@ -79,6 +81,7 @@ def job_of(case: Case, work: Path) -> TrainingJob:
         schedule=SCHEDULE,
         precision="bf16" if case.precision == "bf16" else "fp32",
         threads=case.threads,
+        workers=case.workers,
         seed=SEED,
         output=str(work / "output"),
         checkpoints=str(work / "checkpoints"),
@@ -177,7 +180,7 @@ def main() -> None:
     parser.add_argument("--nothing-tracked", action="store_true", help="ours without MLflow")
     parser.add_argument("--rounds", type=int, default=3)
     sizes = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 4096, "context": 256, "batch": 32, "micro-batch": 8}
-    for name, value in {**sizes, "steps": 24, "threads": os.cpu_count() or 1}.items():
+    for name, value in {**sizes, "steps": 24, "threads": CORES, "workers": CORES}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--gelu", choices=("gelu", "gelu_new"), default="gelu")
     arguments = parser.parse_args()

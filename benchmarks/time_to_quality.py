@@ -92,7 +92,7 @@ def _summary(stage: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def _encoded(folder: Path, text: Path) -> tuple[np.ndarray, int]:
+def encoded(folder: Path, text: Path) -> tuple[np.ndarray, int]:
     """The ids of a whole file behind a start token, and its bytes."""
     from zen_pipeline.corpus.tokenizer import Tokenizer
 
@@ -106,7 +106,7 @@ def _model_bits(folder: Path, text: Path) -> float:
     from zen_pipeline.models.folder import load_model
 
     model = load_model(folder).eval()
-    ids, size = _encoded(folder, text)
+    ids, size = encoded(folder, text)
     nats = score_documents(model, ids, np.array([0, len(ids)]), context=model.config.max_position_embeddings)
     return bits_per_byte(float(nats.sum()), size)
 
@@ -120,7 +120,7 @@ def _ngrams(tokens: Path, text: Path) -> str:
     train = TokenSplit.open(tokens, "train")
     vocabulary = int(json.loads((tokens / "shards.json").read_text())["vocab_size"])
     model = KneserNey.fit(train.tokens, train.offsets, vocab_size=vocabulary, order=_NGRAM_ORDER)
-    ids, size = _encoded(tokens / "tokenizer", text)
+    ids, size = encoded(tokens / "tokenizer", text)
     nats = model.nats(ids, np.array([0, len(ids)])).sum(axis=1)
     figures = (f"{ngram_name(k)} {bits_per_byte(float(nats[k - 1]), size):.3f}" for k in range(2, _NGRAM_ORDER + 1))
     return ", ".join(figures) + f" (vocabulary {vocabulary})"

@@ -13,6 +13,7 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.shards import write_index, write_split
 from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.embeddings.ablation import ablation_steps
 from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.errors import ConfigError
@@ -288,6 +289,12 @@ def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: 
     assert "after 6 steps" in shown
     assert all(name in shown for name in ("random numbers", "word vectors", "next-token vectors"))
     assert report_parts.starts({"ablation": {"none": "turned off"}}) == ""
+
+
+def test_a_short_budget_is_not_spent_on_comparing() -> None:
+    found = [ablation_steps(Config(budget=budget)) for budget in ("119s", "2m", "1e6tokens")]
+    assert found == [0, 25, 25]
+    assert ablation_steps(Config.model_validate({"budget": "30s", "embed": {"ablation_steps": 3}})) == 3
 
 
 def test_settings_and_seed_decide_the_fingerprint(workspace: Workspace) -> None:

@@ -42,8 +42,11 @@ class EmbedConfig(Section):
     )
     next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
     next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
-    ablation_steps: int = Field(
-        25, ge=0, description="steps of a small model from each kind of start vectors, to compare them; 0: none"
+    ablation_steps: int | None = Field(
+        None,
+        ge=0,
+        description="steps of a small model from each kind of start vectors, to compare them; "
+        "default: 25, and none in a budget below two minutes",
     )
 
 

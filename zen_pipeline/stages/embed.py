@@ -19,6 +19,7 @@ import numpy as np
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
+from zen_pipeline.embeddings.ablation import CONTEXT, LAYERS, SEQUENCES, ablation_steps, compare_starts
 from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.evaluation import evaluate, figures, headline
 from zen_pipeline.embeddings.glove import GloveResult
@@ -128,12 +129,11 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
 
 def _ablation(config: Config, inputs: Inputs, output: Path, context: StageContext) -> dict[str, Any]:
     """Write `ablation.json`, the losses of a small model from each start; returns those before and after training."""
-    from zen_pipeline.embeddings.ablation import CONTEXT, LAYERS, SEQUENCES, compare_starts
     from zen_pipeline.training.initial import put_next_token_vectors, put_token_vectors
 
-    steps, tokens = config.embed.ablation_steps, inputs["tokenize"].path
+    steps, tokens = ablation_steps(config), inputs["tokenize"].path
     if not steps:
-        return {"none": "turned off (embed.ablation_steps: 0)"}
+        return {"none": "turned off, or the budget is too short for it (embed.ablation_steps)"}
     if config.pretrain.init_from or config.finetune.init_from:
         return {"none": "the model starts from a folder that brings its own token vectors"}
     starts: dict[str, Any] = {"random": (lambda _model: None, 1.0)}
@@ -267,7 +267,8 @@ def _write_json(path: Path, value: object) -> None:
 
 def _settings(config: Config) -> dict[str, Any]:
     brings_vectors = bool(config.pretrain.init_from or config.finetune.init_from)
-    return {**config.embed.identity(), "seed": config.seed, "model_brings_vectors": brings_vectors}
+    own = {**config.embed.identity(), "ablation_steps": ablation_steps(config)}
+    return {**own, "seed": config.seed, "model_brings_vectors": brings_vectors}
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:

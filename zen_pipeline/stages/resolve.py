@@ -21,7 +21,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import Request, Resolved
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 FILE = "resolved.json"
 START_SECONDS = 4.0  # from the command to the first stage: imports and the local Prefect server
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
@@ -98,6 +98,7 @@ def _config_digest(folder: Path) -> str:
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Measure, choose, and write `resolved.json`."""
+    from zen_pipeline.embeddings.ablation import ablation_steps
     from zen_pipeline.training.measure import measure_and_choose
 
     machine = profile()
@@ -114,6 +115,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             pretraining=pretrains(config),
             finetuning=_finetunes(config, records),
             vectors=_makes_vectors(config),
+            ablation=ablation_steps(config) > 0,
             side_by_side=not machine.gpus and config.pretrain.devices in ("auto", 1),
             spent_seconds=START_SECONDS + _seconds_of(inputs["validate"], context.store),
             **{name: getattr(config.pretrain, name) for name in _SIZES},

@@ -94,7 +94,8 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
     share = (PRETRAIN_SHARE if request.finetuning else 1.0) if request.pretraining else 0.0
     seconds, before = None, 0.0
     if budget.kind == "seconds":
-        before = request.spent_seconds + elapsed() + preparation_seconds(request.train_bytes, vectors=request.vectors)
+        ahead = preparation_seconds(request.train_bytes, vectors=request.vectors, ablation=request.ablation)
+        before = request.spent_seconds + elapsed() + ahead
         seconds = _training_seconds(budget.amount, before, plan)
         compute = plan.flops * max(1.0, share * seconds - START_SECONDS)
     elif budget.kind == "tokens":

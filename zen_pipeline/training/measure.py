@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
     from zen_pipeline.training.data import Batch
 
-_SECONDS = 1.5  # for each case, after a first round that warms up
+_SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
 _ROUNDS = 4
 _PEAK_SECONDS = 0.5
 
@@ -64,7 +66,7 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
 
 
-def measure(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
+def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float = _SECONDS) -> Speed:
     """Time gradients and optimizer of a micro-batch per worker; the fastest round counts, since others only disturb."""
     import torch
 
@@ -92,6 +94,7 @@ def measure(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
             accumulate_gradients(model, batch, micro_batch=micro_batch)
 
     gradient_seconds = optimizer_seconds = float("inf")
+
     def update() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
         optimizer.step()
@@ -101,7 +104,7 @@ def measure(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
         first, second = _timed(gradients, device), _timed(update, device)
         if number:  # the first round allocates
             gradient_seconds, optimizer_seconds = min(gradient_seconds, first), min(optimizer_seconds, second)
-            if time.perf_counter() - began > _SECONDS:
+            if time.perf_counter() - began > seconds:
                 break
     return Speed(micro_batch * case.workers * context / gradient_seconds, optimizer_seconds)
 
@@ -153,7 +156,10 @@ def main(arguments: list[str]) -> int:
     try:
         asked = Path(arguments[0])
         request = Request.model_validate_json(asked.read_bytes())
-        resolved = choose(request, measure, elapsed=lambda: time.time() - asked.stat().st_mtime)
+        budget = parse_budget(request.budget)
+        seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
+        timed = partial(measure, seconds=seconds)
+        resolved = choose(request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime)
         resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:

@@ -108,6 +108,7 @@ class Request(_Record):
         pretraining: False when a given model is only fine-tuned.
         finetuning: whether there is something to fine-tune on.
         vectors: whether the embedding stage has something to do.
+        ablation: whether that compares kinds of start vectors.
         side_by_side: whether several micro-batches may be computed at the same time.
         spent_seconds: that the run has taken before.
     """
@@ -127,5 +128,6 @@ class Request(_Record):
     pretraining: bool = True
     finetuning: bool = True
     vectors: bool = True
+    ablation: bool = True
     side_by_side: bool = True
     spent_seconds: float = 0.0

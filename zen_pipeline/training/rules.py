@@ -127,13 +127,14 @@ def drops_out(config: AnyConfig) -> bool:
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-def preparation_seconds(train_bytes: int, *, vectors: bool) -> float:
-    """Seconds that the tokenizer and the vectors of the embedding stage take.
+def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool) -> float:
+    """Seconds that the tokenizer and the embedding stage take.
 
-    Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files; 20 s and
-    1 s per 1.5 MB for the vectors, most of it work that does not depend on the text.
+    Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files; 13 s and
+    1 s per 1.5 MB for the vectors, most of it work that does not depend on the text; 7 s for the comparison of starts.
     """
-    return 2.0 + train_bytes / 2.5e6 + (20.0 + train_bytes / 1.5e6 if vectors else 0.0)
+    tokens = 2.0 + train_bytes / 2.5e6
+    return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation if vectors else 0.0)
 
 
 def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
