@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config, load_config
+from zen_pipeline.corpus.cleaning.personal_eval import evaluate
 from zen_pipeline.corpus.records import Kind, Record, aside_writer, read_columns, read_records, record_writer
 from zen_pipeline.errors import ConfigError, ValidationFailed
 from zen_pipeline.serving.bundle import lineage_of
@@ -368,6 +370,23 @@ LABELLED = """[
  {"full_text": "His number is 83 15 22.",
   "spans": [{"entity_type": "PHONE_NUMBER", "start_position": 14, "end_position": 22}]}
 ]"""
+
+
+def test_the_report_holds_what_is_measured_on_real_labels(
+    shared_data: Callable[[str], Path], context: StageContext
+) -> None:
+    folder = shared_data("presidio-pii")
+    config = load_config(overrides=(f"validate.personal_labels=[{folder / '*.json'}]",))
+    found = run(config, context, [document(n) for n in range(30)])
+    page = Path(found.summary["judgement"]["report"]).read_text()
+    missed = 0
+    for path in sorted(folder.glob("*.json")):
+        for kind, score in evaluate(path).items():
+            figures = (f"{score.labelled:,}", f"{score.recall:.3f}")
+            cells = "".join(f"<td class=n>{figure}</td>" for figure in figures)
+            assert f"<td>{path.name}</td><td>{kind}</td>{cells}" in page
+            missed += len(score.missed)
+    assert missed == page.count("-aaaaaa\\,</td><td class=n>0000000000</td>") == 2, "of every miss the shape is shown"
 
 
 def test_the_report_says_how_much_personal_data_is_found(tmp_path: Path, context: StageContext) -> None:
