@@ -71,3 +71,23 @@ def test_the_state_survives_saving_and_loading() -> None:
     go(two, second, fourth, 1)
     assert torch.equal(first, second)
     assert torch.equal(third, fourth)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_matrices_that_are_shared_out_among_cores_get_the_same_updates(threads: int) -> None:
+    shapes = [(8, 4), (4, 4), (4, 8), (4, 4), (8, 4), (4, 4), (8, 4)]
+    found = []
+    before = torch.get_num_threads()
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        generator = torch.Generator().manual_seed(0)
+        matrices = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        optimizer = MuonAdamW(matrices, [], learning_rate=0.02, embedding_learning_rate=0.01, weight_decay=0.1)
+        for _ in range(3):
+            for matrix in matrices:
+                matrix.grad = torch.randn(matrix.shape, generator=generator)
+            optimizer.step()
+        found.append(matrices)
+    torch.set_num_threads(before)
+    for alone, shared in zip(*found, strict=True):
+        torch.testing.assert_close(alone, shared, rtol=1e-5, atol=1e-6)

@@ -72,7 +72,7 @@ def test_a_stop_waits_for_the_other_threads(make_job: MakeJob) -> None:
 
     with pytest.raises(Stopped):
         side_by_side.accumulate_gradients(batch, micro_batch=1, between=stop)
-    assert side_by_side._pool._work_queue.empty()
+    assert side_by_side._cores._pool._work_queue.empty()
     assert threading.active_count() == busy
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch.optim.adamw import adamw
 from typing_extensions import override
 
 from zen_pipeline.models.base import FamilyModel
+from zen_pipeline.training.cores import Cores
 from zen_pipeline.training.job import Schedule
 from zen_pipeline.training.shards import on_whole_matrices, own_rows
 
@@ -61,6 +64,7 @@ class MuonAdamW(Optimizer):
         # "fused" has torch put the counters of steps on the device when a state is loaded, where the kernel wants them
         super().__init__(groups, {"weight_decay": weight_decay, "fused": True})
         self._dtype = orthogonalize_in
+        self._cores: Cores | None = None
 
     def set_factor(self, factor: float) -> None:
         """Set all learning rates to their peak times `factor`."""
@@ -83,10 +87,25 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
-        for parameter in parameters:
-            by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
-        for shape, members in by_shape.items():
+        alike = sorted(parameters, key=lambda parameter: tuple(parameter.shape))  # stable
+        workers = self._workers(alike)
+        shares = [share for first in range(workers) if (share := alike[first::workers])]
+        if len(shares) < 2:
+            self._orthogonal_updates(alike, group)
+            return
+        if self._cores is None or self._cores.workers != workers:
+            self._cores = Cores(workers, workers)
+        self._cores.run([partial(self._orthogonal_updates, share, group) for share in shares])
+
+    def _workers(self, parameters: list[Tensor]) -> int:
+        """Each core takes matrices of its own: they are too small to be divided among cores."""
+        sharded_or_gpu = any(isinstance(p, DTensor) or p.device.type != "cpu" for p in parameters)
+        return 1 if sharded_or_gpu else max(1, min(torch.get_num_threads(), len(parameters)))
+
+    @torch.no_grad()  # which belongs to a thread
+    def _orthogonal_updates(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for shape, alike in groupby(parameters, key=lambda parameter: tuple(parameter.shape)):
+            members = list(alike)
             wanted = [self._nesterov(p).to(self._dtype) for p in members]
             if isinstance(first := members[0], DTensor):
                 updates = on_whole_matrices(orthogonalize, wanted, first)

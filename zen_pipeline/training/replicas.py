@@ -8,15 +8,14 @@ but in one process: the replicas read the same memory, nothing is sent, and the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
+from zen_pipeline.training.cores import Cores
 from zen_pipeline.training.data import Batch, micro_batches
 from zen_pipeline.training.step import summed_loss
 
@@ -42,8 +41,7 @@ class Replicas:
 
     def __init__(self, model: FamilyModel, *, workers: int, threads: int, bf16: bool) -> None:
         self._models = [model, *(replica(model) for _ in range(workers - 1))]
-        self._threads, self._bf16 = max(1, threads // workers), bf16
-        self._pool = ThreadPoolExecutor(workers - 1, initializer=partial(torch.set_num_threads, self._threads))
+        self._cores, self._bf16 = Cores(workers, threads), bf16
 
     def accumulate_gradients(
         self, batch: Batch, *, micro_batch: int, between: Callable[[], None] = lambda: None
@@ -58,16 +56,12 @@ class Replicas:
         supervised = batch.supervised
         parts = list(micro_batches(batch, micro_batch))
         shares = [parts[first :: len(self._models)] for first in range(len(self._models))]
-        others = [
-            self._pool.submit(self._add, model, share, supervised, lambda: None)
-            for model, share in zip(self._models[1:], shares[1:], strict=True)
+        befores = [between, *((lambda: None) for _ in shares[1:])]
+        works = [
+            partial(self._add, model, share, supervised, before)
+            for model, share, before in zip(self._models, shares, befores, strict=True)
         ]
-        try:
-            with _threads(self._threads):
-                losses = [self._add(self._models[0], shares[0], supervised, between)]
-        finally:
-            wait(others)
-        losses += [other.result() for other in others]
+        losses = self._cores.run(works)
         for model in self._models[1:]:
             _move_gradients(model, self._models[0])
         return torch.stack(losses).sum(), supervised
@@ -99,13 +93,3 @@ def _move_gradients(source: torch.nn.Module, target: torch.nn.Module) -> None:
             continue
         shared.grad = own.grad if shared.grad is None else shared.grad.add_(own.grad)
         own.grad = None
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
