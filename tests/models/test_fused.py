@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zen_pipeline.models import fused
-from zen_pipeline.models.blocks import RMSNorm, rotate
+from zen_pipeline.models.blocks import LayerNorm, RMSNorm, rotate
 
 Function = Callable[..., Tensor]
 
@@ -52,6 +52,11 @@ CASES: dict[str, tuple[Function, Function, list[Tensor]]] = {
         lambda x, weight: F.rms_norm(x, (48,), weight, 1e-5),
         [drawn(3, 20, 48), 1 + 0.2 * drawn(48, seed=2)],
     ),
+    "layer normalization": (
+        lambda x, weight, bias: fused.apply(fused.LayerNorm, x, weight, bias, 1e-5, x.dtype),
+        lambda x, weight, bias: F.layer_norm(x, (48,), weight, bias, 1e-5),
+        [drawn(3, 20, 48), 1 + 0.2 * drawn(48, seed=2), drawn(48, seed=3)],
+    ),
     "rotation": (lambda x: rotate(x, COS, SIN), lambda x: plain_rotate(x, COS, SIN), [drawn(3, 20, 4, 16)]),
     "attention": (
         lambda *qkv: fused.apply(fused.CausalAttention, *qkv).transpose(1, 2).flatten(2),
@@ -80,8 +85,8 @@ def test_in_bfloat16_they_are_as_near_to_float32_as_pytorch_is(case: tuple[Funct
         assert (found - expected).abs().max() < 0.01 * expected.abs().max()
 
 
-def test_the_norm_gives_the_dtype_in_which_autocast_multiplies() -> None:
-    module = RMSNorm(16, 1e-5)
+@pytest.mark.parametrize("module", [RMSNorm(16, 1e-5), LayerNorm(16, 1e-5)], ids=["rms", "layer"])
+def test_the_norm_gives_the_dtype_in_which_autocast_multiplies(module: torch.nn.Module) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert module(drawn(2, 16)).dtype == torch.bfloat16
     assert module(drawn(2, 16)).dtype == torch.float32

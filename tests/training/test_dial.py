@@ -12,7 +12,7 @@ from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.measure import measure, measure_and_choose
-from zen_pipeline.training.rules import model_config, tokens_per_parameter
+from zen_pipeline.training.rules import model_config, tokens_per_parameter, worth_of_tokens
 
 
 def machine(flops: float) -> Any:
@@ -105,6 +105,17 @@ def test_a_small_corpus_gets_a_small_vocabulary_and_is_not_repeated_for_ever() -
     assert found.vocab_size == 2048
     assert found.estimates["epochs"] <= 16
     assert any("corpus is so small" in reason for reason in found.reasons)
+
+
+def test_repeated_text_teaches_fewer_parameters() -> None:
+    assert [worth_of_tokens(tokens, 100.0) for tokens in (50.0, 100.0)] == [50.0, 100.0]
+    assert worth_of_tokens(400.0, 100.0) == pytest.approx(372.6, abs=0.1)  # computed by hand from the published formula
+    assert worth_of_tokens(1e9, 100.0) == pytest.approx(1640.0)
+    little, much = (resolve("12h", train_bytes=size) for size in (20_000_000, 2_000_000_000))
+    assert little.parameters < much.parameters
+    assert little.estimates["tokens"] > much.estimates["tokens"]
+    assert any("are worth" in reason for reason in little.reasons)
+    assert not any("are worth" in reason for reason in much.reasons)
 
 
 def test_a_tiny_corpus_gets_a_short_context() -> None:

@@ -89,6 +89,17 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Layer normalization (Ba et al. 2016) for matrix products to read; see `RMSNorm`."""
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        if fused.pays(input) and torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            return fused.apply(fused.LayerNorm, input, self.weight, self.bias, self.eps, dtype)
+        return super().forward(input)
+
+
 class RotaryEmbedding(nn.Module):
     """Rotary positions (Su et al. 2021), the half-split form: dimension i turns together with i + D/2.
 

@@ -95,6 +95,38 @@ class RMSNorm(Function):
         return of_x.view_as(grads[0]), of_weight, None, None
 
 
+class LayerNorm(Function):
+    """Layer normalization over the last dimension with gain and bias; float32 inside, `dtype` outside."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        flat = x.flatten(0, -2)
+        result = torch.empty(flat.shape, dtype=dtype)
+        means, scales = torch.empty(len(flat), 1), torch.empty(len(flat), 1)
+        for rows in _pieces(flat, _ACTIVATIONS):
+            result[rows], means[rows], scales[rows] = torch.native_layer_norm(
+                flat[rows].float(), weight.shape, weight, bias, eps
+            )
+        ctx.save_for_backward(flat, weight, bias, means, scales)
+        return result.view_as(x)
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        flat, weight, bias, means, scales = ctx.saved_tensors
+        above, of_x = grads[0].flatten(0, -2), torch.empty_like(flat)
+        of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for rows in _pieces(flat, _ACTIVATIONS):
+            grad, piece, statistics = above[rows].float(), flat[rows].float(), (means[rows], scales[rows])
+            of_x[rows], weight_part, bias_part = torch.ops.aten.native_layer_norm_backward(
+                grad, piece, weight.shape, *statistics, weight, bias, [True, True, True]
+            )
+            of_weight += weight_part
+            of_bias += bias_part
+        return of_x.view_as(grads[0]), of_weight, of_bias, None, None
+
+
 class Rotation(Function):
     """Rotary positions; the gradient is turned back."""
 

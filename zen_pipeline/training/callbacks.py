@@ -96,6 +96,7 @@ class Recorder(pl.Callback):
             self._events.send("resumed", step=step)
         if self._history is not None:
             self._history.open_after(step)
+            self._metrics.open()
 
     @override
     def on_train_batch_start(self, *_: Any) -> None:
@@ -258,6 +259,17 @@ class MetricsLog:
         self._sent = time.monotonic()
         self._off = job.tracking_uri is None or job.tracking_run_id is None
 
+    def open(self) -> None:
+        """Import MLflow before the first step: it takes two seconds, which would stop the steps later on."""
+        if self._off:
+            return
+        try:
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self._job.tracking_uri)
+        except Exception as error:
+            self._give_up(error)
+
     def add(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep the metrics of one step, and send what has gathered when it is time."""
         if self._off:
@@ -274,15 +286,16 @@ class MetricsLog:
         if self._off or not (waiting or texts):
             return
         try:
-            from mlflow import MlflowClient
             from mlflow.entities import Metric
 
-            self._client = self._client or MlflowClient(tracking_uri=self._job.tracking_uri)
             for start in range(0, len(waiting), _BATCH):
                 entries = [Metric(*values) for values in waiting[start : start + _BATCH]]
                 self._client.log_batch(self._job.tracking_run_id, metrics=entries)
             for name, text in texts.items():
                 self._client.log_text(self._job.tracking_run_id, text, name)
         except Exception as error:
-            self._off = True
-            self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {error}")
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._off = True
+        self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {error}")

@@ -34,6 +34,7 @@ from zen_pipeline.training.rules import (
     vocabulary_for,
     width_for,
     worker_counts,
+    worth_of_tokens,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 PRETRAIN_SHARE = 0.85  # of the time for training, where there is something to fine-tune on
 LEAST_SHARE = 0.5  # of a budget in time is for training, however long what comes before it takes
-UPKEEP = 0.04  # share of the time that validation and checkpoints take
+UPKEEP = 0.06  # share of the time that goes to validation, samples, checkpoints, and what a lone step does not do
 FINETUNE_BATCH = 32  # conversations per step, the default of finetune.batch_size
 CONVERSATION_TOKENS = 96  # assumption: question, answer and markers of one conversation
 BYTES_PER_TOKEN = 3.3  # assumption: English prose in a byte-level BPE of a few thousand tokens
@@ -107,6 +108,8 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
     #    vocabulary: more tokens for more parameters, but not more than the corpus can teach.
     given = _given(request)
     target = budget.amount if budget.kind == "params" else math.sqrt(compute / (6.0 * tokens_per_parameter(compute)))
+    if budget.kind == "seconds":
+        target = _taught(target, compute, corpus_tokens, plan)
     target = min(MAX_PARAMETERS, max(MIN_PARAMETERS, target))
     vocabulary = given.vocab_size if given else request.vocab_size or vocabulary_for(target, request.train_bytes)
     width = width_for(target, vocabulary if budget.kind == "params" else 0)
@@ -185,6 +188,18 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
             "epochs": round(epochs, 2),
         },
     )
+
+
+def _taught(target: float, compute: float, corpus_tokens: float, plan: _Plan) -> float:
+    """No more parameters than repeated text can teach: what it is worth in new text, at the same tokens a parameter."""
+    tokens = compute / (6.0 * target)
+    worth = worth_of_tokens(tokens, max(1.0, corpus_tokens))
+    if worth < 0.95 * tokens:
+        plan.reasons.append(
+            f"{tokens / corpus_tokens:.1f} passes over the text are worth {worth / corpus_tokens:.1f} of new text: "
+            f"{worth / tokens * target / 1e6:.1f} M parameters in the blocks instead of {target / 1e6:.1f} M"
+        )
+    return target * worth / tokens
 
 
 def _training_seconds(budget: float, before: float, plan: _Plan) -> float:
