@@ -10,8 +10,8 @@ import torch
 from zen_pipeline.models.marian import Marian, MarianConfig
 from zen_pipeline.tasks.translation import save_pairs
 from zen_pipeline.training.data import IGNORED, Batch, micro_batches
-from zen_pipeline.training.job import MaskedData, PairData
-from zen_pipeline.training.sources import MaskedWindows, Pairs
+from zen_pipeline.training.job import MaskedData, PairData, SpanData
+from zen_pipeline.training.sources import CorruptedWindows, MaskedWindows, Pairs
 from zen_pipeline.training.step import accumulate_gradients, seed_step
 
 
@@ -143,3 +143,18 @@ def test_dropout_follows_from_seed_and_step(pairs: PairData) -> None:
 
     assert loss(3) == loss(3)
     assert loss(3) != loss(4)
+
+
+@pytest.mark.parametrize("kind", ["masked", "spans"])
+def test_what_is_asked_in_validation_does_not_depend_on_the_size_of_a_batch(kind: str, masked: MaskedData) -> None:
+    def asked(micro: int) -> list[Batch]:
+        sizes = {"context": 32, "batch": 4, "seed": 3, "micro": micro}
+        if kind == "masked":
+            return MaskedWindows(masked, **sizes).validation()
+        data = SpanData(folder=masked.folder, first_sentinel=401, start_id=400, validation_windows=6)
+        return CorruptedWindows(data, **sizes).validation()
+
+    one, several = asked(1), asked(4)
+    assert [len(batch.targets) for batch in several] == [4, 2]
+    rows = [row for batch in several for row in batch.targets]
+    assert all(torch.equal(alone.targets[0], row) for alone, row in zip(one, rows, strict=True))
