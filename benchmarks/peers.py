@@ -105,7 +105,7 @@ def run_bare(case: Case) -> None:
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
-    from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype
+    from zen_pipeline.training.step import orthogonalization_dtype
 
     model, windows = new_model(case.config(), seed=SEED).train(), case.windows()
     replicas = Replicas(model, workers=case.workers, threads=case.threads, bf16=case.precision == "bf16")
@@ -117,11 +117,7 @@ def run_bare(case: Case) -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, fused=True)
     for step in range(case.steps):
         optimizer.zero_grad()
-        if case.workers > 1:
-            replicas.accumulate_gradients(windows.batch(step), micro_batch=case.micro_batch)
-        else:
-            with case.autocast:
-                accumulate_gradients(model, windows.batch(step), micro_batch=case.micro_batch)
+        replicas.accumulate_gradients(windows.batch(step), micro_batch=case.micro_batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         say(step=step + 1)

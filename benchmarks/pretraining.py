@@ -68,9 +68,8 @@ def job_of(case: Case, work: Path) -> TrainingJob:
 
         uri = f"sqlite:///{work / 'mlflow.db'}"
         client = MlflowClient(tracking_uri=uri)
-        run = client.create_run(
-            client.create_experiment("benchmark", artifact_location=str(work / "artifacts"))
-        ).info.run_id
+        experiment = client.create_experiment("benchmark", artifact_location=str(work / "artifacts"))
+        run = client.create_run(experiment).info.run_id
     return TrainingJob(
         name="pretrain",
         family=case.family,  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Which settings make a model of one size best: bits per byte of a held-out text, after equal tokens, in a bare loop.
 
-    python benchmarks/time_to_quality.py FOLDER/wikitext-2 --budgets 1m --keep DIR
-    python benchmarks/recipe.py DIR/1m-0/.zen/store/tokenize/* FOLDER/wikitext-2/valid.txt --seeds 0 1 2 -- \\
+    python benchmarks/time_to_quality.py FOLDER/wikitext-2 --budgets 3m --keep DIR
+    python benchmarks/recipe.py DIR/3m-0/.zen/store/tokenize/* FOLDER/wikitext-2/valid.txt --seeds 0 1 2 -- \\
         batch_tokens=2048 batch_tokens=4096 batch_tokens=4096,embedding_rate=1.0
 
 The first command leaves the tokens that the second trains on. Each setting is one or more of `Recipe`, joined by a
@@ -18,18 +18,18 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
+from time_to_quality import encoded, held_out
 
 from zen_pipeline.training.job import Schedule, TokenData
-from zen_pipeline.training.resolved import Request
-from zen_pipeline.training.rules import learning_rates_for, model_config, shape_for
+from zen_pipeline.training.resolved import Case, Request
+from zen_pipeline.training.rules import learning_rates_for, micro_batch_for, model_config, shape_for
 
 if TYPE_CHECKING:
     from zen_pipeline.embeddings.next_token import NextTokenVectors
-    from zen_pipeline.models.base import FamilyModel
+    from zen_pipeline.models.base import CausalModel
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def parse(setting: str) -> Recipe:
     return replace(Recipe(), **{name: type(getattr(Recipe(), name))(float(value)) for name, value in given.items()})
 
 
-def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> FamilyModel:
+def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> CausalModel:
     """A trained model."""
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.data import TokenWindows
@@ -74,7 +74,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> FamilyModel:
     vectors = start_vectors(folder, recipe.width)
     request = Request(budget="3m", train_bytes=1 << 30, cores=cores, memory_bytes=8 << 30)
     shape = shape_for(recipe.width, request, 1e9).model_copy(update={"context_length": recipe.context})
-    model = new_model(model_config(shape, len(vectors.input)), seed=seed).train()
+    model = cast("CausalModel", new_model(model_config(shape, len(vectors.input)), seed=seed).train())
     with torch.no_grad():
         model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
         model.get_parameter("lm_head.weight").copy_(vectors.output)
@@ -88,11 +88,11 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> FamilyModel:
         gradient_clip=1.0,
     )
     optimizer = build_optimizer(model, schedule, orthogonalize_in=torch.bfloat16)
-    batch, micro = recipe.batch_tokens // recipe.context, max(1, 2048 // recipe.context)
+    batch = recipe.batch_tokens // recipe.context
+    case, micro = micro_batch_for(request, Case("bf16", cores, cores), batch, recipe.context)
     windows = TokenWindows(TokenData(folder=str(folder)), context=recipe.context, batch=batch, seed=seed, micro=micro)
-    replicas = Replicas(model, workers=cores, threads=cores, bf16=True)
+    replicas = Replicas(model, workers=case.workers, threads=cores, bf16=True)
     steps = recipe.tokens // recipe.batch_tokens
-    micro = min(micro, max(1, batch // cores))
     for step in range(steps):
         optimizer.zero_grad()
         replicas.accumulate_gradients(windows.batch(step), micro_batch=micro)
@@ -112,15 +112,6 @@ def start_vectors(folder: Path, width: int) -> NextTokenVectors:
     return next_token_vectors(TokenSplit.open(folder, "train").tokens, vocab_size(folder), width, steps=30, seed=0)
 
 
-def held_out(model: FamilyModel, ids: np.ndarray, size: int) -> float:
-    """Bits per byte of one document."""
-    from zen_pipeline.inference.scoring import bits_per_byte, score_documents
-
-    context = model.config.max_position_embeddings
-    nats = score_documents(model, ids, np.array([0, len(ids)]), context=context)  # type: ignore[arg-type]
-    return bits_per_byte(float(nats.sum()), size)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokens", type=Path, help="a tokens artifact")
@@ -128,8 +119,6 @@ def main() -> None:
     parser.add_argument("settings", nargs="+", help="such as default or batch_tokens=2048,rate=0.5")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
-    from time_to_quality import encoded
-
     ids, size = encoded(arguments.tokens / "tokenizer", arguments.text)
     cores = os.cpu_count() or 1
     print("| setting | " + " | ".join(f"seed {seed}" for seed in arguments.seeds) + " | mean | seconds |")

@@ -20,9 +20,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from zen_pipeline.models.base import CausalModel
 
 _NGRAM_ORDER = 5
 
@@ -102,11 +105,15 @@ def encoded(folder: Path, text: Path) -> tuple[np.ndarray, int]:
 
 
 def _model_bits(folder: Path, text: Path) -> float:
-    from zen_pipeline.inference.scoring import bits_per_byte, score_documents
     from zen_pipeline.models.folder import load_model
 
-    model = load_model(folder).eval()
-    ids, size = encoded(folder, text)
+    return held_out(load_model(folder).eval(), *encoded(folder, text))
+
+
+def held_out(model: CausalModel, ids: np.ndarray, size: int) -> float:
+    """Bits per byte of one document of `size` bytes."""
+    from zen_pipeline.inference.scoring import bits_per_byte, score_documents
+
     nats = score_documents(model, ids, np.array([0, len(ids)]), context=model.config.max_position_embeddings)
     return bits_per_byte(float(nats.sum()), size)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
+from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.models.folder import WEIGHT_FILES, load_model, save_model
 from zen_pipeline.models.int8 import quantize_
 
@@ -127,7 +126,7 @@ def decoding_speed(model: CausalModel, tokens: NDArray[Any]) -> tuple[float, int
     count = max(1, min(_NEW_TOKENS, limit - len(prompt)))
     found = {}
     for threads in sorted({1, torch.get_num_threads()}):
-        with _threads(threads):
+        with torch_threads(threads):
             runs = [_tokens_per_second(model, prompt, count) for _ in range(_RUNS + 1)]
         found[threads] = statistics.median(runs[1:])  # the first one warms up
     best = max(found, key=lambda threads: found[threads])
@@ -138,13 +137,3 @@ def _tokens_per_second(model: CausalModel, prompt: list[int], count: int) -> flo
     started = time.perf_counter()
     made = sum(1 for _ in generate(model, prompt, max_new_tokens=count, temperature=0.0))
     return made / (time.perf_counter() - started)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

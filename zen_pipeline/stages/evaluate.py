@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,11 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.logs import get_logger
+from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.resolve import only_for_causal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zen_pipeline.evaluation.language_model import Documents
     from zen_pipeline.models.base import CausalModel
 
@@ -101,7 +99,7 @@ def _base(
     log.info("evaluate: scoring %d test documents", len(test.bytes))
     scores = score_model(model, test)
     np.savez(output / "documents.npz", nats=scores.nats, bytes=test.bytes, tokens=scores.tokens)
-    with _threads(speed.threads):
+    with torch_threads(speed.threads):
         samples = _samples(config, model, folder, test)
     return summarize(scores, test), asdict(speed), samples
 
@@ -148,7 +146,7 @@ def _chat(config: Config, folder: Path) -> tuple[dict[str, Any], dict[str, Any],
     model = _load(folder)
     speed = measure(folder, chat.prompt([{"role": "user", "content": "What is new?"}]))
     log.info("evaluate: asking %d test questions", len(questions))
-    with _threads(speed.threads):
+    with torch_threads(speed.threads):
         answers = ask(questions, greedy(model, chat))
     return summarize(answers, training_answers), asdict(speed), answers
 
@@ -160,19 +158,6 @@ def _load(folder: Path) -> CausalModel:
 
     model = load_model(folder, device="cuda" if torch.cuda.is_available() else "cpu")
     return model.eval()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Generate with the number of threads that was measured fastest, then go back."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

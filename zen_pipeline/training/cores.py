@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
 import torch
+
+from zen_pipeline.machine.threads import torch_threads
 
 _Result = TypeVar("_Result")
 
@@ -30,18 +31,8 @@ class Cores:
         """The results in order. The first function runs in the calling thread; if one raises, all others end first."""
         others = [self._pool.submit(work) for work in works[1:]]
         try:
-            with _threads(self._threads):
+            with torch_threads(self._threads):
                 first = works[0]()
         finally:
             wait(others)
         return [first, *(other.result() for other in others)]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -168,17 +168,19 @@ class TokenWindows:
         return self._windows(self._tokens, starts, self._context, step)
 
     def validation(self) -> list[Batch]:
-        """Evenly spaced windows of the valid split, the same ones every time."""
+        """Evenly spaced windows of the valid split, the same ones every time, whatever the seed and size of a batch."""
+        windows = self._validation()
+        return [] if windows is None else list(micro_batches(windows, self._micro))
+
+    def _validation(self) -> Batch | None:
+        """All of them as one batch; None where there is not one."""
         length = min(self._context, len(self._held_out) - 1)
         if length < 1:
-            return []
+            return None
         available = (len(self._held_out) - 1) // length
         wanted = min(available, self._validation_windows)
         starts = [index * available // wanted * length for index in range(wanted)]
-        return [
-            self._windows(self._held_out, starts[i : i + self._micro], length, -1)
-            for i in range(0, wanted, self._micro)
-        ]
+        return self._windows(self._held_out, starts, length, -1)
 
     def _windows(self, tokens: np.ndarray, starts: Sequence[int], length: int, step: int) -> Batch:
         rows = np.stack([np.asarray(tokens[s : s + length + 1], dtype=np.int64) for s in starts])

@@ -108,7 +108,7 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
     #    vocabulary: more tokens for more parameters, but not more than the corpus can teach.
     given = _given(request)
     target = budget.amount if budget.kind == "params" else math.sqrt(compute / (6.0 * tokens_per_parameter(compute)))
-    if budget.kind == "seconds":
+    if budget.kind == "seconds" and given is None and corpus_tokens > 0:
         target = _taught(target, compute, corpus_tokens, plan)
     target = min(MAX_PARAMETERS, max(MIN_PARAMETERS, target))
     vocabulary = given.vocab_size if given else request.vocab_size or vocabulary_for(target, request.train_bytes)
@@ -193,7 +193,7 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
 def _taught(target: float, compute: float, corpus_tokens: float, plan: _Plan) -> float:
     """No more parameters than repeated text can teach: what it is worth in new text, at the same tokens a parameter."""
     tokens = compute / (6.0 * target)
-    worth = worth_of_tokens(tokens, max(1.0, corpus_tokens))
+    worth = worth_of_tokens(tokens, corpus_tokens)
     if worth < 0.95 * tokens:
         plan.reasons.append(
             f"{tokens / corpus_tokens:.1f} passes over the text are worth {worth / corpus_tokens:.1f} of new text: "

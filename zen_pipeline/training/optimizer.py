@@ -88,19 +88,14 @@ class MuonAdamW(Optimizer):
 
     def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         alike = sorted(parameters, key=lambda parameter: tuple(parameter.shape))  # stable
-        workers = self._workers(alike)
-        shares = [share for first in range(workers) if (share := alike[first::workers])]
-        if len(shares) < 2:
+        workers = min(torch.get_num_threads(), len(alike))
+        if workers < 2 or any(isinstance(p, DTensor) or p.device.type != "cpu" for p in alike):
             self._orthogonal_updates(alike, group)
             return
+        # each core takes matrices of its own: they are too small to be divided among cores
         if self._cores is None or self._cores.workers != workers:
             self._cores = Cores(workers, workers)
-        self._cores.run([partial(self._orthogonal_updates, share, group) for share in shares])
-
-    def _workers(self, parameters: list[Tensor]) -> int:
-        """Each core takes matrices of its own: they are too small to be divided among cores."""
-        sharded_or_gpu = any(isinstance(p, DTensor) or p.device.type != "cpu" for p in parameters)
-        return 1 if sharded_or_gpu else max(1, min(torch.get_num_threads(), len(parameters)))
+        self._cores.run([partial(self._orthogonal_updates, alike[first::workers], group) for first in range(workers)])
 
     @torch.no_grad()  # which belongs to a thread
     def _orthogonal_updates(self, parameters: list[Tensor], group: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from zen_pipeline.tasks.masked_lm import mask_tokens, starts_of_words
 from zen_pipeline.tasks.span_corruption import corrupt_spans
 from zen_pipeline.tasks.translation import load_pairs
-from zen_pipeline.training.data import IGNORED, Batch, Conversations, Order, Source, TokenWindows, micro_batches
+from zen_pipeline.training.data import IGNORED, Batch, Conversations, Order, Source, TokenWindows
 from zen_pipeline.training.job import MaskedData, PairData, SpanData, TrainingJob
 
 _MASKS, _SPANS = 2, 3  # what the third word of a seed stands for; 0 and 1 are the order and the offset of an epoch
@@ -54,13 +54,9 @@ class MaskedWindows(TokenWindows):
         return self._masked(super().batch(step), [self._mask_seed, step, _MASKS])
 
     @override
-    def validation(self) -> list[Batch]:
-        """The same windows with the same masks every time, whatever the seed of the training."""
-        return [
-            part
-            for windows in _together(super().validation())
-            for part in micro_batches(self._masked(windows, [0, 0, _MASKS]), self._micro)
-        ]
+    def _validation(self) -> Batch | None:
+        windows = super()._validation()
+        return None if windows is None else self._masked(windows, [0, 0, _MASKS])
 
     def _masked(self, batch: Batch, seed: list[int]) -> Batch:
         inputs, targets = mask_tokens(
@@ -87,14 +83,11 @@ class CorruptedWindows(TokenWindows):
         return self._corrupted(super().batch(step), [self._span_seed, step, _SPANS])
 
     @override
-    def validation(self) -> list[Batch]:
-        """The same windows with the same spans every time, whatever the seed of the training."""
-        return [
-            part
-            for windows in _together(super().validation())
-            if windows.input_ids.shape[1] > 1
-            for part in micro_batches(self._corrupted(windows, [0, 0, _SPANS]), self._micro)
-        ]
+    def _validation(self) -> Batch | None:
+        windows = super()._validation()
+        if windows is None or windows.input_ids.shape[1] < 2:  # nothing would stand around a span
+            return None
+        return self._corrupted(windows, [0, 0, _SPANS])
 
     def _corrupted(self, batch: Batch, seed: list[int]) -> Batch:
         sources, targets = corrupt_spans(
@@ -108,14 +101,6 @@ class CorruptedWindows(TokenWindows):
             source_ids=torch.from_numpy(sources),
             source_mask=torch.ones(sources.shape, dtype=torch.bool),
         )
-
-
-def _together(batches: list[Batch]) -> list[Batch]:
-    """Windows of several batches as one, if any: what is drawn for them must not depend on the size of a batch."""
-    if not batches:
-        return []
-    ids, targets = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("input_ids", "targets"))
-    return [Batch(-1, ids, targets)]
 
 
 def _word_starts(folder: Path, vocab_size: int) -> np.ndarray:
