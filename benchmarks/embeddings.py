@@ -3,7 +3,8 @@
     python benchmarks/embeddings.py --text train.txt --held-out valid.txt --seeds 0 1 2 3 4
     python benchmarks/embeddings.py … --methods glove --glove-bin GloVe/build --probes similarity/*.txt
 
-Every training is a process of its own, the programs take turns, and all get the same word ids, settings and threads.
+Every training is a process of its own, the programs take turns, and all get the same word ids, settings and threads;
+gensim gets the documents in an order drawn from the seed, as ours visits them.
 Times are those of the training alone: reading the text, gensim's vocabulary, our compilation and GloVe's counting are
 not in them; the Stanford program's start and its writing of the vectors are, as it is timed from outside. Its commit
 11e9dfe moves biases without the learning rate; ours move with it, as those of its earlier df70b05. The held-out loss is
@@ -85,7 +86,8 @@ def with_ours(corpus: WordCorpus, job: dict[str, Any], _folder: Path) -> dict[st
 def with_gensim(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     from gensim.models import Word2Vec
 
-    text = str(write_lines(corpus, folder))
+    order = np.random.default_rng(job["seed"]).permutation(len(corpus.offsets) - 1)  # ours is drawn from the seed, too
+    text = str(write_lines(corpus, folder, order))
     rate = job["learning_rate"] or 0.025  # its default
     model = Word2Vec(
         vector_size=job["dimensions"], window=job["window"], sg=int(job["method"] == "skipgram"), hs=0,
@@ -103,7 +105,8 @@ def with_gensim(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict[s
 
 def with_stanford(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The original programs, with our vocabulary so that ids are the same."""
-    text, binaries = write_lines(corpus, folder), Path(job["glove_bin"]).resolve()
+    text = write_lines(corpus, folder, np.arange(len(corpus.offsets) - 1))
+    binaries = Path(job["glove_bin"]).resolve()
     vocabulary = "".join(f"{w} {c}\n" for w, c in zip(corpus.words, corpus.counts, strict=True))
     (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
 
@@ -135,11 +138,11 @@ def with_stanford(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict
             "peak_megabytes": max(peaks), "speed": pairs * job["epochs"] / seconds}  # fmt: skip
 
 
-def write_lines(corpus: WordCorpus, folder: Path) -> Path:
-    """The text with one document on each line."""
+def write_lines(corpus: WordCorpus, folder: Path, order: NDArray[np.int64]) -> Path:
+    """The text with one document on each line, in an order."""
     path = folder / "text.txt"
     with path.open("w", encoding="utf-8") as file:
-        for start, end in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True):
+        for start, end in zip(corpus.offsets[:-1][order], corpus.offsets[1:][order], strict=True):
             file.write(" ".join(corpus.words[i] for i in corpus.ids[start:end]) + "\n")
     return path
 

@@ -66,73 +66,81 @@ def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[Wo
     assert result.words == 10 * len(corpus.ids)
 
 
-@pytest.mark.parametrize("first", [0, 8, 16])  # at the start, in the middle, a last block of three centres
-def test_the_step_of_cbow_is_the_gradient_of_the_stated_objective(first: int) -> None:
-    from zen_pipeline.embeddings import cbow_kernel
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+@pytest.mark.parametrize("cbow", [False, True])
+@pytest.mark.parametrize("first", [0, 16, 32])  # at the start, in the middle, a last block of three centres
+def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool) -> None:
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(first)
-    width, vocabulary, window, k, rate = 16, 12, 3, 5.0, 0.1
+    width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 35
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
-    words = random.integers(0, vocabulary, 19)
-    reach = random.integers(1, window + 1, 19)
-    noise = random.integers(0, vocabulary, kernel.NOISE)
+    words = random.integers(0, vocabulary, length)  # words come twice, and noise words are contexts too
+    reach = random.integers(1, window + 1, length)
+    noise = random.integers(0, vocabulary, 80)  # more than one tile
 
     x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
-    losses = []
-    for i in range(first, min(first + kernel.CENTRES, len(words))):
-        h = x[[words[j] for j in range(len(words)) if 0 < abs(i - j) <= reach[i]]].mean(0)
-        losses.append(-torch.nn.functional.logsigmoid(h @ y[words[i]]))
-        losses.append(-k / kernel.NOISE * torch.nn.functional.logsigmoid(-(y[noise] @ h)).sum())
+    log_likely = torch.nn.functional.logsigmoid
+    losses, predictions = [], 0
+    for i in range(first, min(first + kernel.CENTRES, length)):
+        contexts = [j for j in range(length) if 0 < abs(i - j) <= reach[i]]
+        left = x[words[contexts]].mean(0) if cbow else x[words[i]]
+        right = [i] if cbow else contexts
+        predictions += len(right)
+        losses += [-log_likely(left @ y[words[j]]) for j in right]
+        losses.append(-len(right) * k / len(noise) * log_likely(-(y[noise] @ left)).sum())
     expected = torch.stack(losses).sum()
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    loss, centres = cbow_kernel.block_step(
-        inputs, outputs, words, reach, first, noise, np.float32(k), np.float32(rate), True,
-        kernel.make_buffers(width, window),
-    )  # fmt: skip
-    assert centres == min(kernel.CENTRES, len(words) - first)
+    shape = window, len(noise), cbow
+    block, rows, steps = kernel.make_block(*shape), kernel.make_rows(width, *shape), kernel.make_rows(width, *shape)
+    block.noise[:] = noise
+    assert kernel.choose(words, reach, first, cbow, np.float32(k / len(noise)), block) == predictions
+    kernel.take(inputs, outputs, block, cbow, rows)
+    errors = np.zeros(kernel.scores_size(*shape), np.float32)
+    loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
+    kernel.add(inputs, outputs, block, cbow, steps)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
-    np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
-    np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
+    np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("first", [0, 8, 16])
-def test_the_step_is_the_gradient_of_the_stated_objective(first: int) -> None:
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+@pytest.mark.parametrize("method", ["skipgram", "cbow"])
+@pytest.mark.parametrize("documents", [1, 2, 401])
+def test_two_threads_make_the_bits_of_one(method: str, documents: int) -> None:
+    corpus = encode_corpus(planted_documents()[:documents], min_count=1)
+    results = [
+        train_word2vec(corpus, Word2VecSettings(method=method, dimensions=24, epochs=2, threads=threads))
+        for threads in (1, 2)
+    ]
+    assert results[0].vectors.matrix.tobytes() == results[1].vectors.matrix.tobytes()
+    assert results[0].contexts.tobytes() == results[1].contexts.tobytes()
+    assert results[0].losses == results[1].losses
+    assert results[0].contexts.any()
 
-    random = np.random.default_rng(first)
-    width, vocabulary, window, k, rate = 16, 12, 3, 5.0, 0.1
-    inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
-    outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
-    words = random.integers(0, vocabulary, 19)  # words come twice, and noise words are contexts too
-    reach = random.integers(1, window + 1, 19)
-    noise = random.integers(0, vocabulary, kernel.NOISE)
 
-    x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
-    y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
-    losses, pairs = [], 0
-    for i in range(first, min(first + kernel.CENTRES, len(words))):
-        contexts = [j for j in range(len(words)) if 0 < abs(i - j) <= reach[i]]
-        pairs += len(contexts)
-        losses += [-torch.nn.functional.logsigmoid(x[words[i]] @ y[words[j]]) for j in contexts]
-        against = -torch.nn.functional.logsigmoid(-(y[noise] @ x[words[i]]))
-        losses.append(len(contexts) * k / kernel.NOISE * against.sum())
-    expected = torch.stack(losses).sum()
-    expected.backward()
+def test_a_thread_does_not_wait_for_one_that_was_interrupted(monkeypatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
 
-    before = inputs.copy(), outputs.copy()
-    buffers = kernel.make_buffers(width, window)
-    loss, counted = kernel.block_step(
-        inputs, outputs, words, reach, first, noise, np.float32(k), np.float32(rate), True, buffers
-    )
-    assert counted == pairs
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
-    np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
-    np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
+    from zen_pipeline.embeddings import word2vec
+
+    corpus = encode_corpus(planted_documents()[:50], min_count=1)
+    run = word2vec._Run(corpus, Word2VecSettings(dimensions=8))
+    works = run._works
+
+    def interrupted(*given: object, **named: object) -> object:
+        [_own, other], turns = works(*given, **named)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        return [interrupt, other], turns
+
+    monkeypatch.setattr(run, "_works", interrupted)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):  # leaving the pool waits for its thread
+        run.together(pool, np.uint64(1), np.arange(50), 0, 2)
 
 
 @pytest.mark.parametrize(("method", "deterministic"), [("cbow", True), ("cbow", False), ("skipgram", False)])
@@ -185,30 +193,35 @@ def test_a_damaged_or_foreign_checkpoint_is_no_start(tmp_path: Path) -> None:
     assert train_word2vec(corpus, settings, checkpoint=Checkpoint(tmp_path)).vectors.matrix.tobytes() == whole
 
 
-def test_buffers_carry_nothing_from_one_block_to_the_next() -> None:
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+@pytest.mark.parametrize("cbow", [False, True])
+def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(1)
     start = random.normal(size=(2, 9, 16)).astype(np.float32)
-    words, noise = random.integers(0, 9, 11), random.integers(0, 9, kernel.NOISE)
-    used = kernel.make_buffers(16, 4)
-    results = []
-    for buffers in (kernel.make_buffers(16, 4), used):
-        if buffers is used:
-            other = random.normal(size=(2, 9, 16)).astype(np.float32)
-            kernel.block_step(
-                other[0], other[1], words, np.full(11, 4), 0, noise, np.float32(5), np.float32(0.1), False, buffers
-            )
-        inputs, outputs = start.copy()
-        kernel.block_step(
-            inputs, outputs, words, np.full(11, 2), 8, noise, np.float32(5), np.float32(0.1), False, buffers
-        )
-        results.append((inputs, outputs))
+    words, noise = random.integers(0, 9, 19), random.integers(0, 9, 5)
+    shape = 4, len(noise), cbow
+    memory = [
+        (kernel.make_block(*shape), kernel.make_rows(16, *shape), kernel.make_rows(16, *shape),
+         np.zeros(kernel.scores_size(*shape), np.float32)) for _ in range(2)
+    ]  # fmt: skip
+
+    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, errors) -> None:
+        block.noise[:] = noise
+        kernel.choose(words, np.full(19, reach), first, cbow, np.float32(1), block)
+        kernel.take(tables[0], tables[1], block, cbow, rows)
+        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, errors)
+        kernel.add(tables[0], tables[1], block, cbow, steps)
+
+    step(random.normal(size=(2, 9, 16)).astype(np.float32), 4, 0, *memory[1])
+    results = [start.copy(), start.copy()]
+    for tables, own in zip(results, memory, strict=True):
+        step(tables, 2, 16, *own)  # three centres, other contexts
     np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_the_logistic_function_is_close_and_passes_nan_on() -> None:
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     values = np.linspace(-40, 40, 8001, dtype=np.float32)
     found = np.array([kernel.logistic(v) for v in values])
@@ -227,13 +240,13 @@ def test_the_alias_table_holds_the_weights_exactly() -> None:
 
 
 def test_noise_is_drawn_by_the_weights() -> None:
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     weights = np.array([50.0, 20.0, 5.0, 20.0, 5.0])
     shares, alias = alias_table(weights)
     threshold = (shares * 2.0**32).astype(np.uint64)
     drawn: list[int] = []
-    words = np.empty(kernel.NOISE, np.int64)
+    words = np.empty(16, np.int64)
     for block in range(4000):
         kernel.sample_noise(threshold, alias, np.uint64(7), block, words)
         drawn += words.tolist()
@@ -241,7 +254,7 @@ def test_noise_is_drawn_by_the_weights() -> None:
 
 
 def test_frequent_words_are_dropped_and_windows_are_uniform() -> None:
-    from zen_pipeline.embeddings import skipgram_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(0)
     ids = random.choice(3, 60_000, p=[0.9, 0.09, 0.01]).astype(np.int32)

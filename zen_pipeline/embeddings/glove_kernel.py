@@ -5,35 +5,20 @@ This module imports numba: import it inside the function that trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
-from zen_pipeline.embeddings.skipgram_kernel import mix
+from zen_pipeline.embeddings.compiled import cached, mix
 
 EMPTY = np.int64(-1)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-# As in the skip-gram kernel, and 1 / sqrt may come from the processor's estimate with a Newton step (22 correct bits).
+# As everywhere here, and 1 / sqrt may come from the processor's estimate with a Newton step (22 correct bits).
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
-def _cached(**options: Any) -> Callable[[Any], Any]:
-    """numba's decorator with the machine code on disk where a folder can be written."""
-
-    def decorate(function: Any) -> Any:
-        try:
-            return numba.njit(cache=True, **_OPTIONS, **options)(function)
-        except RuntimeError:
-            return numba.njit(**_OPTIONS, **options)(function)
-
-    return decorate
-
-
-@_cached()
+@cached()
 def count_pairs(
     ids: Any, offsets: Any, weights: Any, vocabulary: int, keys: Any, values: Any, document: int, position: int,
     used: int,
@@ -79,7 +64,7 @@ def count_pairs(
     return len(offsets) - 1, len(ids), used
 
 
-@_cached()
+@cached()
 def block_sizes(keys: Any, vocabulary: int, parts: int, sizes: Any) -> None:
     """Add to sizes (parts * parts,) how many training pairs of these keys fall into each block."""
     for key in keys:
@@ -89,7 +74,7 @@ def block_sizes(keys: Any, vocabulary: int, parts: int, sizes: Any) -> None:
             sizes[(b % parts) * parts + a % parts] += 1
 
 
-@_cached()
+@cached()
 def fill_blocks(
     keys: Any, counts: Any, vocabulary: int, parts: int, scale: float, x_max: float, alpha: float, cursors: Any,
     rows: Any, columns: Any, logs: Any, weights: Any,
@@ -107,7 +92,7 @@ def fill_blocks(
             rows[at], columns[at], logs[at], weights[at] = i, j, log, weight
 
 
-@_cached()
+@cached()
 def shuffle(rows: Any, columns: Any, logs: Any, weights: Any, start: int, end: int, key: Any) -> None:
     """Bring the pairs start … end into random order (Durstenfeld 1964); the numbers are hashes of (key, position)."""
     for p in range(end - 1, start, -1):
@@ -118,7 +103,7 @@ def shuffle(rows: Any, columns: Any, logs: Any, weights: Any, start: int, end: i
         weights[p], weights[q] = weights[q], weights[p]
 
 
-@_cached(fastmath=_FAST)
+@cached(fastmath=_FAST)
 def train_pairs(
     words: Any, contexts: Any, word_squares: Any, context_squares: Any, rows: Any, columns: Any, logs: Any,
     weights: Any, start: int, end: int, rate: Any,

@@ -1,7 +1,7 @@
-"""Skip-gram and CBOW in plain torch, for GPUs: the objectives and the linear rate of the compiled kernels.
+"""Skip-gram and CBOW in plain torch, for GPUs: the objectives and the linear rate of the compiled kernel.
 
-Each step takes many blocks of `CENTRES` neighbouring centres, each block with its own `NOISE` noise words, and all
-gradients at the same parameters; the kernels take one block after the other. Blocks come in random order. The random
+Each step takes many blocks of `CENTRES` neighbouring centres, each block with its own noise words, and all
+gradients at the same parameters; the kernel takes one or two blocks at a time. Blocks come in random order. The random
 numbers are torch's, so vectors agree with the kernels' in quality, not in bits. On a GPU sums of equal words are
 added in no fixed order, so that two trainings differ in their last bits.
 """
@@ -23,6 +23,7 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
     LOWEST_RATE,
     NOISE_POWER,
+    NOISE_WORDS,
     Word2VecResult,
     Word2VecSettings,
     checked,
@@ -32,7 +33,7 @@ from zen_pipeline.embeddings.word2vec import (
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-CENTRES, NOISE = 8, 16  # as in the kernels
+CENTRES = 16  # as in the kernel
 # Blocks of a step: so many that a word is seldom moved by two of them, and no more than a GPU wants.
 _WORDS_PER_BLOCK, _MOST_BLOCKS = 64, 128
 _EVERY = 64  # steps between two looks at the clock
@@ -50,7 +51,7 @@ class _Epoch(NamedTuple):
     document: Tensor
     reach: Tensor
     order: Tensor  # (blocks,) first centres, shuffled
-    noise: Tensor  # (blocks, NOISE)
+    noise: Tensor  # (blocks, noise words)
 
 
 def train_word2vec_torch(
@@ -125,7 +126,10 @@ def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: t
     blocks = -(-len(ids) // CENTRES)
     order = torch.randperm(blocks, generator=random, device=device) * CENTRES + settings.window
     weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
-    drawn = torch.rand(blocks, NOISE, generator=random, device=device, dtype=torch.float64) * weights[-1]
+    drawn = (
+        torch.rand(blocks, NOISE_WORDS[settings.method], generator=random, device=device, dtype=torch.float64)
+        * weights[-1]
+    )
     noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1)
     sides = (settings.window, settings.window + CENTRES)
     return _Epoch(pad(ids, sides), pad(document, sides, value=-1), pad(reach, sides), order, noise)
@@ -143,12 +147,12 @@ def _surroundings(epoch: _Epoch, first: Tensor, window: int) -> tuple[Tensor, Te
 def _skipgram_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
-    """One step; the loss and the pairs. Objective: `skipgram_kernel`."""
+    """One step; the loss and the pairs. Objective: `word2vec_kernel`."""
     centres, around, is_context = _surroundings(epoch, first, settings.window)
     x, y, n = tables.inputs[centres], tables.outputs[around], tables.outputs[noise]
     scores = (y @ x[..., None]).squeeze(-1)
     against = x @ n.mT
-    weight = is_context.sum(-1, keepdim=True) * (settings.negatives / NOISE)
+    weight = is_context.sum(-1, keepdim=True) * (settings.negatives / noise.shape[1])
     loss = -(logsigmoid(scores) * is_context).sum() - (logsigmoid(-against) * weight).sum()
     pull = rate * torch.sigmoid(-scores) * is_context
     push = -rate * torch.sigmoid(against) * weight
@@ -162,14 +166,14 @@ def _skipgram_step(
 def _cbow_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
-    """One step; the loss and the centres that have a context. Objective: `cbow_kernel`."""
+    """One step; the loss and the centres that have a context. Objective: `word2vec_kernel`."""
     centres, around, is_context = _surroundings(epoch, first, settings.window)
     share = is_context / is_context.sum(-1, keepdim=True).clamp(min=1)
     h = (share[..., None, :] @ tables.inputs[around]).squeeze(-2)
     y, n = tables.outputs[centres], tables.outputs[noise]
     counted = is_context.any(-1)
     scores, against = (h * y).sum(-1), h @ n.mT
-    weight = counted[..., None] * (settings.negatives / NOISE)
+    weight = counted[..., None] * (settings.negatives / noise.shape[1])
     loss = -(logsigmoid(scores) * counted).sum() - (logsigmoid(-against) * weight).sum()
     pull = (rate * torch.sigmoid(-scores) * counted)[..., None]
     push = -rate * torch.sigmoid(against) * weight

@@ -1,9 +1,10 @@
 """Word2Vec: skip-gram and CBOW with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words …").
 
 Noise words by the 3/4 power of their counts, subsampling of frequent words, windows of random width, a learning rate
-that falls linearly. One thread, and the same bits whatever else the machine does: every random number is a hash of
-the seed, the epoch and the position, and documents are visited in an order that follows from the seed. Threads without
-locks (Recht et al. 2011) are an option; they take the same draws and only meet at the vectors.
+that falls linearly. The same bits whatever else the machine does: every random number is a hash of the seed, the epoch
+and the position, documents are visited in an order that follows from the seed, and threads take turns at the vectors in
+a fixed order (`word2vec_kernel`). Threads without locks (Recht et al. 2011) are an option; they take the same draws and
+only meet at the vectors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -26,10 +28,13 @@ from zen_pipeline.errors import DataError
 
 NOISE_POWER = 0.75
 LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
-# Chosen on WikiText-2 by held-out loss (docs/experiments.md): sharing noise words bears, and wants, more than the
-# original program's 0.025; the exact gradient of CBOW's mean is shorter than that program's step.
-_RATES = {"skipgram": 0.04, "cbow": 0.25}
-_CALL_WORDS = 200_000  # words per call of the compiled code, a tenth of a second: how soon Ctrl-C is heard
+# Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md). The
+# exact gradient of CBOW's mean is shorter than the original program's step, so its rate is higher.
+_RATES = {"skipgram": 0.03, "cbow": 0.15}
+NOISE_WORDS = {"skipgram": 128, "cbow": 16}  # shared by a block of centres
+_CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
+_LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
+_COMPARE_EVERY = 32  # calls between two looks whether the other number of threads is faster
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ class Word2VecSettings:
         negatives: noise words per pair (in expectation: a block of centres shares its noise words).
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
-        learning_rate: the first learning rate; default: 0.04 for skip-gram, 0.25 for CBOW.
+        learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.15 for CBOW.
         seed: of the first vectors, the order of documents and every draw.
-        deterministic: one thread and the same bits; else lock-free threads.
-        threads: lock-free threads; default: all cores.
+        deterministic: the same bits every time, on one or two threads; else lock-free threads.
+        threads: at most so many; default: all cores.
     """
 
     method: Literal["skipgram", "cbow"] = "skipgram"
@@ -115,7 +120,8 @@ def train_word2vec(
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
     started = time.monotonic()
     run = _Run(corpus, settings)
-    run.call(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0)  # compiles
+    for lanes in (1, _LANES):
+        run.alone(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0, lanes)  # compiles
     ready = time.monotonic()
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         losses = _train(run, checkpoint, progress)
@@ -151,56 +157,139 @@ def _train(
     settings = run.settings
     arrays = {"inputs": run.inputs, "outputs": run.outputs}
     state = checkpoint.load(arrays) if checkpoint else None
-    state = state or {"epoch": 0, "batch": 0, "done": 0, "loss": 0.0, "pairs": 0, "losses": []}
+    state = state or {"epoch": 0, "batch": 0, "done": 0, "loss": 0.0, "predictions": 0, "losses": []}
     losses: list[float] = state["losses"]
-    threads = 1 if settings.deterministic else usable_threads(settings.threads)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(usable_threads(settings.threads)) as pool:
+        crew = _Together(run, pool) if settings.deterministic else _LockFree(run, pool)
         for epoch in range(state["epoch"], settings.epochs):
             key = _hash_key(settings.seed, epoch)
             batches = _batches(run.corpus, settings.seed, epoch)
-            for first in range(state["batch"], len(batches), threads):
-                some = batches[first : first + threads]
-                before = [state["done"] + sum(words for _, words in some[:n]) for n in range(len(some))]
-                for loss, pairs in pool.map(run.call, [key] * len(some), [d for d, _ in some], before):
-                    state["loss"], state["pairs"] = state["loss"] + loss, state["pairs"] + pairs
+            for first in range(state["batch"], len(batches), crew.batches):
+                some = batches[first : first + crew.batches]
+                for loss, predictions in crew.train(key, some, state["done"]):
+                    state["loss"], state["predictions"] = state["loss"] + loss, state["predictions"] + predictions
                 state["done"] += sum(words for _, words in some)
                 if progress is not None:
                     progress(state["done"], run.total)
                 if checkpoint and checkpoint.due():
                     checkpoint.save(arrays, {**state, "epoch": epoch, "batch": first + len(some)})
-            losses.append(state["loss"] / max(state["pairs"], 1))
-            state.update(batch=0, loss=0.0, pairs=0)
+            losses.append(state["loss"] / max(state["predictions"], 1))
+            state.update(batch=0, loss=0.0, predictions=0)
     return losses
+
+
+_Batch = tuple[NDArray[np.int64], int]  # documents, and their words
+_Outcome = tuple[float, int]  # loss and predictions of the sampled blocks of a lane
+
+
+class _LockFree:
+    """A batch for every thread."""
+
+    def __init__(self, run: _Run, pool: ThreadPoolExecutor) -> None:
+        self._run, self._pool = run, pool
+        self.batches = usable_threads(run.settings.threads)
+
+    def train(self, key: np.uint64, batches: list[_Batch], done: int) -> list[_Outcome]:
+        before = [done + sum(words for _, words in batches[:n]) for n in range(len(batches))]
+        alone = partial(self._run.alone, key, lanes=1)
+        found = self._pool.map(alone, [documents for documents, _ in batches], before)
+        return [outcome for outcomes in found for outcome in outcomes]
+
+
+class _Together:
+    """One batch at a time, by one thread or by two: the bits are the same, so whichever was faster of late.
+
+    Two that wait for each other in every block are slow where other programs want their cores.
+    """
+
+    batches = 1
+
+    def __init__(self, run: _Run, pool: ThreadPoolExecutor) -> None:
+        self._ways = [run.alone]
+        if usable_threads(run.settings.threads) > 1:
+            self._ways.insert(0, partial(run.together, pool))
+        self._pace: list[float] = [0.0] * len(self._ways)  # seconds per word; 0 until tried
+        self._calls = 0
+
+    def train(self, key: np.uint64, batches: list[_Batch], done: int) -> list[_Outcome]:
+        [(documents, words)] = batches
+        way = self._pace.index(min(self._pace))
+        if self._calls % _COMPARE_EVERY == 0:
+            way = len(self._ways) - 1 - way
+        self._calls += 1
+        began = time.perf_counter()
+        outcomes = self._ways[way](key, documents, done, _LANES)
+        self._pace[way] = (time.perf_counter() - began) / words
+        return outcomes
 
 
 class _Run:
     """The arrays that the compiled code works on."""
 
     def __init__(self, corpus: WordCorpus, settings: Word2VecSettings) -> None:
-        from zen_pipeline.embeddings.skipgram_kernel import LANES
+        from zen_pipeline.embeddings.word2vec_kernel import PADDING
 
         self.corpus = corpus
         self.settings = settings
         self.total = len(corpus.ids) * settings.epochs
-        shape = (len(corpus.words), -(-settings.dimensions // LANES) * LANES)
-        self.inputs = np.zeros(shape, np.float32)
+        shape = (len(corpus.words), -(-settings.dimensions // PADDING) * PADDING)
+        self.inputs, self.outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
-        self.outputs = np.zeros(shape, np.float32)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
         shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
         self._threshold = _in_32_bits(shares)
 
-    def call(self, key: np.uint64, documents: NDArray[np.int64], done: int) -> tuple[float, int]:
-        """Train on some documents; the loss and the pairs of the sampled blocks."""
-        settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
-        from zen_pipeline.embeddings.word2vec_kernel import train
+    def alone(self, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int) -> list[_Outcome]:
+        """Train on some documents with this thread."""
+        [work], _ = self._works(key, documents, done, lanes, threads=1)
+        return work()
 
-        loss, pairs, _blocks = train(
-            self.inputs, self.outputs, corpus.ids, corpus.offsets[:-1][documents], corpus.offsets[1:][documents],
-            self._keep, self._threshold, self._alias, key, settings.window, np.float32(settings.negatives),
-            rate, rate * LOWEST_RATE, done, max(self.total, 1), settings.method == "cbow",
-        )  # fmt: skip
-        return float(loss), int(pairs)
+    def together(
+        self, pool: ThreadPoolExecutor, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int
+    ) -> list[_Outcome]:
+        """The same with a thread for each lane, this one and some of the pool."""
+        [own, *others], turns = self._works(key, documents, done, lanes, threads=lanes)
+        try:
+            running = [pool.submit(work) for work in others]
+            outcomes = own()
+        finally:
+            turns[:] = np.iinfo(np.int64).max  # lets the others go if this thread was interrupted before it began
+        for work in running:
+            outcomes += work.result()
+        return outcomes
+
+    def _works(
+        self, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int, threads: int
+    ) -> tuple[list[Callable[[], list[_Outcome]]], NDArray[np.int64]]:
+        """What each thread is to call, with all its memory so that nothing in it can fail; the kernel's `turns`."""
+        from zen_pipeline.embeddings import word2vec_kernel as kernel
+
+        settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
+        starts, ends = corpus.offsets[:-1][documents], corpus.offsets[1:][documents]
+        before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
+        shape = settings.window, NOISE_WORDS[settings.method], settings.method == "cbow"
+        turns = kernel.make_turns(lanes)
+        each = lanes // threads
+
+        def work(first_lane: int) -> Callable[[], list[_Outcome]]:
+            rows, steps = (tuple(kernel.make_rows(self.inputs.shape[1], *shape) for _ in range(each)) for _ in range(2))
+            losses = np.zeros((each, 2))
+            given = (
+                self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, self._threshold, self._alias, key,
+                settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
+                shape[2], lanes, np.arange(first_lane, first_lane + each), turns,
+                np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
+                tuple(kernel.make_block(*shape) for _ in range(2 * each)), rows, steps,
+                np.zeros(kernel.scores_size(*shape), np.float32), losses,
+            )  # fmt: skip
+
+            def call() -> list[_Outcome]:
+                kernel.train(*given)
+                return [(float(loss), int(predictions)) for loss, predictions in losses]
+
+            return call
+
+        return [work(thread * each) for thread in range(threads)], turns
 
 
 def first_vectors(words: int, dimensions: int, seed: int) -> NDArray[np.float32]:

@@ -1,31 +1,313 @@
-"""The compiled loop of Word2Vec over documents, blocks of words and their random draws.
+"""The compiled arithmetic of Word2Vec with negative sampling: blocks of centre words, as small matrix products.
 
-This module imports numba: import it inside the function that trains.
+Objectives, for a block of `CENTRES` neighbouring centre words i of a document, their context words C(i), and N noise
+words shared by the whole block (Ji et al. 2016 share them within one window), with x the input vectors, y the output
+vectors, s the logistic function and k noise words per prediction:
+
+- skip-gram (Mikolov et al. 2013, equation 4): the sum over i, j in C(i) of -log s(x_i . y_j), and over i and the noise
+  words n of |C(i)| k / N times -log s(-x_i . y_n);
+- CBOW, with h_i the mean of x_j, j in C(i): the sum over i of -log s(h_i . y_i) and over i, n of k / N times
+  -log s(-h_i . y_n). Its step is the gradient; the original program adds that of h_i to every context word without
+  dividing it by their number, which makes the step longer for wide contexts (İrsoy, Benton and Stratos 2021).
+
+The weights make the expectation that of k noise words drawn for every prediction. One step per block, all gradients at
+the same parameters. Either way it is L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the
+right, S = L R^T, E = -rate dLoss/dS, then E R and E^T L: products whose operands stay in the nearest cache levels.
+
+Lanes take turns at the vectors: lane 0, lane 1, … and again. Each has documents of its own. In its turn it adds the
+step of its last block and copies the vectors that the next one needs; between turns it works on these copies. So with L
+lanes a block sees the steps of all earlier blocks but the last L - 1, whoever computes it and when: one thread for all
+lanes, and a thread for each, make the same bits.
+
+Random numbers are a hash of (key, position): nothing depends on time or on who asks first. This module imports numba:
+import it inside the function that trains.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zen_pipeline.embeddings import cbow_kernel
-from zen_pipeline.embeddings import skipgram_kernel as kernel
+from zen_pipeline.embeddings.compiled import cached, compiled, load_acquire, mix, store_release, yield_processor
 
-_LOSS_EVERY = 16  # the loss is taken on every 16th block: logarithms are dear
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
+CENTRES = 16
+
+# Vectors are padded with zeros to a multiple of this, so that the inner loops have no remainder.
+PADDING = 16
+
+_LOSS_EVERY = 8  # the loss is taken on every 8th block: logarithms are dear
+_TILE = 64  # rows of one product of scores: OpenBLAS takes twice as long for each row of a taller one
+_SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
+_LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
+_FINISHED = 1 << 62  # turns of a lane that needs no more
+_NOWHERE = -1  # instead of a word, where a block reaches beyond its document
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_NOISE_KEY = np.uint64(0xBF58476D1CE4E5B9)
+_S32, _LOW32 = np.uint64(32), np.uint64(0xFFFFFFFF)
+_ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 
 
-@kernel.cached
+@compiled
+def logistic(x: Any) -> Any:
+    """1 / (1 + e^-x) in float32, by arithmetic alone so that it vectorizes; largest error 1e-5.
+
+    The continued fraction of tanh (Lambert), cut after its ninth term. The clamps pass NaN on.
+    """
+    h = _HALF * x
+    if h > np.float32(7.0):
+        h = np.float32(7.0)
+    if h < np.float32(-7.0):
+        h = np.float32(-7.0)
+    q = h * h
+    top = h * (np.float32(34459425) + q * (np.float32(4729725) + q * (np.float32(135135) + q * (np.float32(990) + q))))
+    bottom = np.float32(34459425) + q * (
+        np.float32(16216200) + q * (np.float32(945945) + q * (np.float32(13860) + q * np.float32(45)))
+    )
+    t = top / bottom
+    if t > _ONE:
+        t = _ONE
+    if t < -_ONE:
+        t = -_ONE
+    return _HALF + _HALF * t
+
+
+# --- random draws -----------------------------------------------------------------------------------------------------
+
+
+@compiled
+def sample_document(
+    ids: Any, start: int, end: int, keep: Any, key: Any, window: int, words: Any, reach: Any
+) -> int:  # fmt: skip
+    """Write the words that survive the subsampling and their window sizes (uniform in 1 … window); returns how many."""
+    kept = 0
+    for p in range(start, end):
+        r = mix(key + np.uint64(p) * _GOLDEN)
+        if (r >> _S32) < keep[ids[p]]:
+            words[kept] = ids[p]
+            reach[kept] = np.int64((r & _LOW32) % np.uint64(window)) + 1
+            kept += 1
+    return kept
+
+
+@compiled
+def sample_noise(threshold: Any, alias: Any, key: Any, block: int, noise_words: Any) -> None:
+    """Draw the noise words of one block by the alias method (Walker 1977), two 32-bit halves of one hash each."""
+    vocabulary = np.uint64(len(alias))
+    n = len(noise_words)
+    for j in range(n):
+        r = mix(key + np.uint64(block * n + j) * _GOLDEN)
+        slot = np.int64(((r >> _S32) * vocabulary) >> _S32)
+        noise_words[j] = slot if (r & _LOW32) < threshold[slot] else alias[slot]
+
+
+# --- one block --------------------------------------------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    """What a block is to do; span is CENTRES + 2 window, R the rows on the right (noise, for skip-gram behind span).
+
+    Attributes:
+        centres: (CENTRES,) int64 words, `_NOWHERE` behind the end of the document.
+        around: (span,) int64 words at the places from `window` before the block to `window` behind it.
+        noise: (N,) int64 words.
+        contexts: (CENTRES, span) float32, of CBOW: 1 / |C(i)| at the contexts of centre i.
+        targets: float32, as S: 1 where a score belongs to a prediction that is to be likely.
+        weights: float32, as S: of each score in the objective.
+    """
+
+    centres: NDArray[np.int64]
+    around: NDArray[np.int64]
+    noise: NDArray[np.int64]
+    contexts: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class Rows(NamedTuple):
+    """Copies of the vectors that a block works on, float32, or their steps.
+
+    Attributes:
+        left: (CENTRES, width) L.
+        right: (R, width) R.
+        around: (span, width), of CBOW: the input vectors around the block.
+        own: (CENTRES, width), of CBOW: the output vectors of the centres.
+    """
+
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    around: NDArray[np.float32]
+    own: NDArray[np.float32]
+
+
+def scores_size(window: int, noise: int, cbow: bool) -> int:
+    """Scores of a block: R L^T (R, CENTRES), for CBOW followed by those of the centres themselves."""
+    return CENTRES * (noise + 1) if cbow else CENTRES * (CENTRES + 2 * window + noise)
+
+
+def make_block(window: int, noise: int, cbow: bool) -> Block:
+    """Memory for a block."""
+    span = CENTRES + 2 * window
+    centres, around, drawn = (np.full(rows, _NOWHERE, np.int64) for rows in (CENTRES, span, noise))
+    scores = scores_size(window, noise, cbow)
+    contexts, targets, weights = (np.zeros(shape, np.float32) for shape in ((CENTRES, span), scores, scores))
+    return Block(centres, around, drawn, contexts, targets, weights)
+
+
+def make_rows(width: int, window: int, noise: int, cbow: bool) -> Rows:
+    """Memory for the vectors of a block."""
+    span = CENTRES + 2 * window
+    rows = (CENTRES, noise, span, CENTRES) if cbow else (CENTRES, span + noise, 0, 0)
+    return Rows(*(np.zeros((n, width), np.float32) for n in rows))
+
+
+def make_turns(lanes: int) -> NDArray[np.int64]:
+    """`turns` of `train`."""
+    return np.zeros(lanes * _LINE, np.int64)
+
+
+@compiled
+def choose(words: Any, reach: Any, first: int, cbow: bool, ratio: Any, block: Any) -> int:
+    """Fill the block that starts at `first`, but for its noise; returns the number of its predictions."""
+    length = len(words)
+    span, rows = len(block.around), len(block.noise)
+    window = (span - CENTRES) // 2
+    predicted = 0 if cbow else span * CENTRES
+    noise_weights = block.weights[predicted : predicted + rows * CENTRES].reshape((rows, CENTRES))
+    for r in range(span):
+        place = first - window + r
+        block.around[r] = words[place] if 0 <= place < length else _NOWHERE
+    predictions = 0
+    for i in range(CENTRES):
+        place = first + i
+        low, high, weight = 0, -1, _ZERO
+        block.centres[i] = _NOWHERE
+        if place < length:
+            block.centres[i] = words[place]
+            low = max(0, place - reach[place]) - first + window
+            high = min(length - 1, place + reach[place]) - first + window
+            weight = _ONE if high > low else _ZERO
+        count = max(high - low, 0)
+        predictions += min(count, 1) if cbow else count
+        share = _ONE / np.float32(max(count, 1))
+        for r in range(span):
+            inside = (r >= low) & (r <= high) & (r != i + window)
+            if cbow:
+                block.contexts[i, r] = share if inside else _ZERO
+            else:
+                block.targets[r * CENTRES + i] = block.weights[r * CENTRES + i] = _ONE if inside else _ZERO
+        noise_weights[0, i] = ratio * weight if cbow else ratio * np.float32(count)
+        if cbow:
+            block.targets[rows * CENTRES + i] = weight
+            block.weights[rows * CENTRES + i] = weight
+    for j in range(1, rows):
+        noise_weights[j] = noise_weights[0]
+    return predictions
+
+
+@compiled
+def gather(table: Any, words: Any, rows: Any) -> None:
+    """Rows (n, width) = the vectors of the words (n,), zero where there is none."""
+    for i in range(len(words)):
+        w = words[i]
+        if w >= 0:
+            for t in range(table.shape[1]):
+                rows[i, t] = table[w, t]
+        else:
+            rows[i] = _ZERO
+
+
+@compiled
+def scatter_add(table: Any, words: Any, rows: Any) -> None:
+    """Add rows (n, width) to the vectors of the words (n,); a word may occur twice."""
+    for i in range(len(words)):
+        w = words[i]
+        if w >= 0:
+            for t in range(table.shape[1]):
+                table[w, t] += rows[i, t]
+
+
+@compiled
+def take(inputs: Any, outputs: Any, block: Any, cbow: bool, rows: Any) -> None:
+    """Copy what the block works on from `inputs` and `outputs` (words, width)."""
+    predicted = len(rows.right) - len(block.noise)
+    if cbow:
+        gather(inputs, block.around, rows.around)
+        gather(outputs, block.centres, rows.own)
+    else:
+        gather(inputs, block.centres, rows.left)
+        gather(outputs, block.around, rows.right[:predicted])
+    gather(outputs, block.noise, rows.right[predicted:])
+
+
+@compiled
+def add(inputs: Any, outputs: Any, block: Any, cbow: bool, steps: Any) -> None:
+    """Add the block's steps to `inputs` and `outputs`."""
+    predicted = len(steps.right) - len(block.noise)
+    if cbow:
+        scatter_add(inputs, block.around, steps.around)
+        scatter_add(outputs, block.centres, steps.own)
+    else:
+        scatter_add(inputs, block.centres, steps.left)
+        scatter_add(outputs, block.around, steps.right[:predicted])
+    scatter_add(outputs, block.noise, steps.right[predicted:])
+
+
+@compiled
+def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps: Any, errors: Any) -> float:
+    """The block's steps from its rows; returns its loss, 0 unless wanted."""
+    size = CENTRES * len(rows.right)
+    matrix = errors[:size].reshape((len(rows.right), CENTRES))
+    if cbow:
+        np.dot(block.contexts, rows.around, rows.left)
+        for i in range(CENTRES):
+            s = _ZERO
+            for t in range(rows.left.shape[1]):
+                s += rows.left[i, t] * rows.own[i, t]
+            errors[size + i] = s
+    for r in range(0, len(rows.right), _TILE):
+        np.dot(rows.right[r : r + _TILE], rows.left.T, matrix[r : r + _TILE])
+    loss: float = find_errors(block, rate, want_loss, errors)
+    np.dot(matrix.T, rows.right, steps.left)
+    np.dot(matrix, rows.left, steps.right)
+    if cbow:
+        for i in range(CENTRES):
+            e = errors[size + i]
+            for t in range(rows.left.shape[1]):
+                steps.left[i, t] += e * rows.own[i, t]
+                steps.own[i, t] = e * rows.left[i, t]
+        np.dot(block.contexts.T, steps.left, steps.around)
+    return loss
+
+
+@compiled
+def find_errors(block: Any, rate: Any, want_loss: bool, errors: Any) -> float:
+    """E in the place of the scores; returns the loss, 0 unless wanted."""
+    targets, weights = block.targets, block.weights
+    loss = 0.0
+    if want_loss:
+        for q in range(len(errors)):
+            s = errors[q]
+            loss += targets[q] * np.logaddexp(0.0, -s) + (weights[q] - targets[q]) * np.logaddexp(0.0, s)
+    for q in range(len(errors)):
+        errors[q] = rate * (targets[q] - weights[q] * logistic(errors[q]))
+    return loss
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+
+@cached()
 def train(
     inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, threshold: Any, alias: Any, key: Any,
-    window: int, k: Any, rate: float, final_rate: float, done: int, total: int,
-    cbow: bool,
-) -> Any:  # fmt: skip
-    """Train on some documents, in order; changes `inputs` and `outputs` in place.
+    window: int, k: Any, rate: float, final_rate: float, done: Any, total: int, cbow: bool, lanes: int,
+    own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, steps: Any, errors: Any, losses: Any,
+) -> None:  # fmt: skip
+    """Train on some documents, lane l on documents l, l + lanes, …; changes `inputs` and `outputs` in place.
 
     Args:
-        inputs: (words, width) float32, width a multiple of `skipgram_kernel.LANES`.
+        inputs: (words, width) float32, width a multiple of `PADDING`.
         outputs: the same.
         ids: word ids of the corpus, int32.
         starts: first position of each document in `ids`, int64.
@@ -35,49 +317,77 @@ def train(
         alias: (words,) int64, the alias table's other words.
         key: uint64 of (seed, epoch).
         window: largest distance of a context word.
-        k: noise words per pair, float32.
+        k: noise words per prediction, float32.
         rate: learning rate at the first word; it falls linearly with the words done.
         final_rate: lowest learning rate.
-        done: words done before these documents.
+        done: for each document the words of the training before it, int64.
         total: words of the whole training.
-        cbow: its steps instead of skip-gram's.
-
-    Returns:
-        the loss summed over a sample of the blocks, float64; the pairs (CBOW: centres) in that sample; the blocks done.
+        cbow: its objective instead of skip-gram's.
+        lanes: their number.
+        own_lanes: int64, those that this thread computes; other threads must compute the rest at the same time.
+        turns: from `make_turns`, shared by these threads: how many turns each lane had.
+        documents: (own lanes, 2, longest document) int64, scratch of this thread, as are the following.
+        blocks: two for each own lane, from `make_block`.
+        rows: for each own lane, from `make_rows`.
+        steps: the same.
+        errors: (scores,) float32.
+        losses: (own lanes, 2) float64; added to it, from every 8th block: the loss and the predictions in it.
     """
-    longest = 0
-    for d in range(len(starts)):
-        longest = max(longest, ends[d] - starts[d])
-    all_words = np.empty(longest, np.int64)
-    all_reach = np.empty(longest, np.int64)
-    noise_words = np.empty(kernel.NOISE, np.int64)
-    buffers = kernel.make_buffers(inputs.shape[1], window)
-    noise_key = kernel.mix(key ^ _MIX1)
-    loss = 0.0
-    loss_pairs = 0
-    blocks = 0
-    for d in range(len(starts)):
-        size = ends[d] - starts[d]
-        kept = kernel.sample_document(ids, starts[d], ends[d], keep, key, window, all_words, all_reach)
-        words = all_words[:kept]
-        reach = all_reach[:kept]
-        for first in range(0, kept if kept > 1 else 0, kernel.CENTRES):
-            # a document has fewer blocks than words, so its first position numbers them without overlap
-            kernel.sample_noise(threshold, alias, noise_key, starts[d] + first // kernel.CENTRES, noise_words)
-            progress = (done + size * first / kept) / total
+    noise_key = mix(key ^ _NOISE_KEY)
+    ratio = k / np.float32(len(blocks[0].noise))
+    at = own_lanes.copy()  # each lane's document
+    first = np.zeros(len(own_lanes), np.int64)  # its next block's first centre
+    kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
+    finished = np.zeros(len(own_lanes), np.bool_)
+    turn = 0
+    while not finished.all():
+        for n in range(len(own_lanes)):
+            if finished[n]:
+                continue
+            while at[n] < len(starts) and (kept[n] < 0 or first[n] >= kept[n]):
+                if kept[n] >= 0:
+                    at[n] += lanes
+                if at[n] < len(starts):
+                    d = at[n]
+                    found = sample_document(
+                        ids, starts[d], ends[d], keep, key, window, documents[n, 0], documents[n, 1]
+                    )
+                    kept[n], first[n] = found if found > 1 else 0, 0
+            block, last = blocks[2 * n + turn % 2], blocks[2 * n + (turn + 1) % 2]
+            d = at[n]
+            predictions = 0
+            if d < len(starts):
+                predictions = choose(
+                    documents[n, 0, : kept[n]], documents[n, 1, : kept[n]], first[n], cbow, ratio, block
+                )
+                # a document has fewer blocks than words, so its first position numbers them without overlap
+                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // CENTRES, block.noise)
+            await_turn(turn, own_lanes[n], len(own_lanes), turns)
+            if turn > 0:
+                add(inputs, outputs, last, cbow, steps[n])
+            if d >= len(starts):
+                store_release(turns, own_lanes[n] * _LINE, _FINISHED)
+                finished[n] = True
+                continue
+            take(inputs, outputs, block, cbow, rows[n])
+            store_release(turns, own_lanes[n] * _LINE, turn + 1)
+            progress = (done[d] + (ends[d] - starts[d]) * first[n] / kept[n]) / total
             step = np.float32(max(final_rate, rate * (1.0 - progress)))
-            wanted = blocks % _LOSS_EVERY == 0
-            if cbow:
-                part, pairs = cbow_kernel.block_step(
-                    inputs, outputs, words, reach, first, noise_words, k, step, wanted, buffers
-                )
-            else:
-                part, pairs = kernel.block_step(
-                    inputs, outputs, words, reach, first, noise_words, k, step, wanted, buffers
-                )
+            wanted = turn % _LOSS_EVERY == 0
+            part = compute(block, cbow, step, wanted, rows[n], steps[n], errors)
             if wanted:
-                loss += part
-                loss_pairs += pairs
-            blocks += 1
-        done += size
-    return loss, loss_pairs, blocks
+                losses[n, 0] += part
+                losses[n, 1] += predictions
+            first[n] += CENTRES
+        turn += 1
+
+
+@compiled
+def await_turn(turn: int, lane: int, own_lanes: int, turns: Any) -> None:
+    """Wait until the lanes before this one had this turn, and those behind it the one before."""
+    for other in range(len(turns) // _LINE):
+        spins = 0
+        while own_lanes * _LINE < len(turns) and load_acquire(turns, other * _LINE) < turn + (other < lane):
+            spins += 1
+            if spins > _SPINS:
+                yield_processor()
