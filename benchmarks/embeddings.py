@@ -74,7 +74,7 @@ def with_ours(corpus: WordCorpus, job: dict[str, Any], _folder: Path) -> dict[st
 
     given = {key: job[key] for key in ("dimensions", "window", "epochs", "seed", "threads")}
     if job["method"] != "glove":
-        given["learning_rate"] = job["learning_rate"]
+        given |= {"learning_rate": job["learning_rate"], "noise_words": job["noise_words"]}
     given |= {"negatives": NEGATIVES, "subsample": SUBSAMPLE, "deterministic": job["program"] == "ours"}
     result = train_vectors(corpus, job["method"], given)
     if isinstance(result, GloveResult):
@@ -299,13 +299,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[tuple[str, str]
     found: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for method in arguments.methods:
         programs = PROGRAMS["glove" if method == "glove" else "word2vec"]
+        if arguments.programs:
+            programs = tuple(p for p in programs if p in arguments.programs)
         if arguments.glove_bin is None:
             programs = tuple(p for p in programs if p != "stanford")
         for seed in arguments.seeds:
             for program in programs:
                 job = {"method": method, "program": program, "seed": seed, "threads": arguments.threads,
                        "dimensions": arguments.dimensions, "glove_bin": arguments.glove_bin,
-                       "learning_rate": arguments.learning_rate,
+                       "learning_rate": arguments.learning_rate, "noise_words": arguments.noise_words,
                        "window": 10 if method == "glove" else 5,
                        "epochs": arguments.glove_epochs if method == "glove" else arguments.epochs}  # fmt: skip
                 place = folder / f"{method}-{program}-{seed}"
@@ -363,6 +365,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--glove-epochs", type=int, default=25)
     parser.add_argument("--learning-rate", type=float, help="of Word2Vec, for all programs; default: each its own")
+    parser.add_argument("--noise-words", type=int, help="of our Word2Vec, shared by a block of centres")
+    parser.add_argument("--programs", nargs="+", choices=["ours", "ours, lock-free", "gensim", "stanford"])
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--glove-bin", help="folder of the Stanford programs cooccur, shuffle and glove")
     parser.add_argument("--probes", type=Path, nargs="*", default=[])

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 # Sums may be taken in another order (so that they vectorize) and products fused, but NaN and infinities keep their
@@ -77,6 +77,24 @@ def store_release(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(_typing: Any, table: Any, _row: Any, _column: Any) -> Any:
+    """Ask for the cache line of table[row, column], soon to be read and written; a hint that changes no value."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        strides = cgutils.unpack_tuple(builder, array.strides)
+        offset = builder.add(builder.mul(arguments[1], strides[0]), builder.mul(arguments[2], strides[1]))
+        place = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [offset])
+        integer = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, integer, integer, integer])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(hint, [place, integer(0), integer(2), integer(1)])  # for reading, into the second level, data
+        return context.get_dummy_value()
+
+    return types.void(table, types.intp, types.intp), generate
 
 
 def _element(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

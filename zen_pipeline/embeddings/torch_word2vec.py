@@ -23,7 +23,6 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
     LOWEST_RATE,
     NOISE_POWER,
-    NOISE_WORDS,
     Word2VecResult,
     Word2VecSettings,
     checked,
@@ -127,8 +126,7 @@ def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: t
     order = torch.randperm(blocks, generator=random, device=device) * CENTRES + settings.window
     weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
     drawn = (
-        torch.rand(blocks, NOISE_WORDS[settings.method], generator=random, device=device, dtype=torch.float64)
-        * weights[-1]
+        torch.rand(blocks, settings.shared_noise, generator=random, device=device, dtype=torch.float64) * weights[-1]
     )
     noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1)
     sides = (settings.window, settings.window + CENTRES)

@@ -9,6 +9,7 @@ only meet at the vectors.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +32,10 @@ LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md). The
 # exact gradient of CBOW's mean is shorter than the original program's step, so its rate is higher.
 _RATES = {"skipgram": 0.03, "cbow": 0.15}
-NOISE_WORDS = {"skipgram": 128, "cbow": 16}  # shared by a block of centres
+_NOISE_WORDS = {"skipgram": 128, "cbow": 16}
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
-_COMPARE_EVERY = 32  # calls between two looks whether the other number of threads is faster
+_COMPARE_EVERY = 64  # calls between two looks whether the other number of threads is faster, the first half way
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Word2VecSettings:
         method: `skipgram` predicts each context word from the centre, `cbow` the centre from the mean of its context.
         dimensions: width of a vector.
         window: largest distance between a word and its context; each centre draws its own from 1 … window.
-        negatives: noise words per pair (in expectation: a block of centres shares its noise words).
+        negatives: noise words per pair, in expectation.
+        noise_words: that a block of 16 centres draws and shares; default: 128 for skip-gram, 16 for CBOW. More lessen
+            the chance in the vectors and take longer.
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
         learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.15 for CBOW.
@@ -58,6 +61,7 @@ class Word2VecSettings:
     dimensions: int = 100
     window: int = 5
     negatives: int = 5
+    noise_words: int | None = None
     epochs: int = 3
     subsample: float = 1e-4
     learning_rate: float | None = None
@@ -70,6 +74,11 @@ class Word2VecSettings:
         """The learning rate that counts."""
         return self.learning_rate if self.learning_rate is not None else _RATES[self.method]
 
+    @property
+    def shared_noise(self) -> int:
+        """The noise words of a block that count."""
+        return self.noise_words if self.noise_words is not None else _NOISE_WORDS[self.method]
+
 
 @dataclass
 class Word2VecResult:
@@ -79,7 +88,7 @@ class Word2VecResult:
         vectors: the input vectors.
         contexts: (words, dimensions) float32, the output vectors.
         losses: mean loss of each epoch in nats, per (centre, context) pair or, for CBOW, per centre; from every
-            16th block.
+            32nd block.
         words: corpus words visited, all epochs together, before subsampling.
         seconds: time of the training alone.
         compile_seconds: time until the compiled code was ready (found on disk or made now).
@@ -208,13 +217,13 @@ class _Together:
         self._ways = [run.alone]
         if usable_threads(run.settings.threads) > 1:
             self._ways.insert(0, partial(run.together, pool))
-        self._pace: list[float] = [0.0] * len(self._ways)  # seconds per word; 0 until tried
+        self._pace = [0.0, math.inf][: len(self._ways)]  # seconds per word
         self._calls = 0
 
     def train(self, key: np.uint64, batches: list[_Batch], done: int) -> list[_Outcome]:
         [(documents, words)] = batches
         way = self._pace.index(min(self._pace))
-        if self._calls % _COMPARE_EVERY == 0:
+        if self._calls % _COMPARE_EVERY == _COMPARE_EVERY // 2:
             way = len(self._ways) - 1 - way
         self._calls += 1
         began = time.perf_counter()
@@ -267,7 +276,7 @@ class _Run:
         settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
         starts, ends = corpus.offsets[:-1][documents], corpus.offsets[1:][documents]
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
-        shape = settings.window, NOISE_WORDS[settings.method], settings.method == "cbow"
+        shape = settings.window, settings.shared_noise, settings.method == "cbow"
         turns = kernel.make_turns(lanes)
         each = lanes // threads
 

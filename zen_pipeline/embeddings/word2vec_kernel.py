@@ -30,14 +30,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zen_pipeline.embeddings.compiled import cached, compiled, load_acquire, mix, store_release, yield_processor
+from zen_pipeline.embeddings.compiled import (
+    cached,
+    compiled,
+    load_acquire,
+    mix,
+    prefetch,
+    store_release,
+    yield_processor,
+)
 
 CENTRES = 16
 
 # Vectors are padded with zeros to a multiple of this, so that the inner loops have no remainder.
 PADDING = 16
 
-_LOSS_EVERY = 8  # the loss is taken on every 8th block: logarithms are dear
+_LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
 _TILE = 64  # rows of one product of scores: OpenBLAS takes twice as long for each row of a taller one
 _SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
 _LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
@@ -86,7 +94,7 @@ def sample_document(
         r = mix(key + np.uint64(p) * _GOLDEN)
         if (r >> _S32) < keep[ids[p]]:
             words[kept] = ids[p]
-            reach[kept] = np.int64((r & _LOW32) % np.uint64(window)) + 1
+            reach[kept] = np.int64(((r & _LOW32) * np.uint64(window)) >> _S32) + 1
             kept += 1
     return kept
 
@@ -219,6 +227,15 @@ def gather(table: Any, words: Any, rows: Any) -> None:
 
 
 @compiled
+def fetch(table: Any, words: Any) -> None:
+    """Have the vectors of the words (n,) brought nearer while something else is computed."""
+    for i in range(len(words)):
+        if words[i] >= 0:
+            for t in range(0, table.shape[1], PADDING):
+                prefetch(table, words[i], t)
+
+
+@compiled
 def scatter_add(table: Any, words: Any, rows: Any) -> None:
     """Add rows (n, width) to the vectors of the words (n,); a word may occur twice."""
     for i in range(len(words)):
@@ -288,8 +305,8 @@ def find_errors(block: Any, rate: Any, want_loss: bool, errors: Any) -> float:
     loss = 0.0
     if want_loss:
         for q in range(len(errors)):
-            s = errors[q]
-            loss += targets[q] * np.logaddexp(0.0, -s) + (weights[q] - targets[q]) * np.logaddexp(0.0, s)
+            if weights[q] > _ZERO:
+                loss += weights[q] * np.logaddexp(0.0, -errors[q] if targets[q] > _ZERO else errors[q])
     for q in range(len(errors)):
         errors[q] = rate * (targets[q] - weights[q] * logistic(errors[q]))
     return loss
@@ -331,54 +348,60 @@ def train(
         rows: for each own lane, from `make_rows`.
         steps: the same.
         errors: (scores,) float32.
-        losses: (own lanes, 2) float64; added to it, from every 8th block: the loss and the predictions in it.
+        losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
     ratio = k / np.float32(len(blocks[0].noise))
-    at = own_lanes.copy()  # each lane's document
-    first = np.zeros(len(own_lanes), np.int64)  # its next block's first centre
+    at = own_lanes.copy()  # each lane's document, that of its next block
+    first = np.zeros(len(own_lanes), np.int64)  # that block's first centre
     kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
+    predictions = np.zeros((2, len(own_lanes)), np.int64)
+    rates = np.zeros((2, len(own_lanes)), np.float32)
     finished = np.zeros(len(own_lanes), np.bool_)
-    turn = 0
+    turn = -1
     while not finished.all():
+        now, then = turn % 2, (turn + 1) % 2
         for n in range(len(own_lanes)):
             if finished[n]:
                 continue
+            block, following = blocks[2 * n + now], blocks[2 * n + then]
+            if turn >= 0:
+                await_turn(turn, own_lanes[n], len(own_lanes), turns)
+                if turn > 0:
+                    add(inputs, outputs, following, cbow, steps[n])
+                if predictions[now, n] == 0:
+                    store_release(turns, own_lanes[n] * _LINE, _FINISHED)
+                    finished[n] = True
+                    continue
+                take(inputs, outputs, block, cbow, rows[n])
+                store_release(turns, own_lanes[n] * _LINE, turn + 1)
             while at[n] < len(starts) and (kept[n] < 0 or first[n] >= kept[n]):
                 if kept[n] >= 0:
                     at[n] += lanes
                 if at[n] < len(starts):
                     d = at[n]
-                    found = sample_document(
-                        ids, starts[d], ends[d], keep, key, window, documents[n, 0], documents[n, 1]
-                    )
+                    words, reach = documents[n, 0], documents[n, 1]
+                    found = sample_document(ids, starts[d], ends[d], keep, key, window, words, reach)
                     kept[n], first[n] = found if found > 1 else 0, 0
-            block, last = blocks[2 * n + turn % 2], blocks[2 * n + (turn + 1) % 2]
-            d = at[n]
-            predictions = 0
-            if d < len(starts):
-                predictions = choose(
-                    documents[n, 0, : kept[n]], documents[n, 1, : kept[n]], first[n], cbow, ratio, block
-                )
+            predictions[then, n] = 0
+            if at[n] < len(starts):
+                d = at[n]
+                words, reach = documents[n, 0, : kept[n]], documents[n, 1, : kept[n]]
+                predictions[then, n] = choose(words, reach, first[n], cbow, ratio, following)
                 # a document has fewer blocks than words, so its first position numbers them without overlap
-                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // CENTRES, block.noise)
-            await_turn(turn, own_lanes[n], len(own_lanes), turns)
-            if turn > 0:
-                add(inputs, outputs, last, cbow, steps[n])
-            if d >= len(starts):
-                store_release(turns, own_lanes[n] * _LINE, _FINISHED)
-                finished[n] = True
-                continue
-            take(inputs, outputs, block, cbow, rows[n])
-            store_release(turns, own_lanes[n] * _LINE, turn + 1)
-            progress = (done[d] + (ends[d] - starts[d]) * first[n] / kept[n]) / total
-            step = np.float32(max(final_rate, rate * (1.0 - progress)))
-            wanted = turn % _LOSS_EVERY == 0
-            part = compute(block, cbow, step, wanted, rows[n], steps[n], errors)
-            if wanted:
-                losses[n, 0] += part
-                losses[n, 1] += predictions
-            first[n] += CENTRES
+                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // CENTRES, following.noise)
+                fetch(inputs, following.around if cbow else following.centres)
+                fetch(outputs, following.centres if cbow else following.around)
+                fetch(outputs, following.noise)
+                progress = (done[d] + (ends[d] - starts[d]) * first[n] / kept[n]) / total
+                rates[then, n] = max(final_rate, rate * (1.0 - progress))
+                first[n] += CENTRES
+            if turn >= 0:
+                wanted = turn % _LOSS_EVERY == 0
+                part = compute(block, cbow, rates[now, n], wanted, rows[n], steps[n], errors)
+                if wanted:
+                    losses[n, 0] += part
+                    losses[n, 1] += predictions[now, n]
         turn += 1
 
 
