@@ -17,6 +17,7 @@ from zen_pipeline.embeddings.word2vec import (
     Word2VecResult,
     Word2VecSettings,
     alias_table,
+    cut_documents,
     keep_probabilities,
     train_word2vec,
 )
@@ -229,6 +230,13 @@ def test_the_logistic_function_is_close_and_passes_nan_on() -> None:
     assert found.min() >= 0.0
     assert found.max() <= 1.0
     assert np.isnan(kernel.logistic(np.float32("nan")))
+
+
+def test_long_documents_are_cut() -> None:
+    starts, ends = cut_documents(np.array([0, 3, 3, 13, 23]), 4)
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [
+        (0, 3), (3, 3), (3, 7), (7, 11), (11, 13), (13, 17), (17, 21), (21, 23)
+    ]  # fmt: skip
 
 
 def test_the_alias_table_holds_the_weights_exactly() -> None:

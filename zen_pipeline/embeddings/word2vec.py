@@ -35,6 +35,7 @@ _RATES = {"skipgram": 0.03, "cbow": 0.15}
 _NOISE_WORDS = {"skipgram": 128, "cbow": 16}
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
+_LONGEST = 10_000  # words; a longer document is cut, as in gensim, so that lanes and calls are about equal
 _COMPARE_EVERY = 64  # calls between two looks whether the other number of threads is faster, the first half way
 
 
@@ -125,6 +126,8 @@ def train_word2vec(
     Raises:
         DataError: fewer than two words in the vocabulary, or the vectors are not finite at the end.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     if len(corpus.words) < 2:
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
     started = time.monotonic()
@@ -132,7 +135,8 @@ def train_word2vec(
     for lanes in (1, _LANES):
         run.alone(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0, lanes)  # compiles
     ready = time.monotonic()
-    with checkpoint.holding_signals() if checkpoint else nullcontext():
+    # after the compiled code has loaded its BLAS, which would share out large products by the number of cores
+    with threadpool_limits(1, user_api="blas"), checkpoint.holding_signals() if checkpoint else nullcontext():
         losses = _train(run, checkpoint, progress)
     width = settings.dimensions
     inputs, outputs = (np.ascontiguousarray(table[:, :width]) for table in (run.inputs, run.outputs))
@@ -172,7 +176,7 @@ def _train(
         crew = _Together(run, pool) if settings.deterministic else _LockFree(run, pool)
         for epoch in range(state["epoch"], settings.epochs):
             key = _hash_key(settings.seed, epoch)
-            batches = _batches(run.corpus, settings.seed, epoch)
+            batches = _batches(run.ends - run.starts, settings.seed, epoch)
             for first in range(state["batch"], len(batches), crew.batches):
                 some = batches[first : first + crew.batches]
                 for loss, predictions in crew.train(key, some, state["done"]):
@@ -240,6 +244,7 @@ class _Run:
 
         self.corpus = corpus
         self.settings = settings
+        self.starts, self.ends = cut_documents(corpus.offsets, _LONGEST)
         self.total = len(corpus.ids) * settings.epochs
         shape = (len(corpus.words), -(-settings.dimensions // PADDING) * PADDING)
         self.inputs, self.outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -274,7 +279,7 @@ class _Run:
         from zen_pipeline.embeddings import word2vec_kernel as kernel
 
         settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
-        starts, ends = corpus.offsets[:-1][documents], corpus.offsets[1:][documents]
+        starts, ends = self.starts[documents], self.ends[documents]
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
         shape = settings.window, settings.shared_noise, settings.method == "cbow"
         turns = kernel.make_turns(lanes)
@@ -350,9 +355,22 @@ def _hash_key(seed: int, epoch: int) -> np.uint64:
     return np.uint64(np.random.SeedSequence([seed, epoch, 2]).generate_state(1, np.uint64)[0])
 
 
-def _batches(corpus: WordCorpus, seed: int, epoch: int) -> list[tuple[NDArray[np.int64], int]]:
+def cut_documents(offsets: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First positions of documents, and those behind their last words, with long ones cut into pieces.
+
+    Args:
+        offsets: (documents + 1,) where each begins, and the end.
+        longest: words of a piece.
+    """
+    sizes = np.diff(offsets)
+    pieces = np.maximum(1, -(-sizes // longest))
+    number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # within its document
+    starts = np.repeat(offsets[:-1], pieces) + number * longest
+    return starts, np.minimum(starts + longest, np.repeat(offsets[1:], pieces))
+
+
+def _batches(sizes: NDArray[np.int64], seed: int, epoch: int) -> list[_Batch]:
     """The documents of one epoch in shuffled order, in batches of about `_CALL_WORDS` words, with their words."""
-    sizes = np.diff(corpus.offsets)
     order = np.random.Generator(np.random.PCG64([seed, epoch, 3])).permutation(len(sizes))
     reached = np.cumsum(sizes[order])
     first, batches = 0, []
