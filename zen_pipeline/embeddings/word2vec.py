@@ -36,6 +36,7 @@ _NOISE_WORDS = {"skipgram": 128, "cbow": 16}
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
 _LONGEST = 10_000  # words; a longer document is cut, as in gensim, so that lanes and calls are about equal
+_UNDISTURBED = 1.7  # cores that two threads have when nothing else wants them
 _COMPARE_EVERY = 64  # calls between two looks whether the other number of threads is faster, the first half way
 
 
@@ -230,9 +231,12 @@ class _Together:
         if self._calls % _COMPARE_EVERY == _COMPARE_EVERY // 2:
             way = len(self._ways) - 1 - way
         self._calls += 1
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         outcomes = self._ways[way](key, documents, done, _LANES)
-        self._pace[way] = (time.perf_counter() - began) / words
+        seconds = time.perf_counter() - began
+        self._pace[way] = seconds / words
+        if math.isinf(self._pace[-1]) and time.process_time() - used < _UNDISTURBED * seconds:
+            self._pace[-1] = 0.0  # one thread is tried next
         return outcomes
 
 
