@@ -217,7 +217,8 @@ SELDOM = [("is killed", "none"), ("hangs", "full"), ("raises", "none")]
 def test_a_process_that_fails_ends_all_with_its_error_and_the_next_start_goes_on(
     case: str, sharding: str, make_job: MakeJob, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launcher, "_GROUP_SECONDS", 2.0)
+    if case == "hangs":  # else the group ends by itself, and says why
+        monkeypatch.setattr(launcher, "_GROUP_SECONDS", 2.0)
     statement, error, message = CASES[case]
     moment = tmp_path / "moment"
     hook(f"if rank == 1 and batch.step == 12 and not open({str(moment)!r}, 'a').tell():\n"
