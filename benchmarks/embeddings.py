@@ -39,6 +39,7 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus, segment
 
 PROGRAMS = {"word2vec": ("ours", "ours, lock-free", "gensim"), "glove": ("ours", "ours, lock-free", "stanford")}
+ALL_PROGRAMS = list(dict.fromkeys(name for names in PROGRAMS.values() for name in names))
 NEGATIVES = 5
 SUBSAMPLE = 1e-4
 NEIGHBOURS, NEIGHBOUR_WORDS = 10, 1000
@@ -366,7 +367,7 @@ def main() -> None:
     parser.add_argument("--glove-epochs", type=int, default=25)
     parser.add_argument("--learning-rate", type=float, help="of Word2Vec, for all programs; default: each its own")
     parser.add_argument("--noise-words", type=int, help="of our Word2Vec, shared by a block of centres")
-    parser.add_argument("--programs", nargs="+", choices=["ours", "ours, lock-free", "gensim", "stanford"])
+    parser.add_argument("--programs", nargs="+", choices=ALL_PROGRAMS, help="default: all of the method")
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--glove-bin", help="folder of the Stanford programs cooccur, shuffle and glove")
     parser.add_argument("--probes", type=Path, nargs="*", default=[])

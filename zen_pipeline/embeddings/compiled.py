@@ -29,7 +29,8 @@ def compiled(function: Any) -> Any:
 
 
 def cached(**options: Any) -> Callable[[Any], Any]:
-    """Compile at the first call and keep the machine code on disk (it is keyed by the file and the kind of CPU).
+    """Compile at the first call and keep the machine code on disk (it is keyed by the file and the kind of CPU:
+    after a change of this file or of another that the function calls, delete `__pycache__`).
 
     numba looks for a folder that it can write: beside the file, then the user's cache folder, or `NUMBA_CACHE_DIR`.
     Without any, the code is compiled in every process.
@@ -54,9 +55,10 @@ def mix(value: Any) -> Any:
 
 
 # An intrinsic's function gets the types of its arguments, and returns a signature and what writes the instructions.
+_intrinsic: Callable[[Any], Any] = intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def load_acquire(_typing: Any, array: Any, _index: Any) -> Any:
     """array[index] of an int64 array, read before whatever follows."""
 
@@ -67,7 +69,7 @@ def load_acquire(_typing: Any, array: Any, _index: Any) -> Any:
     return types.int64(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store_release(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     """array[index] = value in an int64 array, written after whatever came before."""
 
@@ -79,7 +81,7 @@ def store_release(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     return types.void(array, types.intp, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def prefetch(_typing: Any, table: Any, _row: Any, _column: Any) -> Any:
     """Ask for the cache line of table[row, column], soon to be read and written; a hint that changes no value."""
 

@@ -75,7 +75,7 @@ def project(vectors: WordVectors, words: list[str], *, seed: int = 0) -> WordMap
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     rows = vectors.unit[[vectors.index[w] for w in words]].astype(np.float64)
     with threadpool_limits(1):

@@ -127,7 +127,7 @@ def train_word2vec(
     Raises:
         DataError: fewer than two words in the vocabulary, or the vectors are not finite at the end.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if len(corpus.words) < 2:
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")

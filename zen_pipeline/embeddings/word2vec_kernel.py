@@ -19,8 +19,9 @@ step of its last block and copies the vectors that the next one needs; between t
 lanes a block sees the steps of all earlier blocks but the last L - 1, whoever computes it and when: one thread for all
 lanes, and a thread for each, make the same bits.
 
-Random numbers are a hash of (key, position): nothing depends on time or on who asks first. This module imports numba:
-import it inside the function that trains.
+Random numbers are a hash of (key, position): nothing depends on time or on who asks first. It is one file, as numba's
+cache of `train` follows the changes of the file that it is in. It imports numba: import it inside the function that
+trains.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CENTRES = 16
 PADDING = 16
 
 _LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
-_TILE = 64  # rows of one product of scores: OpenBLAS takes twice as long for each row of a taller one
+_TILE = 64  # rows of one product of scores: OpenBLAS takes longer for each row of a taller one
 _SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
 _LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
 _FINISHED = 1 << 62  # turns of a lane that needs no more
@@ -246,29 +247,31 @@ def scatter_add(table: Any, words: Any, rows: Any) -> None:
 
 
 @compiled
+def sides(block: Any, cbow: bool, rows: Any) -> Any:
+    """Words and rows of the input vectors, words and rows of the output vectors, and rows of the noise."""
+    predicted = len(rows.right) - len(block.noise)
+    noise = rows.right[predicted:]
+    if cbow:
+        return block.around, rows.around, block.centres, rows.own, noise
+    return block.centres, rows.left, block.around, rows.right[:predicted], noise
+
+
+@compiled
 def take(inputs: Any, outputs: Any, block: Any, cbow: bool, rows: Any) -> None:
     """Copy what the block works on from `inputs` and `outputs` (words, width)."""
-    predicted = len(rows.right) - len(block.noise)
-    if cbow:
-        gather(inputs, block.around, rows.around)
-        gather(outputs, block.centres, rows.own)
-    else:
-        gather(inputs, block.centres, rows.left)
-        gather(outputs, block.around, rows.right[:predicted])
-    gather(outputs, block.noise, rows.right[predicted:])
+    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, rows)
+    gather(inputs, input_words, input_rows)
+    gather(outputs, output_words, output_rows)
+    gather(outputs, block.noise, noise_rows)
 
 
 @compiled
 def add(inputs: Any, outputs: Any, block: Any, cbow: bool, steps: Any) -> None:
     """Add the block's steps to `inputs` and `outputs`."""
-    predicted = len(steps.right) - len(block.noise)
-    if cbow:
-        scatter_add(inputs, block.around, steps.around)
-        scatter_add(outputs, block.centres, steps.own)
-    else:
-        scatter_add(inputs, block.centres, steps.left)
-        scatter_add(outputs, block.around, steps.right[:predicted])
-    scatter_add(outputs, block.noise, steps.right[predicted:])
+    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, steps)
+    scatter_add(inputs, input_words, input_rows)
+    scatter_add(outputs, output_words, output_rows)
+    scatter_add(outputs, block.noise, noise_rows)
 
 
 @compiled
