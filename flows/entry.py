@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
+from zen_pipeline.tracking import mlflow_client
 from zen_pipeline.workspace import RunRecord, Workspace
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run_flow(
     """
     if target not in ("pipeline", *STAGE_NAMES):
         raise KeyError(target)
+    began = time.time()
     options: dict[str, Any] = {"recalibrate": recalibrate, "wait": wait, "verify": verify}
     with (
         environment({**QUIET, **_CONSOLE}, replace=False),
@@ -66,8 +68,10 @@ def run_flow(
     ):
         flow = _load(target)  # imports Prefect, MLflow and the stages while the server starts
         if server is not None:
+            with suppress(ZenError, OSError):  # a first time takes seconds, in which the server makes its own tables
+                mlflow_client(workspace.mlflow_folder)
             server.wait_ready()
-        with _connected(server.address if server else None, progress=progress):
+        with _connected(server.address if server else None, progress=progress, began=began):
             try:
                 record: RunRecord = flow(config, **options)
             except ZenError:
@@ -87,11 +91,11 @@ def _load(target: str) -> Flow[Any, RunRecord]:
 
 
 @contextmanager
-def _connected(address: str | None, *, progress: bool) -> Iterator[None]:
+def _connected(address: str | None, *, progress: bool, began: float) -> Iterator[None]:
     """Prefect's settings for an embedded run; they also count where Prefect was imported before."""
     from flows.run import Caller, caller
 
-    who = Caller(progress)
+    who = Caller(progress, began)
     token = caller.set(who)
     try:
         if address is None:

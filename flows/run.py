@@ -35,11 +35,13 @@ class Caller:
 
     Attributes:
         progress: draw progress bars on stderr.
+        began: Unix time at which the run was asked for.
         flow_run_id: Prefect's id of the run.
         tasks: how many tasks have begun.
     """
 
     progress: bool = False
+    began: float | None = None
     flow_run_id: str | None = None
     tasks: int = 0
 
@@ -139,6 +141,7 @@ def opened(
             wait=wait,
             verify=verify,
             progress=who.progress,
+            began=who.began,
         ) as run:
             yield FlowRun(run, log_ids)
         if require_release:

@@ -11,6 +11,7 @@ from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
+from zen_pipeline.training.job import Precision
 from zen_pipeline.training.measure import measure, measure_and_choose
 from zen_pipeline.training.rules import model_config, tokens_per_parameter, worth_of_tokens
 
@@ -50,6 +51,26 @@ def test_the_predicted_time_is_the_budget(budget: str, seconds: float, finetunin
     parts = ("preparation_seconds", "pretrain_seconds", "finetune_seconds")
     assert sum(found.estimates[part] for part in parts) == pytest.approx(seconds, rel=0.05)
     assert found.estimates["preparation_seconds"] > 10
+
+
+def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
+    request = Request(budget="4m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30)
+    products: dict[Precision, float] = {"fp32": 90e9, "bf16": 1e9}
+    timed: list[Precision] = []
+
+    def measure(config: Qwen3Config, case: Case, micro_batch: int) -> Speed:
+        timed.append(case.precision)
+        return Speed(10_000, 0.02)
+
+    found = choose(request, measure, product=products.__getitem__)
+    assert set(timed) == {"fp32"}
+    assert found.precision == "fp32"
+    assert "matrix products reach 90 GFLOP/s in fp32 and 1 in bf16" in found.reasons
+
+
+def test_the_first_vectors_on_a_machine_are_given_time_to_compile() -> None:
+    first, later = (resolve("5m", compiling=compiling).estimates for compiling in (True, False))
+    assert first["preparation_seconds"] > later["preparation_seconds"] + 10
 
 
 def test_training_gets_half_of_a_budget_however_long_the_data_took() -> None:
@@ -163,7 +184,10 @@ def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
     found = measure_and_choose(request, tmp_path / "work")
     assert found.steps == 5
     assert found.finetune.micro_batch == FINETUNE_BATCH // found.workers
-    assert all(case in found.reasons[0] for case in ("bf16 on 2 cores:", "on 1 core:", "2 micro-batches at a time:"))
+    (measured,) = (reason for reason in found.reasons if reason.startswith("measured tokens/s"))
+    assert all(case in measured for case in ("fp32 on 2 cores:", "on 1 core:", "2 micro-batches at a time:"))
+    skipped = any(reason.startswith("matrix products reach") for reason in found.reasons)
+    assert ("bf16 on 2 cores:" in measured) is not skipped
     with pytest.raises(ConfigError, match="is not a model folder"):
         measure_and_choose(request.model_copy(update={"init_from": str(tmp_path)}), tmp_path / "work")
 

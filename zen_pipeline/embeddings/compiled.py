@@ -5,7 +5,9 @@ This module imports numba: import it inside the function that trains.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -44,6 +46,12 @@ def cached(**options: Any) -> Callable[[Any], Any]:
             return numba.njit(**chosen)(function)
 
     return decorate
+
+
+def on_disk(function: Any) -> bool:
+    """Whether a `cached` function was compiled before, on this machine, so that its first call takes no seconds."""
+    name = f"{function.py_func.__module__.rpartition('.')[2]}.{function.py_func.__qualname__}"
+    return any(Path(function.stats.cache_path or os.devnull).glob(f"{name}-*.nbi"))
 
 
 @compiled

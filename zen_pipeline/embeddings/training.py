@@ -55,6 +55,17 @@ def train_vectors(
     return train_word2vec(corpus, word2vec, checkpoint=checkpoint, progress=_Progress("words"))
 
 
+def will_compile(method: Method) -> bool:
+    """Whether the first training by this method on this machine has to compile its kernel first."""
+    from zen_pipeline.embeddings.compiled import on_disk
+
+    if method == "glove":
+        from zen_pipeline.embeddings.glove_kernel import train_pairs as kernel
+    else:
+        from zen_pipeline.embeddings.word2vec_kernel import train as kernel
+    return not on_disk(kernel)
+
+
 def _torch_glove_run() -> Any:
     from zen_pipeline.embeddings.torch_glove import TorchGloveRun
 

@@ -53,11 +53,18 @@ def measure(device: str = "cpu", *, seconds: float = _SECONDS) -> Speed:
     )
 
 
-def matmul_gflops(dtype: torch.dtype, device: str, seconds: float = _SECONDS) -> float:
-    """10^9 floating-point operations per second of a square matrix product."""
+def matmul_gflops(dtype: torch.dtype, device: str, seconds: float = _SECONDS, size: int | None = None) -> float:
+    """10^9 floating-point operations per second of a square matrix product.
+
+    Args:
+        dtype: of the matrices.
+        device: `cpu`, `cuda` and so on.
+        seconds: to measure for; at least four products are computed.
+        size: rows and columns; default: so many that a product takes a few milliseconds, and starting it costs nothing.
+    """
     import torch
 
-    size = 1024 if device == "cpu" else 8192  # a few milliseconds each, so that starting a product costs nothing
+    size = size or (1024 if device == "cpu" else 8192)
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
     product = torch.empty(size, size, device=device, dtype=dtype)

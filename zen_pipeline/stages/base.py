@@ -7,6 +7,7 @@ and `run = STAGE.run`, which answers from the store when nothing that matters ha
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -33,6 +34,7 @@ class StageContext:
         wait: wait for another run that builds the same artifact, or fail.
         verify: check the digests of artifacts that are found, not only their sizes.
         progress: draw progress bars on stderr.
+        began: Unix time at which the run was asked for; a budget in time counts from there.
         work: (inside a build) scratch that survives a kill; checkpoints live here.
         tracked: (inside a build) the tracked run of this stage.
     """
@@ -43,6 +45,7 @@ class StageContext:
     wait: bool = True
     verify: bool = False
     progress: bool = False
+    began: float = field(default_factory=time.time)
     work: Path = Path()
     tracked: StageTracker = field(default_factory=StageTracker)
 

@@ -6,6 +6,7 @@ The answer is kept per (budget, corpus, machine profile) until it is asked for a
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +24,6 @@ from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 4
 FILE = "resolved.json"
-START_SECONDS = 4.0  # from the command to the first stage: imports and the local Prefect server
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
 log = get_logger(__name__)
@@ -99,6 +99,7 @@ def _config_digest(folder: Path) -> str:
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Measure, choose, and write `resolved.json`."""
     from zen_pipeline.embeddings.ablation import ablation_steps
+    from zen_pipeline.embeddings.training import will_compile
     from zen_pipeline.training.measure import measure_and_choose
 
     machine = profile()
@@ -116,8 +117,10 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             finetuning=_finetunes(config, records),
             vectors=_makes_vectors(config),
             ablation=ablation_steps(config) > 0,
+            compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
             side_by_side=not machine.gpus and config.pretrain.devices in ("auto", 1),
-            spent_seconds=START_SECONDS + _seconds_of(inputs["validate"], context.store),
+            # of a run that finds its records in the store, what making them took
+            spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),
             **{name: getattr(config.pretrain, name) for name in _SIZES},
         ),
         context.work,

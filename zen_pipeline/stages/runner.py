@@ -178,6 +178,7 @@ def start_run(
     wait: bool = True,
     verify: bool = False,
     progress: bool = False,
+    began: float | None = None,
 ) -> Iterator[PipelineRun]:
     """Open one pipeline run: a record in the workspace and a parent run in MLflow, both closed at the end.
 
@@ -192,12 +193,13 @@ def start_run(
         wait: wait for another run that builds the same artifact, or fail.
         verify: check the digests of stored artifacts, not only their sizes.
         progress: draw progress bars on stderr.
+        began: Unix time at which the run was asked for; default: now.
 
     Raises:
         StoreError: the workspace cannot be written.
         ZenError: the tracking server cannot be used.
     """
-    began = time.monotonic()
+    opened = time.monotonic()
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     record = RunRecord(run_id=run_id, pipeline=config.name, started=now.isoformat(timespec="milliseconds"))
@@ -219,6 +221,7 @@ def start_run(
                 wait=wait,
                 verify=verify,
                 progress=progress,
+                began=began or time.time(),
             )
             yield PipelineRun(config, workspace, record, context)
             status = "completed"
@@ -228,7 +231,7 @@ def start_run(
             raise
         finally:
             record.status = status
-            record.seconds = round(time.monotonic() - began, 3)
+            record.seconds = round(time.monotonic() - opened, 3)
             _close(workspace, record, tracker, status)
 
 

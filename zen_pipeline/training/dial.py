@@ -70,13 +70,19 @@ class _Plan(BaseModel):
     flops: float = 0.0
 
 
-def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = lambda: 0.0) -> Resolved:
+def choose(
+    request: Request,
+    measure: Measure,
+    elapsed: Callable[[], float] = lambda: 0.0,
+    product: Callable[[Precision], float] = lambda _: 1.0,
+) -> Resolved:
     """All sizes for a budget.
 
     Args:
         request: budget, corpus, machine, and what the user has set.
         measure: times one shape.
         elapsed: seconds since the request was made.
+        product: FLOP/s of a matrix product in a precision: a model is not timed in one that is slower than float32.
 
     Raises:
         ConfigError: a given model cannot be read, or the set sizes contradict each other.
@@ -89,15 +95,13 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
 
     # 1. Precision, threads and workers: measured on a model of middling size, the fastest wins.
     candidate = _given(request) or model_config(shape_for(256, request, corpus_tokens), 4096, request.family)
-    _fastest(request, candidate, measure, plan)
+    _fastest(request, candidate, measure, product, plan)
 
     # 2. Compute: the measured FLOP/s for the budget's time; for other budgets what they imply.
     share = (PRETRAIN_SHARE if request.finetuning else 1.0) if request.pretraining else 0.0
     seconds, before = None, 0.0
     if budget.kind == "seconds":
-        ahead = preparation_seconds(request.train_bytes, vectors=request.vectors, ablation=request.ablation)
-        before = request.spent_seconds + elapsed() + ahead
-        seconds = _training_seconds(budget.amount, before, plan)
+        seconds, _ = _time_left(request, budget.amount, elapsed())
         compute = plan.flops * max(1.0, share * seconds - START_SECONDS)
     elif budget.kind == "tokens":
         compute = compute_for_tokens(budget.amount)
@@ -130,8 +134,15 @@ def choose(request: Request, measure: Measure, elapsed: Callable[[], float] = la
     batch_tokens = batch_tokens_for(request, wanted, shape.context_length)
     case, micro = micro_batch_for(request, plan.case, batch_tokens // shape.context_length, shape.context_length)
 
-    # 5. Steps: at the speed of this very model.
+    # 5. Steps: at the speed of this very model, in the time that is left now that it is known.
     speed = measure(config, case, micro)
+    if seconds is not None:
+        seconds, before = _time_left(request, budget.amount, elapsed())
+        usable = max(1.0, share * seconds - START_SECONDS) * (1 - UPKEEP)
+        half = "; training takes half of the budget all the same" if seconds + before > budget.amount else ""
+        plan.reasons.append(
+            f"of {budget.amount:.0f} s about {before:.0f} s go to the data, this measurement and the vectors" + half
+        )
     plan.reasons.append(
         f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({case}), and the optimizer takes "
         f"{speed.optimizer_seconds * 1000:.0f} ms a step"
@@ -202,17 +213,16 @@ def _taught(target: float, compute: float, corpus_tokens: float, plan: _Plan) ->
     return target * worth / tokens
 
 
-def _training_seconds(budget: float, before: float, plan: _Plan) -> float:
-    """What of a budget in time is left for training."""
-    left, least = budget - before, LEAST_SHARE * budget
-    plan.reasons.append(
-        f"of {budget:.0f} s about {before:.0f} s go to the data, this measurement and the vectors"
-        + (f"; training takes {least:.0f} s all the same, half of the budget" if left < least else "")
-    )
-    return max(left, least)
+def _time_left(request: Request, budget: float, elapsed: float) -> tuple[float, float]:
+    """Seconds of a budget for training, and those that everything before it takes."""
+    parts = {name: getattr(request, name) for name in ("vectors", "ablation", "compiling")}
+    before = request.spent_seconds + elapsed + preparation_seconds(request.train_bytes, **parts)
+    return max(budget - before, LEAST_SHARE * budget), before
 
 
-def _fastest(request: Request, candidate: AnyConfig, measure: Measure, plan: _Plan) -> None:
+def _fastest(
+    request: Request, candidate: AnyConfig, measure: Measure, product: Callable[[Precision], float], plan: _Plan
+) -> None:
     """Fill in the way to compute, and FLOP/s."""
     from zen_pipeline.models.registry import flops_per_token
 
@@ -224,6 +234,9 @@ def _fastest(request: Request, candidate: AnyConfig, measure: Measure, plan: _Pl
         found[case] = measure(candidate, case, micro).tokens_per_second
 
     precisions: list[Precision] = [request.precision] if request.precision else ["fp32", "bf16"]
+    if len(precisions) > 1 and (slow := product("bf16")) < (fast := product("fp32")):
+        precisions = ["fp32"]  # without instructions for it a single step may take a minute
+        plan.reasons.append(f"matrix products reach {fast / 1e9:.0f} GFLOP/s in fp32 and {slow / 1e9:.0f} in bf16")
     for precision in precisions:
         try_out(Case(precision, request.cores))
     precision = max(found, key=lambda case: found[case]).precision

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
 _ROUNDS = 4
 _PEAK_SECONDS = 0.5
+_SMALL_PRODUCT = 512  # takes 1 ms, or 0.2 s where bf16 is computed without instructions for it
 
 
 def measure_and_choose(request: Request, work: Path) -> Resolved:
@@ -127,15 +128,15 @@ def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.
     return Batch(-1, input_ids, targets)
 
 
-def matmul_flops(precision: Precision, threads: int) -> float:
-    """FLOP/s of a large matrix product in a precision, on the GPU or with so many threads."""
+def matmul_flops(precision: Precision, threads: int, seconds: float = _PEAK_SECONDS, size: int | None = None) -> float:
+    """FLOP/s of a matrix product in a precision, a large one by default, on the GPU or with so many threads."""
     import torch
 
     from zen_pipeline.machine.speed import matmul_gflops
 
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return 1e9 * matmul_gflops(dtype, "cuda" if torch.cuda.is_available() else "cpu", _PEAK_SECONDS)
+    return 1e9 * matmul_gflops(dtype, "cuda" if torch.cuda.is_available() else "cpu", seconds, size)
 
 
 def _timed(work: Callable[[], object], device: object) -> float:
@@ -159,7 +160,8 @@ def main(arguments: list[str]) -> int:
         budget = parse_budget(request.budget)
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
         timed = partial(measure, seconds=seconds)
-        resolved = choose(request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime)
+        product = partial(matmul_flops, threads=request.cores, seconds=0.0, size=_SMALL_PRODUCT)
+        resolved = choose(request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product)
         resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:

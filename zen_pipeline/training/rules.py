@@ -139,14 +139,15 @@ def drops_out(config: AnyConfig) -> bool:
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool) -> float:
+def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool, compiling: bool) -> float:
     """Seconds that the tokenizer and the embedding stage take.
 
     Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files; 13 s and
-    1 s per 1.5 MB for the vectors, most of it work that does not depend on the text; 7 s for the comparison of starts.
+    1 s per 1.5 MB for the vectors, most of it work that does not depend on the text; 7 s for the comparison of starts;
+    16 s for the compiler.
     """
     tokens = 2.0 + train_bytes / 2.5e6
-    return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation if vectors else 0.0)
+    return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation + 16.0 * compiling if vectors else 0.0)
 
 
 def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
