@@ -5,8 +5,9 @@
         batch_tokens=2048 batch_tokens=4096 batch_tokens=4096,embedding_rate=1.0
 
 The first command leaves the tokens that the second trains on. Each setting is one or more of `Recipe`, joined by a
-comma. The model is the pipeline's own, started from next-token vectors, with its optimizer, its schedule and its way to
-compute; what is left out is Lightning, validation and checkpoints. One line for each setting, a column for each seed.
+comma. The model is the pipeline's own, started as it starts one, with its optimizer, its schedule and its way to
+compute, in bf16 where products are faster in it; what is left out is Lightning, validation and checkpoints. One line
+for each setting, a column for each seed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import torch
 from time_to_quality import encoded, held_out
 
-from zen_pipeline.training.job import Schedule, TokenData
+from zen_pipeline.training.job import Precision, Schedule, TokenData
+from zen_pipeline.training.measure import matmul_flops
 from zen_pipeline.training.resolved import Case, Request
 from zen_pipeline.training.rules import learning_rates_for, micro_batch_for, model_config, shape_for
 
@@ -43,6 +45,7 @@ class Recipe:
         batch_tokens: of a step.
         rate: of the matrices, as a multiple of the dial's.
         embedding_rate: of the tables, as a multiple of the dial's for tables that start at random.
+        position_heads: whether the first layer starts with heads that look back.
         weight_decay, warmup, cooldown: as in `pretrain`.
     """
 
@@ -52,6 +55,7 @@ class Recipe:
     batch_tokens: int = 4096
     rate: float = 1.0
     embedding_rate: float = 0.3
+    position_heads: bool = True
     weight_decay: float = 0.1
     warmup: float = 0.02
     cooldown: float = 0.5
@@ -63,8 +67,9 @@ def parse(setting: str) -> Recipe:
     return replace(Recipe(), **{name: type(getattr(Recipe(), name))(float(value)) for name, value in given.items()})
 
 
-def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> CausalModel:
+def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precision) -> CausalModel:
     """A trained model."""
+    from zen_pipeline.models.position_heads import start_position_heads
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.data import TokenWindows
     from zen_pipeline.training.optimizer import build_optimizer
@@ -78,6 +83,8 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> CausalModel:
     with torch.no_grad():
         model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
         model.get_parameter("lm_head.weight").copy_(vectors.output)
+    if recipe.position_heads:
+        start_position_heads(model)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
     schedule = Schedule(
         learning_rate=rate * recipe.rate,
@@ -87,11 +94,13 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int) -> CausalModel:
         cooldown=recipe.cooldown,
         gradient_clip=1.0,
     )
-    optimizer = build_optimizer(model, schedule, orthogonalize_in=torch.bfloat16)
+    optimizer = build_optimizer(
+        model, schedule, orthogonalize_in=torch.bfloat16 if precision == "bf16" else torch.float32
+    )
     batch = recipe.batch_tokens // recipe.context
-    case, micro = micro_batch_for(request, Case("bf16", cores, cores), batch, recipe.context)
+    case, micro = micro_batch_for(request, Case(precision, cores, cores), batch, recipe.context)
     windows = TokenWindows(TokenData(folder=str(folder)), context=recipe.context, batch=batch, seed=seed, micro=micro)
-    replicas = Replicas(model, workers=case.workers, threads=cores, bf16=True)
+    replicas = Replicas(model, workers=case.workers, threads=cores, bf16=precision == "bf16")
     steps = recipe.tokens // recipe.batch_tokens
     for step in range(steps):
         optimizer.zero_grad()
@@ -121,11 +130,12 @@ def main() -> None:
     arguments = parser.parse_args()
     ids, size = encoded(arguments.tokens / "tokenizer", arguments.text)
     cores = os.cpu_count() or 1
+    precision = max(get_args(Precision), key=lambda p: matmul_flops(p, cores, seconds=0.0, size=512))
     print("| setting | " + " | ".join(f"seed {seed}" for seed in arguments.seeds) + " | mean | seconds |")
     print("|---" * (len(arguments.seeds) + 3) + "|")
     for setting in arguments.settings:
         began = time.monotonic()
-        trained = (train(parse(setting), arguments.tokens, seed, cores) for seed in arguments.seeds)
+        trained = (train(parse(setting), arguments.tokens, seed, cores, precision) for seed in arguments.seeds)
         found = [held_out(model, ids, size) for model in trained]
         cells = " | ".join(f"{figure:.4f}" for figure in found)
         seconds = (time.monotonic() - began) / len(found)

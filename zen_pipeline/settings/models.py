@@ -77,6 +77,7 @@ class PretrainConfig(Section):
     start_vectors: Literal["next_token", "words", "none"] = Field(
         "next_token", description="what of the embedding stage the token tables start from"
     )
+    position_heads: bool = Field(True, description="qwen3: the first layer starts with heads that look back")
     model: ModelShape = ModelShape()
     document_mask: bool = Field(False, description="qwen3, gpt2: attention does not look into another document")
     whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")

@@ -100,6 +100,7 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         init_from=own.init_from,
         token_vectors=start if own.start_vectors == "words" else None,
         next_token_vectors=start if own.start_vectors == "next_token" else None,
+        position_heads=own.position_heads and own.init_from is None and family == "qwen3",
         data=material.data,
         context=resolved.model.context_length,
         steps=resolved.steps,

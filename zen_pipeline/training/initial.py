@@ -1,4 +1,4 @@
-"""The model that training starts from: random, a Hugging Face folder, or random with token tables put in."""
+"""The model that training starts from: random, a Hugging Face folder, or random with token tables and heads put in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.models.folder import load_any
+from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import Qwen3
 from zen_pipeline.models.registry import CONFIGS, new_model
 from zen_pipeline.training.job import TrainingJob
@@ -36,6 +37,8 @@ def initial_model(job: TrainingJob) -> FamilyModel:
         put_next_token_vectors(model, Path(job.next_token_vectors))
     if job.token_vectors is not None:
         put_token_vectors(model, Path(job.token_vectors))
+    if job.position_heads and isinstance(model, Qwen3):
+        start_position_heads(model)
     model.recompute_activations(job.recompute_activations)
     return model.train()
 

@@ -134,6 +134,8 @@ class TrainingJob(_Record):
         init_from: Hugging Face folder whose weights are trained on.
         token_vectors: safetensors file with `vectors` (vocab_size, dimensions) for the token embeddings.
         next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
+        position_heads: whether the first layer of a new qwen3 model starts with heads that look back; see
+            `models.position_heads`.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
@@ -161,6 +163,7 @@ class TrainingJob(_Record):
     init_from: str | None = None
     token_vectors: str | None = None
     next_token_vectors: str | None = None
+    position_heads: bool = False
     data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)

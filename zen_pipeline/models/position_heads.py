@@ -1,0 +1,81 @@
+"""A first layer that looks back: heads which begin by attending to a fixed place, whatever the tokens are.
+
+A transformer first has to learn a head that looks at the token before (Elhage et al. 2021, "A Mathematical Framework
+for Transformer Circuits"); later layers build on it, such as those that continue what came after an earlier occurrence
+(Olsson et al. 2022, "In-context Learning and Induction Heads"). Here the heads of the first layer have it from the
+start: the first looks one token back, the second two, and so on. What they read changes nothing yet, because output
+projections start at zero, and all of it is trained like any other weight.
+
+With rotary positions the score of a query and a key that are the same for every token is a sum of cosines of their
+distance, one for each pair of dimensions that turns together: with phases that agree at one distance it peaks there. A
+query that is the same for every token: all token vectors point to one side of a plane, the projection reads that
+direction alone, and the normalization of queries and keys (QK-norm) takes away how far.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3
+
+_LOOKING_BACK = 4  # heads
+_SHARPNESS = 20.0  # the score at the distance that is looked for; other distances have less, down to minus this
+_LEAST_SIDE = 0.05  # cosine of every token vector and the direction that is read
+
+
+@torch.no_grad()
+def start_position_heads(model: Qwen3) -> None:
+    """Set queries and keys of the first layer of an untrained model, and move token vectors that point away.
+
+    Head h looks h + 1 tokens back; heads behind the fourth stay as they are.
+
+    Args:
+        model: its token vectors are final but for the direction that is read: those that point away from the mean of
+            all, of whatever length, get as much of it as makes the cosine 0.05.
+    """
+    layer = model.model.layers[0]
+    assert isinstance(layer, DecoderLayer)
+    attention, config = layer.self_attn, model.config
+    direction = _one_side(model.token_embeddings.weight)
+    frequencies = config.rope_theta ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    # both halves together have a root mean square of 1, so QK-norm leaves them as they are
+    amplitudes = (config.head_dim * _shares(frequencies, config.max_position_embeddings)).sqrt()
+    key = torch.cat((amplitudes, torch.zeros_like(amplitudes)))
+    looking_back = min(_LOOKING_BACK, attention.heads)
+    queries = torch.cat([_query(amplitudes, frequencies, head + 1) for head in range(looking_back)])
+    keys = key.repeat(-(-looking_back * attention.kv_heads // attention.heads))
+    attention.q_proj.weight[: len(queries)] = queries[:, None] * direction
+    attention.k_proj.weight[: len(keys)] = keys[:, None] * direction
+    gain = math.sqrt(_SHARPNESS / math.sqrt(config.head_dim))  # of queries and of keys; attention divides by the root
+    attention.q_norm.weight.fill_(gain)
+    attention.k_norm.weight.fill_(gain)
+
+
+def _one_side(vectors: Tensor) -> Tensor:
+    """The direction of the mean of all vectors, (C,), after moving those that point away from it, in place."""
+    lengths = vectors.norm(dim=1).clamp(min=1e-12)  # (V,)
+    direction: Tensor = F.normalize((vectors / lengths[:, None]).mean(dim=0), dim=0)
+    missing = (_LEAST_SIDE * lengths - vectors @ direction).clamp(min=0.0)
+    vectors.add_(missing[:, None] * direction)
+    return direction
+
+
+def _shares(frequencies: Tensor, positions: int) -> Tensor:
+    """What each frequency contributes to the score, (D/2,), in all 1: the fastest ones equally, the best number.
+
+    Slow ones tell neighbours badly apart, and few fast ones come round to the same phases at a longer distance.
+    """
+    cosines = (torch.arange(positions)[:, None] * frequencies).cos()  # (positions, D/2), the peak at distance 0
+    means = cosines.cumsum(dim=1) / torch.arange(1, len(frequencies) + 1)
+    best = int((_SHARPNESS * means).softmax(dim=0)[0].argmax()) + 1
+    return (torch.arange(len(frequencies)) < best) / best
+
+
+def _query(amplitudes: Tensor, frequencies: Tensor, distance: int) -> Tensor:
+    """The query, (D,), whose score with the common key peaks so many positions back."""
+    phases = frequencies * distance
+    return torch.cat((amplitudes * phases.cos(), -amplitudes * phases.sin()))
