@@ -70,3 +70,19 @@ def test_a_folder_gives_its_weights_and_refuses_longer_sequences(make_job: MakeJ
 def test_the_seed_decides_the_weights(make_job: MakeJob) -> None:
     assert torch.equal(embeddings(make_job(seed=1)), embeddings(make_job(seed=1)))
     assert not torch.equal(embeddings(make_job(seed=1)), embeddings(make_job(seed=2)))
+
+
+def test_heads_that_look_back_are_put_in_behind_the_token_tables(
+    make_job: MakeJob, vectors: Callable[[int], str]
+) -> None:
+    plain, started = (
+        initial_model(make_job(token_vectors=vectors(16), position_heads=heads)).model for heads in (False, True)
+    )
+    first, second = started.layers[0].self_attn, started.layers[1].self_attn
+    assert (first.q_norm.weight > 1).all()
+    assert (second.q_norm.weight == 1).all()
+    read = torch.linalg.svd(first.k_proj.weight).Vh[0]  # the direction that queries and keys read
+    rows = torch.nn.functional.normalize(started.embed_tokens.weight, dim=1) @ read
+    assert rows.abs().min() > 0.04
+    assert rows.sign().unique().numel() == 1
+    assert not (plain.embed_tokens.weight @ read > 0).all()
