@@ -68,6 +68,16 @@ def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
     assert "matrix products reach 90 GFLOP/s in fp32 and 1 in bf16" in found.reasons
 
 
+def test_a_machine_with_slow_products_is_given_longer_before_training() -> None:
+    request = Request(budget="10m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30, finetuning=False)
+    usual, slow = (
+        choose(request, machine(2e11), product=lambda _, flops=flops: flops).estimates for flops in (390e9, 130e9)
+    )
+    ratio = slow["preparation_seconds"] / usual["preparation_seconds"]
+    assert 1.4 < ratio < 1.7
+    assert slow["preparation_seconds"] + slow["pretrain_seconds"] == pytest.approx(600, rel=0.02)
+
+
 def test_the_first_vectors_on_a_machine_are_given_time_to_compile() -> None:
     first, later = (resolve("5m", compiling=compiling).estimates for compiling in (True, False))
     assert first["preparation_seconds"] > later["preparation_seconds"] + 10

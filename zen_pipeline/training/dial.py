@@ -28,6 +28,7 @@ from zen_pipeline.training.rules import (
     preparation_seconds,
     shape_for,
     shape_of,
+    slowness,
     tokens_per_parameter,
     tokens_per_parameter_of_size,
     tokens_wanted,
@@ -74,7 +75,7 @@ def choose(
     request: Request,
     measure: Measure,
     elapsed: Callable[[], float] = lambda: 0.0,
-    product: Callable[[Precision], float] = lambda _: 1.0,
+    product: Callable[[Precision], float] = lambda _: math.inf,
 ) -> Resolved:
     """All sizes for a budget.
 
@@ -90,6 +91,8 @@ def choose(
     from zen_pipeline.models.registry import flops_per_token, num_parameters
 
     budget = parse_budget(request.budget)
+    slow = slowness(product("fp32"))
+    starting = START_SECONDS * slow
     plan = _Plan()
     corpus_tokens = request.train_bytes / BYTES_PER_TOKEN
 
@@ -101,8 +104,8 @@ def choose(
     share = (PRETRAIN_SHARE if request.finetuning else 1.0) if request.pretraining else 0.0
     seconds, before = None, 0.0
     if budget.kind == "seconds":
-        seconds, _ = _time_left(request, budget.amount, elapsed())
-        compute = plan.flops * max(1.0, share * seconds - START_SECONDS)
+        seconds, _ = _time_left(request, budget.amount, elapsed(), slow)
+        compute = plan.flops * max(1.0, share * seconds - starting)
     elif budget.kind == "tokens":
         compute = compute_for_tokens(budget.amount)
     else:
@@ -129,7 +132,7 @@ def choose(
     )
 
     # 4. Batch: from the tokens that the budget pays for at the speed of the middling model.
-    usable = max(1.0, share * (seconds or 0.0) - START_SECONDS) * (1 - UPKEEP)
+    usable = max(1.0, share * (seconds or 0.0) - starting) * (1 - UPKEEP)
     wanted = usable * plan.flops / per_token if seconds is not None else tokens_wanted(budget.kind, budget.amount)
     batch_tokens = batch_tokens_for(request, wanted, shape.context_length)
     case, micro = micro_batch_for(request, plan.case, batch_tokens // shape.context_length, shape.context_length)
@@ -137,8 +140,8 @@ def choose(
     # 5. Steps: at the speed of this very model, in the time that is left now that it is known.
     speed = measure(config, case, micro)
     if seconds is not None:
-        seconds, before = _time_left(request, budget.amount, elapsed())
-        usable = max(1.0, share * seconds - START_SECONDS) * (1 - UPKEEP)
+        seconds, before = _time_left(request, budget.amount, elapsed(), slow)
+        usable = max(1.0, share * seconds - starting) * (1 - UPKEEP)
         half = "; training takes half of the budget all the same" if seconds + before > budget.amount else ""
         plan.reasons.append(
             f"of {budget.amount:.0f} s about {before:.0f} s go to the data, this measurement and the vectors" + half
@@ -156,9 +159,9 @@ def choose(
     # 6. Fine-tuning: the rest of the time, or as many tokens as 15 % of that would have been.
     left = (seconds or step_seconds * steps / PRETRAIN_SHARE) * (1 - share)
     tuning_step = FINETUNE_BATCH * CONVERSATION_TOKENS / speed.tokens_per_second + speed.optimizer_seconds
-    tuning = max(1, int(max(1.0, left - START_SECONDS) * (1 - UPKEEP) / tuning_step))
-    finetune_seconds = START_SECONDS + tuning * tuning_step / (1 - UPKEEP) if request.finetuning else 0.0
-    pretrain_seconds = START_SECONDS + steps * step_seconds / (1 - UPKEEP) if request.pretraining else 0.0
+    tuning = max(1, int(max(1.0, left - starting) * (1 - UPKEEP) / tuning_step))
+    finetune_seconds = starting + tuning * tuning_step / (1 - UPKEEP) if request.finetuning else 0.0
+    pretrain_seconds = starting + steps * step_seconds / (1 - UPKEEP) if request.pretraining else 0.0
     tokens = steps * batch_tokens if request.pretraining else 0
     epochs = tokens / max(1.0, corpus_tokens)
     plan.reasons.append(
@@ -213,10 +216,10 @@ def _taught(target: float, compute: float, corpus_tokens: float, plan: _Plan) ->
     return target * worth / tokens
 
 
-def _time_left(request: Request, budget: float, elapsed: float) -> tuple[float, float]:
+def _time_left(request: Request, budget: float, elapsed: float, slow: float) -> tuple[float, float]:
     """Seconds of a budget for training, and those that everything before it takes."""
     parts = {name: getattr(request, name) for name in ("vectors", "ablation", "compiling")}
-    before = request.spent_seconds + elapsed + preparation_seconds(request.train_bytes, **parts)
+    before = request.spent_seconds + elapsed + slow * preparation_seconds(request.train_bytes, **parts)
     return max(budget - before, LEAST_SHARE * budget), before
 
 

@@ -160,7 +160,7 @@ def main(arguments: list[str]) -> int:
         budget = parse_budget(request.budget)
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
         timed = partial(measure, seconds=seconds)
-        product = partial(matmul_flops, threads=request.cores, seconds=0.0, size=_SMALL_PRODUCT)
+        product = partial(matmul_flops, threads=request.cores, seconds=0.05, size=_SMALL_PRODUCT)
         resolved = choose(request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product)
         resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 START_SECONDS = 8.0  # a training process imports and builds for so long (measured: 6 to 9 s on 2 cores)
+_MEASURED_FLOPS = 390e9  # see `slowness`: two cores with AVX-512
 MICRO_TOKENS = 2048  # in a forward pass: about as much as keeps the working set near the processor's cache
 _REPETITIONS = 15.4  # of a corpus, until another is worth 1/e of the first; see `worth_of_tokens`
 _LAYER_EVERY = 48  # one layer per so much width
@@ -139,14 +140,24 @@ def drops_out(config: AnyConfig) -> bool:
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool, compiling: bool) -> float:
-    """Seconds that the tokenizer and the embedding stage take.
+def slowness(flops: float) -> float:
+    """How many times longer than on the machine that this file's seconds are from everything takes.
 
-    Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files; 13 s and
+    Args:
+        flops: FLOP/s of a float32 matrix product on all cores. A machine with a third of that one's took 1.5 times as
+            long for vectors and starts, which are not bound by products alone; the power between is an assumption.
+    """
+    return max(1.0, math.pow(_MEASURED_FLOPS / flops, 0.4))
+
+
+def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool, compiling: bool) -> float:
+    """Seconds that the tokenizer and the embedding stage take, and what is left of the measurement.
+
+    Measured on two cores (docs/experiments.md): 5 s and 1 s per 2.5 MB for the tokenizer and the token files; 13 s and
     1 s per 1.5 MB for the vectors, most of it work that does not depend on the text; 7 s for the comparison of starts;
     16 s for the compiler.
     """
-    tokens = 2.0 + train_bytes / 2.5e6
+    tokens = 5.0 + train_bytes / 2.5e6
     return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation + 16.0 * compiling if vectors else 0.0)
 
 
