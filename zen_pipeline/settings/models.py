@@ -46,7 +46,7 @@ class EmbedConfig(Section):
         None,
         ge=0,
         description="steps of a small model from each kind of start vectors, to compare them; "
-        "default: 25, and none in a budget below two minutes",
+        "default: 25, and none in a budget below four minutes",
     )
 
 
