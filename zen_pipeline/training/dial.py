@@ -142,7 +142,7 @@ def choose(
     if seconds is not None:
         seconds, before = _time_left(request, budget.amount, elapsed(), slow)
         usable = max(1.0, share * seconds - starting) * (1 - UPKEEP)
-        half = "; training takes half of the budget all the same" if seconds + before > budget.amount else ""
+        half = "; training takes half of the budget all the same" if seconds > budget.amount - before else ""
         plan.reasons.append(
             f"of {budget.amount:.0f} s about {before:.0f} s go to the data, this measurement and the vectors" + half
         )
