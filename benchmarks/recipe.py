@@ -75,6 +75,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
     from zen_pipeline.training.schedule import learning_rate_factor
+    from zen_pipeline.training.step import orthogonalization_dtype
 
     vectors = start_vectors(folder, recipe.width)
     request = Request(budget="3m", train_bytes=1 << 30, cores=cores, memory_bytes=8 << 30)
@@ -95,7 +96,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
         gradient_clip=1.0,
     )
     optimizer = build_optimizer(
-        model, schedule, orthogonalize_in=torch.bfloat16 if precision == "bf16" else torch.float32
+        model, schedule, orthogonalize_in=orthogonalization_dtype(precision, torch.device("cpu"))
     )
     batch = recipe.batch_tokens // recipe.context
     case, micro = micro_batch_for(request, Case(precision, cores, cores), batch, recipe.context)

@@ -31,7 +31,8 @@ _LEAST_SIDE = 0.05  # cosine of every token vector and the direction that is rea
 def start_position_heads(model: Qwen3) -> None:
     """Set queries and keys of the first layer of an untrained model, and move token vectors that point away.
 
-    Head h looks h + 1 tokens back; heads behind the fourth stay as they are.
+    Head h looks h + 1 tokens back; heads behind the fourth keep their projections, unless they share a key with one of
+    the four.
 
     Args:
         model: its token vectors are final but for the direction that is read: those that point away from the mean of
@@ -41,12 +42,13 @@ def start_position_heads(model: Qwen3) -> None:
     assert isinstance(layer, DecoderLayer)
     attention, config = layer.self_attn, model.config
     direction = _one_side(model.token_embeddings.weight)
-    frequencies = config.rope_theta ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    cos, sin = model.model.rotary.cos, model.model.rotary.sin  # (positions, D/2)
     # both halves together have a root mean square of 1, so QK-norm leaves them as they are
-    amplitudes = (config.head_dim * _shares(frequencies, config.max_position_embeddings)).sqrt()
+    amplitudes = (config.head_dim * _shares(cos)).sqrt()
     key = torch.cat((amplitudes, torch.zeros_like(amplitudes)))
-    looking_back = min(_LOOKING_BACK, attention.heads)
-    queries = torch.cat([_query(amplitudes, frequencies, head + 1) for head in range(looking_back)])
+    looking_back = min(_LOOKING_BACK, attention.heads, len(cos) - 1)
+    distances = range(1, looking_back + 1)
+    queries = torch.cat([torch.cat((amplitudes * cos[d], -amplitudes * sin[d])) for d in distances])
     keys = key.repeat(-(-looking_back * attention.kv_heads // attention.heads))
     attention.q_proj.weight[: len(queries)] = queries[:, None] * direction
     attention.k_proj.weight[: len(keys)] = keys[:, None] * direction
@@ -64,18 +66,15 @@ def _one_side(vectors: Tensor) -> Tensor:
     return direction
 
 
-def _shares(frequencies: Tensor, positions: int) -> Tensor:
+def _shares(cosines: Tensor) -> Tensor:
     """What each frequency contributes to the score, (D/2,), in all 1: the fastest ones equally, the best number.
 
     Slow ones tell neighbours badly apart, and few fast ones come round to the same phases at a longer distance.
+
+    Args:
+        cosines: (positions, D/2) of the rotary angles: the contributions at each distance from the peak.
     """
-    cosines = (torch.arange(positions)[:, None] * frequencies).cos()  # (positions, D/2), the peak at distance 0
-    means = cosines.cumsum(dim=1) / torch.arange(1, len(frequencies) + 1)
-    best = int((_SHARPNESS * means).softmax(dim=0)[0].argmax()) + 1
-    return (torch.arange(len(frequencies)) < best) / best
-
-
-def _query(amplitudes: Tensor, frequencies: Tensor, distance: int) -> Tensor:
-    """The query, (D,), whose score with the common key peaks so many positions back."""
-    phases = frequencies * distance
-    return torch.cat((amplitudes * phases.cos(), -amplitudes * phases.sin()))
+    counts = torch.arange(1, cosines.shape[1] + 1)
+    means = cosines.cumsum(dim=1) / counts  # (positions, D/2), of the fastest one, two, …
+    best = int(counts[(_SHARPNESS * means).softmax(dim=0)[0].argmax()])
+    return (counts <= best) / best
