@@ -42,6 +42,7 @@ PROGRAMS = {"word2vec": ("ours", "ours, lock-free", "gensim"), "glove": ("ours",
 ALL_PROGRAMS = list(dict.fromkeys(name for names in PROGRAMS.values() for name in names))
 NEGATIVES = 5
 SUBSAMPLE = 1e-4
+ORIGINAL_RATES = {"skipgram": 0.025, "cbow": 0.05}  # defaults of word2vec.c; gensim's is 0.025 for both
 NEIGHBOURS, NEIGHBOUR_WORDS = 10, 1000
 
 
@@ -89,7 +90,7 @@ def with_gensim(corpus: WordCorpus, job: dict[str, Any], folder: Path) -> dict[s
 
     order = np.random.default_rng(job["seed"]).permutation(len(corpus.offsets) - 1)  # ours is drawn from the seed, too
     text = str(write_lines(corpus, folder, order))
-    rate = job["learning_rate"] or 0.025  # its default
+    rate = job["learning_rate"] or ORIGINAL_RATES[job["method"]]
     model = Word2Vec(
         vector_size=job["dimensions"], window=job["window"], sg=int(job["method"] == "skipgram"), hs=0,
         negative=NEGATIVES, sample=SUBSAMPLE, min_count=1, workers=job["threads"], seed=job["seed"] + 1, alpha=rate,

@@ -68,39 +68,44 @@ def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[Wo
 
 
 @pytest.mark.parametrize("cbow", [False, True])
-@pytest.mark.parametrize("first", [0, 16, 32])  # at the start, in the middle, a last block of three centres
+@pytest.mark.parametrize("first", [0, 8, 32])  # at the start, in the middle, a last block of nine centres
 def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool) -> None:
     from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(first)
-    width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 35
+    width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 41
+    centres, groups = (32, 4) if cbow else (16, 1)
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     words = random.integers(0, vocabulary, length)  # words come twice, and noise words are contexts too
     reach = random.integers(1, window + 1, length)
-    noise = random.integers(0, vocabulary, 80)  # more than one tile
+    noise = random.integers(0, vocabulary, (groups, 80))  # more than one tile
 
     x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
     log_likely = torch.nn.functional.logsigmoid
     losses, predictions = [], 0
-    for i in range(first, min(first + kernel.CENTRES, length)):
+    for i in range(first, min(first + centres, length)):
         contexts = [j for j in range(length) if 0 < abs(i - j) <= reach[i]]
-        left = x[words[contexts]].mean(0) if cbow else x[words[i]]
+        left = x[words[i]]
+        if cbow:  # the mean, with the gradient of the sum
+            total = x[words[contexts]].sum(0)
+            left = total + (total / len(contexts) - total).detach()
         right = [i] if cbow else contexts
         predictions += len(right)
         losses += [-log_likely(left @ y[words[j]]) for j in right]
-        losses.append(-len(right) * k / len(noise) * log_likely(-(y[noise] @ left)).sum())
+        drawn = noise[(i - first) % groups]
+        losses.append(-len(right) * k / len(drawn) * log_likely(-(y[drawn] @ left)).sum())
     expected = torch.stack(losses).sum()
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    shape = window, len(noise), cbow
-    block, rows, steps = kernel.make_block(*shape), kernel.make_rows(width, *shape), kernel.make_rows(width, *shape)
-    block.noise[:] = noise
-    assert kernel.choose(words, reach, first, cbow, np.float32(k / len(noise)), block) == predictions
+    shape = kernel.Shape(centres, groups, noise.shape[1], window, cbow)
+    block, rows, steps = kernel.make_block(shape), kernel.make_rows(shape, width), kernel.make_rows(shape, width)
+    block.noise[:] = noise.flatten()
+    assert kernel.choose(words, reach, first, cbow, np.float32(k / shape.noise), block) == predictions
     kernel.take(inputs, outputs, block, cbow, rows)
-    errors = np.zeros(kernel.scores_size(*shape), np.float32)
+    errors = kernel.make_scores(shape)
     loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
     kernel.add(inputs, outputs, block, cbow, steps)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -200,12 +205,12 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
 
     random = np.random.default_rng(1)
     start = random.normal(size=(2, 9, 16)).astype(np.float32)
-    words, noise = random.integers(0, 9, 19), random.integers(0, 9, 5)
-    shape = 4, len(noise), cbow
+    shape = kernel.Shape(centres=16, groups=2 if cbow else 1, noise=5, window=4, cbow=cbow)
+    words, noise = random.integers(0, 9, 19), random.integers(0, 9, shape.groups * shape.noise)
     memory = [
-        (kernel.make_block(*shape), kernel.make_rows(16, *shape), kernel.make_rows(16, *shape),
-         np.zeros(kernel.scores_size(*shape), np.float32)) for _ in range(2)
-    ]  # fmt: skip
+        (kernel.make_block(shape), kernel.make_rows(shape, 16), kernel.make_rows(shape, 16), kernel.make_scores(shape))
+        for _ in range(2)
+    ]
 
     def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, errors) -> None:
         block.noise[:] = noise

@@ -1,7 +1,7 @@
 """Skip-gram and CBOW in plain torch, for GPUs: the objectives and the linear rate of the compiled kernel.
 
-Each step takes many blocks of `CENTRES` neighbouring centres, each block with its own noise words, and all
-gradients at the same parameters; the kernel takes one or two blocks at a time. Blocks come in random order. The random
+Each step takes many groups of neighbouring centres, each with its own noise words, and all gradients at the same
+parameters; the kernel takes one or two blocks of them at a time. Groups come in random order. The random
 numbers are torch's, so vectors agree with the kernels' in quality, not in bits. On a GPU sums of equal words are
 added in no fixed order, so that two trainings differ in their last bits.
 """
@@ -21,6 +21,8 @@ from torch.nn.functional import logsigmoid, pad
 from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
+    CENTRES,
+    GROUPS,
     LOWEST_RATE,
     NOISE_POWER,
     Word2VecResult,
@@ -32,9 +34,8 @@ from zen_pipeline.embeddings.word2vec import (
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-CENTRES = 16  # as in the kernel
-# Blocks of a step: so many that a word is seldom moved by two of them, and no more than a GPU wants.
-_WORDS_PER_BLOCK, _MOST_BLOCKS = 64, 128
+# Centres of a step: so many that a word is seldom moved by two groups of them, and no more than a GPU wants.
+_WORDS_PER_CENTRE, _MOST_CENTRES = 4, 2048
 _EVERY = 64  # steps between two looks at the clock
 
 
@@ -46,11 +47,11 @@ class _Tables(NamedTuple):
 class _Epoch(NamedTuple):
     """What survives the subsampling, padded by a window on both sides; `document` is -1 there."""
 
-    ids: Tensor  # (window + kept + window + CENTRES,) int64
+    ids: Tensor  # (window + kept + window + centres of a block,) int64
     document: Tensor
     reach: Tensor
-    order: Tensor  # (blocks,) first centres, shuffled
-    noise: Tensor  # (blocks, noise words)
+    order: Tensor  # (groups of all blocks,) first centres, shuffled
+    noise: Tensor  # (groups of all blocks, noise words)
 
 
 def train_word2vec_torch(
@@ -86,7 +87,7 @@ def _train(
         state = found
         for name, table in tables._asdict().items():
             table.copy_(torch.from_numpy(arrays[name]))
-    size = max(1, min(_MOST_BLOCKS, len(corpus.words) // _WORDS_PER_BLOCK))
+    size = max(1, min(_MOST_CENTRES, len(corpus.words) // _WORDS_PER_CENTRE) // _members(settings))
     step_of = _skipgram_step if settings.method == "skipgram" else _cbow_step
     total = len(corpus.ids) * settings.epochs
     for number in range(state["epoch"], settings.epochs):
@@ -122,21 +123,29 @@ def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: t
     kept = torch.rand(len(ids), generator=random, device=device, dtype=torch.float64) < share[ids]
     ids, document = ids[kept], document[kept]
     reach = torch.randint(1, settings.window + 1, (len(ids),), generator=random, device=device)
-    blocks = -(-len(ids) // CENTRES)
-    order = torch.randperm(blocks, generator=random, device=device) * CENTRES + settings.window
+    centres, groups = CENTRES[settings.method], GROUPS[settings.method]
+    first = torch.arange(0, len(ids), centres, device=device)[:, None] + torch.arange(groups, device=device)
+    order = first.flatten()[torch.randperm(first.numel(), generator=random, device=device)] + settings.window
     weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
     drawn = (
-        torch.rand(blocks, settings.shared_noise, generator=random, device=device, dtype=torch.float64) * weights[-1]
+        torch.rand(len(order), settings.shared_noise, generator=random, device=device, dtype=torch.float64)
+        * weights[-1]
     )
     noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1)
-    sides = (settings.window, settings.window + CENTRES)
+    sides = (settings.window, settings.window + centres)
     return _Epoch(pad(ids, sides), pad(document, sides, value=-1), pad(reach, sides), order, noise)
 
 
-def _surroundings(epoch: _Epoch, first: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres (blocks, CENTRES), their neighbours (blocks, CENTRES, 2 window) and which of those are contexts."""
+def _members(settings: Word2VecSettings) -> int:
+    """Centres of a group."""
+    return CENTRES[settings.method] // GROUPS[settings.method]
+
+
+def _surroundings(epoch: _Epoch, first: Tensor, settings: Word2VecSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (groups, members), their neighbours (groups, members, 2 window) and which of those are contexts."""
+    window = settings.window
     offsets = torch.cat([torch.arange(-window, 0), torch.arange(1, window + 1)]).to(first.device)
-    places = first[:, None] + torch.arange(CENTRES, device=first.device)
+    places = first[:, None] + torch.arange(_members(settings), device=first.device) * GROUPS[settings.method]
     around = places[..., None] + offsets
     same = (epoch.document[around] == epoch.document[places][..., None]) & (epoch.document[places] >= 0)[..., None]
     return epoch.ids[places], epoch.ids[around], same & (offsets.abs() <= epoch.reach[places][..., None])
@@ -146,7 +155,7 @@ def _skipgram_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
     """One step; the loss and the pairs. Objective: `word2vec_kernel`."""
-    centres, around, is_context = _surroundings(epoch, first, settings.window)
+    centres, around, is_context = _surroundings(epoch, first, settings)
     x, y, n = tables.inputs[centres], tables.outputs[around], tables.outputs[noise]
     scores = (y @ x[..., None]).squeeze(-1)
     against = x @ n.mT
@@ -165,7 +174,7 @@ def _cbow_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
     """One step; the loss and the centres that have a context. Objective: `word2vec_kernel`."""
-    centres, around, is_context = _surroundings(epoch, first, settings.window)
+    centres, around, is_context = _surroundings(epoch, first, settings)
     share = is_context / is_context.sum(-1, keepdim=True).clamp(min=1)
     h = (share[..., None, :] @ tables.inputs[around]).squeeze(-2)
     y, n = tables.outputs[centres], tables.outputs[noise]
@@ -176,7 +185,7 @@ def _cbow_step(
     pull = (rate * torch.sigmoid(-scores) * counted)[..., None]
     push = -rate * torch.sigmoid(against) * weight
     dh = pull * y + push @ n
-    _add(tables.inputs, around, share[..., None] * dh[..., None, :])
+    _add(tables.inputs, around, is_context[..., None] * dh[..., None, :])
     _add(tables.outputs, centres, pull * h)
     _add(tables.outputs, noise, push.mT @ h)
     return loss.double(), counted.sum().double()

@@ -29,10 +29,11 @@ from zen_pipeline.errors import DataError
 
 NOISE_POWER = 0.75
 LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
-# Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md). The
-# exact gradient of CBOW's mean is shorter than the original program's step, so its rate is higher.
-_RATES = {"skipgram": 0.03, "cbow": 0.15}
-_NOISE_WORDS = {"skipgram": 128, "cbow": 16}
+# Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md).
+_RATES = {"skipgram": 0.03, "cbow": 0.065}
+_NOISE_WORDS = {"skipgram": 128, "cbow": 20}
+CENTRES = {"skipgram": 16, "cbow": 32}  # of a block
+GROUPS = {"skipgram": 1, "cbow": 4}  # of a block, alternating, each with noise words of its own
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
 _LONGEST = 10_000  # words; a longer document is cut, as in gensim, so that lanes and calls are about equal
@@ -49,11 +50,11 @@ class Word2VecSettings:
         dimensions: width of a vector.
         window: largest distance between a word and its context; each centre draws its own from 1 … window.
         negatives: noise words per pair, in expectation.
-        noise_words: that a block of 16 centres draws and shares; default: 128 for skip-gram, 16 for CBOW. More lessen
-            the chance in the vectors and take longer.
+        noise_words: that some neighbouring centres share, 16 for skip-gram, every fourth of 32 for CBOW; default: 128
+            and 20. More lessen the chance in the vectors and take longer.
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
-        learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.15 for CBOW.
+        learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.065 for CBOW.
         seed: of the first vectors, the order of documents and every draw.
         deterministic: the same bits every time, on one or two threads; else lock-free threads.
         threads: at most so many; default: all cores.
@@ -78,7 +79,7 @@ class Word2VecSettings:
 
     @property
     def shared_noise(self) -> int:
-        """The noise words of a block that count."""
+        """The shared noise words that count."""
         return self.noise_words if self.noise_words is not None else _NOISE_WORDS[self.method]
 
 
@@ -285,20 +286,21 @@ class _Run:
         settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
         starts, ends = self.starts[documents], self.ends[documents]
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
-        shape = settings.window, settings.shared_noise, settings.method == "cbow"
+        method = settings.method
+        shape = kernel.Shape(CENTRES[method], GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
         turns = kernel.make_turns(lanes)
         each = lanes // threads
 
         def work(first_lane: int) -> Callable[[], list[_Outcome]]:
-            rows, steps = (tuple(kernel.make_rows(self.inputs.shape[1], *shape) for _ in range(each)) for _ in range(2))
+            rows, steps = (tuple(kernel.make_rows(shape, self.inputs.shape[1]) for _ in range(each)) for _ in range(2))
             losses = np.zeros((each, 2))
             given = (
                 self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, self._threshold, self._alias, key,
                 settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
-                shape[2], lanes, np.arange(first_lane, first_lane + each), turns,
+                shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
-                tuple(kernel.make_block(*shape) for _ in range(2 * each)), rows, steps,
-                np.zeros(kernel.scores_size(*shape), np.float32), losses,
+                tuple(kernel.make_block(shape) for _ in range(2 * each)), rows, steps,
+                kernel.make_scores(shape), losses,
             )  # fmt: skip
 
             def call() -> list[_Outcome]:

@@ -1,18 +1,20 @@
 """The compiled arithmetic of Word2Vec with negative sampling: blocks of centre words, as small matrix products.
 
-Objectives, for a block of `CENTRES` neighbouring centre words i of a document, their context words C(i), and N noise
-words shared by the whole block (Ji et al. 2016 share them within one window), with x the input vectors, y the output
-vectors, s the logistic function and k noise words per prediction:
+Objectives, for a group of centre words i of a document, their context words C(i), and N noise words that the group
+shares (Ji et al. 2016 share them within one window), with x the input vectors, y the output vectors, s the logistic
+function and k noise words per prediction:
 
 - skip-gram (Mikolov et al. 2013, equation 4): the sum over i, j in C(i) of -log s(x_i . y_j), and over i and the noise
   words n of |C(i)| k / N times -log s(-x_i . y_n);
 - CBOW, with h_i the mean of x_j, j in C(i): the sum over i of -log s(h_i . y_i) and over i, n of k / N times
-  -log s(-h_i . y_n). Its step is the gradient; the original program adds that of h_i to every context word without
-  dividing it by their number, which makes the step longer for wide contexts (İrsoy, Benton and Stratos 2021).
+  -log s(-h_i . y_n). As in the original program the step of h_i is added to every context word without dividing it by
+  their number, so that a word's own step is |C(i)| times the gradient's (İrsoy, Benton and Stratos 2021 divide it).
 
-The weights make the expectation that of k noise words drawn for every prediction. One step per block, all gradients at
-the same parameters. Either way it is L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the
-right, S = L R^T, E = -rate dLoss/dS, then E R and E^T L: products whose operands stay in the nearest cache levels.
+The weights make the expectation that of k noise words drawn for every prediction. A block of C neighbouring centres is
+one step, all gradients at the same parameters. CBOW's blocks consist of several groups that alternate: neighbours have
+nearly the same context, so the same noise words would move that context the same way several times. Either way it is
+L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the right, S = R L^T, E = -rate dLoss/dS,
+then E^T R and E L: products whose operands stay in the nearest cache levels.
 
 Lanes take turns at the vectors: lane 0, lane 1, … and again. Each has documents of its own. In its turn it adds the
 step of its last block and copies the vectors that the next one needs; between turns it works on these copies. So with L
@@ -40,8 +42,6 @@ from zen_pipeline.embeddings.compiled import (
     store_release,
     yield_processor,
 )
-
-CENTRES = 16
 
 # Vectors are padded with zeros to a multiple of this, so that the inner loops have no remainder.
 PADDING = 16
@@ -115,33 +115,39 @@ def sample_noise(threshold: Any, alias: Any, key: Any, block: int, noise_words: 
 
 
 class Block(NamedTuple):
-    """What a block is to do; span is CENTRES + 2 window, R the rows on the right (noise, for skip-gram behind span).
+    """What a block of C centres is to do; span is C + 2 window.
+
+    Centres stand in the order of their groups: the words 0, groups, 2 groups, … of the block, then 1, groups + 1, …
 
     Attributes:
-        centres: (CENTRES,) int64 words, `_NOWHERE` behind the end of the document.
+        centres: (C,) int64 words, `_NOWHERE` behind the end of the document.
         around: (span,) int64 words at the places from `window` before the block to `window` behind it.
-        noise: (N,) int64 words.
-        contexts: (CENTRES, span) float32, of CBOW: 1 / |C(i)| at the contexts of centre i.
-        targets: float32, as S: 1 where a score belongs to a prediction that is to be likely.
-        weights: float32, as S: of each score in the objective.
+        noise: (groups * N,) int64 words.
+        low: (C,) int64, the first of `around` that is in the window of a centre.
+        high: (C,) int64, the last one; the centre itself lies between.
+        targets: float32, as the scores: 1 where one belongs to a prediction that is to be likely.
+        weights: float32, as the scores: of each in the objective.
+        groups: into which the centres are divided.
     """
 
     centres: NDArray[np.int64]
     around: NDArray[np.int64]
     noise: NDArray[np.int64]
-    contexts: NDArray[np.float32]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
+    groups: int
 
 
 class Rows(NamedTuple):
     """Copies of the vectors that a block works on, float32, or their steps.
 
     Attributes:
-        left: (CENTRES, width) L.
-        right: (R, width) R.
+        left: (C, width) L.
+        right: (R, width) R, of all groups one after the other.
         around: (span, width), of CBOW: the input vectors around the block.
-        own: (CENTRES, width), of CBOW: the output vectors of the centres.
+        own: (C, width), of CBOW: the output vectors of the centres.
     """
 
     left: NDArray[np.float32]
@@ -150,25 +156,47 @@ class Rows(NamedTuple):
     own: NDArray[np.float32]
 
 
-def scores_size(window: int, noise: int, cbow: bool) -> int:
-    """Scores of a block: R L^T (R, CENTRES), for CBOW followed by those of the centres themselves."""
-    return CENTRES * (noise + 1) if cbow else CENTRES * (CENTRES + 2 * window + noise)
+class Shape(NamedTuple):
+    """Sizes of the blocks of a training.
+
+    Attributes:
+        centres: of a block, C.
+        groups: that share it evenly; one for skip-gram.
+        noise: words of a group, N.
+        window: largest distance of a context word.
+        cbow: its objective instead of skip-gram's.
+    """
+
+    centres: int
+    groups: int
+    noise: int
+    window: int
+    cbow: bool
+
+    @property
+    def span(self) -> int:
+        """Places in a block and around it."""
+        return self.centres + 2 * self.window
 
 
-def make_block(window: int, noise: int, cbow: bool) -> Block:
+def make_scores(shape: Shape) -> NDArray[np.float32]:
+    """Memory for the scores: R L^T of each group, for CBOW followed by those of the centres themselves."""
+    return np.zeros(shape.centres * (shape.noise + (1 if shape.cbow else shape.span)), np.float32)
+
+
+def make_block(shape: Shape) -> Block:
     """Memory for a block."""
-    span = CENTRES + 2 * window
-    centres, around, drawn = (np.full(rows, _NOWHERE, np.int64) for rows in (CENTRES, span, noise))
-    scores = scores_size(window, noise, cbow)
-    contexts, targets, weights = (np.zeros(shape, np.float32) for shape in ((CENTRES, span), scores, scores))
-    return Block(centres, around, drawn, contexts, targets, weights)
+    sizes = (shape.centres, shape.span, shape.groups * shape.noise)
+    centres, around, noise = (np.full(size, _NOWHERE, np.int64) for size in sizes)
+    low, high = (np.zeros(shape.centres, np.int64) for _ in range(2))
+    return Block(centres, around, noise, low, high, make_scores(shape), make_scores(shape), shape.groups)
 
 
-def make_rows(width: int, window: int, noise: int, cbow: bool) -> Rows:
+def make_rows(shape: Shape, width: int) -> Rows:
     """Memory for the vectors of a block."""
-    span = CENTRES + 2 * window
-    rows = (CENTRES, noise, span, CENTRES) if cbow else (CENTRES, span + noise, 0, 0)
-    return Rows(*(np.zeros((n, width), np.float32) for n in rows))
+    noise = shape.groups * shape.noise
+    rows = (noise, shape.span, shape.centres) if shape.cbow else (shape.span + noise, 0, 0)
+    return Rows(*(np.zeros((n, width), np.float32) for n in (shape.centres, *rows)))
 
 
 def make_turns(lanes: int) -> NDArray[np.int64]:
@@ -179,40 +207,46 @@ def make_turns(lanes: int) -> NDArray[np.int64]:
 @compiled
 def choose(words: Any, reach: Any, first: int, cbow: bool, ratio: Any, block: Any) -> int:
     """Fill the block that starts at `first`, but for its noise; returns the number of its predictions."""
-    length = len(words)
-    span, rows = len(block.around), len(block.noise)
-    window = (span - CENTRES) // 2
-    predicted = 0 if cbow else span * CENTRES
-    noise_weights = block.weights[predicted : predicted + rows * CENTRES].reshape((rows, CENTRES))
+    length, centres, span = len(words), len(block.centres), len(block.around)
+    members, drawn = centres // block.groups, len(block.noise) // block.groups
+    window = (span - centres) // 2
+    predicted = 0 if cbow else span * centres
     for r in range(span):
         place = first - window + r
         block.around[r] = words[place] if 0 <= place < length else _NOWHERE
     predictions = 0
-    for i in range(CENTRES):
-        place = first + i
-        low, high, weight = 0, -1, _ZERO
-        block.centres[i] = _NOWHERE
+    for c in range(centres):
+        own = own_place(block, c)
+        place = first + own - window
+        low, high = own, own
+        block.centres[c] = _NOWHERE
         if place < length:
-            block.centres[i] = words[place]
+            block.centres[c] = words[place]
             low = max(0, place - reach[place]) - first + window
             high = min(length - 1, place + reach[place]) - first + window
-            weight = _ONE if high > low else _ZERO
-        count = max(high - low, 0)
-        predictions += min(count, 1) if cbow else count
-        share = _ONE / np.float32(max(count, 1))
-        for r in range(span):
-            inside = (r >= low) & (r <= high) & (r != i + window)
-            if cbow:
-                block.contexts[i, r] = share if inside else _ZERO
-            else:
-                block.targets[r * CENTRES + i] = block.weights[r * CENTRES + i] = _ONE if inside else _ZERO
-        noise_weights[0, i] = ratio * weight if cbow else ratio * np.float32(count)
+        block.low[c], block.high[c] = low, high
+        count = min(high - low, 1) if cbow else high - low
+        predictions += count
         if cbow:
-            block.targets[rows * CENTRES + i] = weight
-            block.weights[rows * CENTRES + i] = weight
-    for j in range(1, rows):
-        noise_weights[j] = noise_weights[0]
+            behind = drawn * centres + c  # the scores of the noise
+            block.targets[behind] = block.weights[behind] = np.float32(count)
+        else:
+            for r in range(span):
+                inside = (r >= low) & (r <= high) & (r != own)
+                block.targets[r * centres + c] = block.weights[r * centres + c] = _ONE if inside else _ZERO
+        group, member = c // members, c % members
+        for r in range(drawn):
+            block.weights[predicted + (group * drawn + r) * members + member] = ratio * np.float32(count)
     return predictions
+
+
+@compiled
+def own_place(block: Any, c: int) -> int:
+    """Where centre c stands in `around`."""
+    centres = len(block.centres)
+    members = centres // block.groups
+    place: int = c % members * block.groups + c // members + (len(block.around) - centres) // 2
+    return place
 
 
 @compiled
@@ -277,28 +311,63 @@ def add(inputs: Any, outputs: Any, block: Any, cbow: bool, steps: Any) -> None:
 @compiled
 def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps: Any, errors: Any) -> float:
     """The block's steps from its rows; returns its loss, 0 unless wanted."""
-    size = CENTRES * len(rows.right)
-    matrix = errors[:size].reshape((len(rows.right), CENTRES))
+    groups = block.groups
+    members, height = len(rows.left) // groups, len(rows.right) // groups
+    own = groups * height * members  # where the scores of the centres themselves begin
     if cbow:
-        np.dot(block.contexts, rows.around, rows.left)
-        for i in range(CENTRES):
+        average(block, rows.around, rows.left)
+        for c in range(len(rows.left)):
             s = _ZERO
             for t in range(rows.left.shape[1]):
-                s += rows.left[i, t] * rows.own[i, t]
-            errors[size + i] = s
-    for r in range(0, len(rows.right), _TILE):
-        np.dot(rows.right[r : r + _TILE], rows.left.T, matrix[r : r + _TILE])
+                s += rows.left[c, t] * rows.own[c, t]
+            errors[own + c] = s
+    for g in range(groups):
+        matrix = errors[g * height * members : (g + 1) * height * members].reshape((height, members))
+        left, right = rows.left[g * members : (g + 1) * members], rows.right[g * height : (g + 1) * height]
+        for r in range(0, height, _TILE):
+            np.dot(right[r : r + _TILE], left.T, matrix[r : r + _TILE])
     loss: float = find_errors(block, rate, want_loss, errors)
-    np.dot(matrix.T, rows.right, steps.left)
-    np.dot(matrix, rows.left, steps.right)
+    for g in range(groups):
+        matrix = errors[g * height * members : (g + 1) * height * members].reshape((height, members))
+        left, right = rows.left[g * members : (g + 1) * members], rows.right[g * height : (g + 1) * height]
+        np.dot(matrix.T, right, steps.left[g * members : (g + 1) * members])
+        np.dot(matrix, left, steps.right[g * height : (g + 1) * height])
     if cbow:
-        for i in range(CENTRES):
-            e = errors[size + i]
+        for c in range(len(rows.left)):
+            e = errors[own + c]
             for t in range(rows.left.shape[1]):
-                steps.left[i, t] += e * rows.own[i, t]
-                steps.own[i, t] = e * rows.left[i, t]
-        np.dot(block.contexts.T, steps.left, steps.around)
+                steps.left[c, t] += e * rows.own[c, t]
+                steps.own[c, t] = e * rows.left[c, t]
+        spread(block, steps.left, steps.around)
     return loss
+
+
+@compiled
+def average(block: Any, around: Any, means: Any) -> None:
+    """means (C, width) = of each centre the mean of its context's vectors, zero without context."""
+    for c in range(len(means)):
+        low, high, own = block.low[c], block.high[c], own_place(block, c)
+        means[c] = _ZERO
+        for r in range(low, high + 1):
+            if r != own:
+                for t in range(means.shape[1]):
+                    means[c, t] += around[r, t]
+        share = _ONE / np.float32(max(high - low, 1))
+        for t in range(means.shape[1]):
+            means[c, t] *= share
+
+
+@compiled
+def spread(block: Any, steps: Any, around: Any) -> None:
+    """around (span, width) = the sum of the steps (C, width) of all centres in whose context a place is."""
+    for r in range(len(around)):
+        around[r] = _ZERO
+    for c in range(len(steps)):
+        own = own_place(block, c)
+        for r in range(block.low[c], block.high[c] + 1):
+            if r != own:
+                for t in range(around.shape[1]):
+                    around[r, t] += steps[c, t]
 
 
 @compiled
@@ -354,7 +423,8 @@ def train(
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
-    ratio = k / np.float32(len(blocks[0].noise))
+    ratio = k / np.float32(len(blocks[0].noise) // blocks[0].groups)
+    centres = len(blocks[0].centres)
     at = own_lanes.copy()  # each lane's document, that of its next block
     first = np.zeros(len(own_lanes), np.int64)  # that block's first centre
     kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
@@ -392,13 +462,13 @@ def train(
                 words, reach = documents[n, 0, : kept[n]], documents[n, 1, : kept[n]]
                 predictions[then, n] = choose(words, reach, first[n], cbow, ratio, following)
                 # a document has fewer blocks than words, so its first position numbers them without overlap
-                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // CENTRES, following.noise)
+                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // centres, following.noise)
                 fetch(inputs, following.around if cbow else following.centres)
                 fetch(outputs, following.centres if cbow else following.around)
                 fetch(outputs, following.noise)
                 progress = (done[d] + (ends[d] - starts[d]) * first[n] / kept[n]) / total
                 rates[then, n] = max(final_rate, rate * (1.0 - progress))
-                first[n] += CENTRES
+                first[n] += centres
             if turn >= 0:
                 wanted = turn % _LOSS_EVERY == 0
                 part = compute(block, cbow, rates[now, n], wanted, rows[n], steps[n], errors)
