@@ -74,18 +74,20 @@ def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool
 
     random = np.random.default_rng(first)
     width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 41
-    centres, groups = (32, 4) if cbow else (16, 1)
+    shape = kernel.Shape(32, 4, noise=80, window=window, cbow=cbow) if cbow else kernel.Shape(16, 1, 80, window, cbow)
+    centres = range(first, min(first + shape.centres, length))
+    groups = min(shape.groups, -(-len(centres) // (shape.centres // shape.groups)))  # two of four for nine centres
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     words = random.integers(0, vocabulary, length)  # words come twice, and noise words are contexts too
     reach = random.integers(1, window + 1, length)
-    noise = random.integers(0, vocabulary, (groups, 80))  # more than one tile
+    noise = random.integers(0, vocabulary, (groups, shape.noise))  # more than one tile
 
     x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
     log_likely = torch.nn.functional.logsigmoid
     losses, predictions = [], 0
-    for i in range(first, min(first + centres, length)):
+    for i in centres:
         contexts = [j for j in range(length) if 0 < abs(i - j) <= reach[i]]
         left = x[words[i]]
         if cbow:  # the mean, with the gradient of the sum
@@ -100,12 +102,13 @@ def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    shape = kernel.Shape(centres, groups, noise.shape[1], window, cbow)
-    block, rows, steps = kernel.make_block(shape), kernel.make_rows(shape, width), kernel.make_rows(shape, width)
+    whole = kernel.make_block(shape)
+    block = kernel.first_groups(whole, groups)
+    rows, steps = (kernel.rows_of(block, whole, kernel.make_rows(shape, width)) for _ in range(2))
     block.noise[:] = noise.flatten()
     assert kernel.choose(words, reach, first, cbow, np.float32(k / shape.noise), block) == predictions
     kernel.take(inputs, outputs, block, cbow, rows)
-    errors = kernel.make_scores(shape)
+    errors = kernel.make_scores(shape)[: len(block.targets)]
     loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
     kernel.add(inputs, outputs, block, cbow, steps)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -207,23 +210,30 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
     start = random.normal(size=(2, 9, 16)).astype(np.float32)
     shape = kernel.Shape(centres=16, groups=2 if cbow else 1, noise=5, window=4, cbow=cbow)
     words, noise = random.integers(0, 9, 19), random.integers(0, 9, shape.groups * shape.noise)
-    memory = [
-        (kernel.make_block(shape), kernel.make_rows(shape, 16), kernel.make_rows(shape, 16), kernel.make_scores(shape))
-        for _ in range(2)
-    ]
 
-    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, errors) -> None:
-        block.noise[:] = noise
+    def fresh() -> tuple:
+        rows, steps = (kernel.make_rows(shape, 16) for _ in range(2))
+        return kernel.make_block(shape), rows, steps, kernel.make_scores(shape)
+
+    memory = [fresh(), fresh()]
+
+    def step(tables: np.ndarray, reach: int, first: int, whole, *scratch) -> None:
+        groups = shape.groups if first == 0 else 1  # three centres
+        block, errors = kernel.first_groups(whole, groups), scratch[2]
+        rows, steps = (kernel.rows_of(block, whole, some) for some in scratch[:2])
+        block.noise[:] = noise[: len(block.noise)]
         kernel.choose(words, np.full(19, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
-        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, errors)
+        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, errors[: len(block.targets)])
         kernel.add(tables[0], tables[1], block, cbow, steps)
 
-    step(random.normal(size=(2, 9, 16)).astype(np.float32), 4, 0, *memory[1])
-    results = [start.copy(), start.copy()]
-    for tables, own in zip(results, memory, strict=True):
-        step(tables, 2, 16, *own)  # three centres, other contexts
-    np.testing.assert_array_equal(results[0], results[1])
+    for before, first in ((0, 16), (16, 0)):
+        step(random.normal(size=(2, 9, 16)).astype(np.float32), 4, before, *memory[1])
+        results = [start.copy(), start.copy()]
+        for tables, own in zip(results, memory, strict=True):
+            step(tables, 2, first, *own)
+        np.testing.assert_array_equal(results[0], results[1])
+        memory[0] = fresh()
 
 
 def test_the_logistic_function_is_close_and_passes_nan_on() -> None:
@@ -261,7 +271,7 @@ def test_noise_is_drawn_by_the_weights() -> None:
     drawn: list[int] = []
     words = np.empty(16, np.int64)
     for block in range(4000):
-        kernel.sample_noise(threshold, alias, np.uint64(7), block, words)
+        kernel.sample_noise(threshold, alias, np.uint64(7), 16 * block, words)
         drawn += words.tolist()
     np.testing.assert_allclose(np.bincount(drawn) / len(drawn), weights / 100, atol=0.01)  # five standard errors
 

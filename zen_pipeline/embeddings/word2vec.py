@@ -31,9 +31,9 @@ NOISE_POWER = 0.75
 LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md).
 _RATES = {"skipgram": 0.03, "cbow": 0.065}
-_NOISE_WORDS = {"skipgram": 128, "cbow": 20}
-CENTRES = {"skipgram": 16, "cbow": 32}  # of a block
-GROUPS = {"skipgram": 1, "cbow": 4}  # of a block, alternating, each with noise words of its own
+_NOISE_WORDS = {"skipgram": 128, "cbow": 16}
+CENTRES = {"skipgram": 16, "cbow": 64}  # of a block
+GROUPS = {"skipgram": 1, "cbow": 8}  # of a block, alternating, each with noise words of its own
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
 _LONGEST = 10_000  # words; a longer document is cut, as in gensim, so that lanes and calls are about equal
@@ -50,8 +50,8 @@ class Word2VecSettings:
         dimensions: width of a vector.
         window: largest distance between a word and its context; each centre draws its own from 1 … window.
         negatives: noise words per pair, in expectation.
-        noise_words: that some neighbouring centres share, 16 for skip-gram, every fourth of 32 for CBOW; default: 128
-            and 20. More lessen the chance in the vectors and take longer.
+        noise_words: that some neighbouring centres share, 16 for skip-gram, every eighth of 64 for CBOW; default: 128
+            and 16. More lessen the chance in the vectors and take longer.
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
         learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.065 for CBOW.

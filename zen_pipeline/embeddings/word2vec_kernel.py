@@ -12,7 +12,8 @@ function and k noise words per prediction:
 
 The weights make the expectation that of k noise words drawn for every prediction. A block of C neighbouring centres is
 one step, all gradients at the same parameters. CBOW's blocks consist of several groups that alternate: neighbours have
-nearly the same context, so the same noise words would move that context the same way several times. Either way it is
+nearly the same context, so the same noise words would move that context the same way several times. The last block of
+a document has as many groups as its words need. Either way it is
 L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the right, S = R L^T, E = -rate dLoss/dS,
 then E^T R and E L: products whose operands stay in the nearest cache levels.
 
@@ -101,12 +102,11 @@ def sample_document(
 
 
 @compiled
-def sample_noise(threshold: Any, alias: Any, key: Any, block: int, noise_words: Any) -> None:
-    """Draw the noise words of one block by the alias method (Walker 1977), two 32-bit halves of one hash each."""
+def sample_noise(threshold: Any, alias: Any, key: Any, first: int, noise_words: Any) -> None:
+    """Draws number `first` and following, by the alias method (Walker 1977), two 32-bit halves of one hash each."""
     vocabulary = np.uint64(len(alias))
-    n = len(noise_words)
-    for j in range(n):
-        r = mix(key + np.uint64(block * n + j) * _GOLDEN)
+    for j in range(len(noise_words)):
+        r = mix(key + np.uint64(first + j) * _GOLDEN)
         slot = np.int64(((r >> _S32) * vocabulary) >> _S32)
         noise_words[j] = slot if (r & _LOW32) < threshold[slot] else alias[slot]
 
@@ -236,8 +236,29 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, ratio: Any, block: An
                 block.targets[r * centres + c] = block.weights[r * centres + c] = _ONE if inside else _ZERO
         group, member = c // members, c % members
         for r in range(drawn):
-            block.weights[predicted + (group * drawn + r) * members + member] = ratio * np.float32(count)
+            score = predicted + (group * drawn + r) * members + member
+            block.targets[score], block.weights[score] = _ZERO, ratio * np.float32(count)
     return predictions
+
+
+@compiled
+def first_groups(block: Any, groups: int) -> Any:
+    """The part of a block that so many groups need, for the end of a document."""
+    members, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
+    centres, scores = groups * members, len(block.targets) // block.groups * groups
+    span = centres + len(block.around) - len(block.centres)
+    return Block(
+        block.centres[:centres], block.around[:span], block.noise[: groups * drawn], block.low[:centres],
+        block.high[:centres], block.targets[:scores], block.weights[:scores], groups,
+    )  # fmt: skip
+
+
+@compiled
+def rows_of(part: Any, block: Any, rows: Any) -> Any:
+    """The rows that a part of the block needs."""
+    right = len(rows.right) // block.groups * part.groups
+    centres, span = len(part.centres), len(part.around)
+    return Rows(rows.left[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])
 
 
 @compiled
@@ -419,16 +440,19 @@ def train(
         blocks: two for each own lane, from `make_block`.
         rows: for each own lane, from `make_rows`.
         steps: the same.
-        errors: (scores,) float32.
+        errors: from `make_scores`.
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
-    ratio = k / np.float32(len(blocks[0].noise) // blocks[0].groups)
-    centres = len(blocks[0].centres)
+    whole = blocks[0]
+    centres = len(whole.centres)
+    members, drawn = centres // whole.groups, len(whole.noise) // whole.groups
+    ratio = k / np.float32(drawn)
     at = own_lanes.copy()  # each lane's document, that of its next block
     first = np.zeros(len(own_lanes), np.int64)  # that block's first centre
     kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
     predictions = np.zeros((2, len(own_lanes)), np.int64)
+    groups = np.ones((2, len(own_lanes)), np.int64)
     rates = np.zeros((2, len(own_lanes)), np.float32)
     finished = np.zeros(len(own_lanes), np.bool_)
     turn = -1
@@ -437,16 +461,17 @@ def train(
         for n in range(len(own_lanes)):
             if finished[n]:
                 continue
-            block, following = blocks[2 * n + now], blocks[2 * n + then]
+            block = first_groups(blocks[2 * n + now], groups[now, n])
+            following = first_groups(blocks[2 * n + then], groups[then, n])  # the last one, so far
             if turn >= 0:
                 await_turn(turn, own_lanes[n], len(own_lanes), turns)
                 if turn > 0:
-                    add(inputs, outputs, following, cbow, steps[n])
+                    add(inputs, outputs, following, cbow, rows_of(following, whole, steps[n]))
                 if predictions[now, n] == 0:
                     store_release(turns, own_lanes[n] * _LINE, _FINISHED)
                     finished[n] = True
                     continue
-                take(inputs, outputs, block, cbow, rows[n])
+                take(inputs, outputs, block, cbow, rows_of(block, whole, rows[n]))
                 store_release(turns, own_lanes[n] * _LINE, turn + 1)
             while at[n] < len(starts) and (kept[n] < 0 or first[n] >= kept[n]):
                 if kept[n] >= 0:
@@ -460,9 +485,12 @@ def train(
             if at[n] < len(starts):
                 d = at[n]
                 words, reach = documents[n, 0, : kept[n]], documents[n, 1, : kept[n]]
+                groups[then, n] = min(whole.groups, -((first[n] - kept[n]) // members))
+                following = first_groups(blocks[2 * n + then], groups[then, n])
                 predictions[then, n] = choose(words, reach, first[n], cbow, ratio, following)
                 # a document has fewer blocks than words, so its first position numbers them without overlap
-                sample_noise(threshold, alias, noise_key, starts[d] + first[n] // centres, following.noise)
+                number = (starts[d] + first[n] // centres) * len(whole.noise)
+                sample_noise(threshold, alias, noise_key, number, following.noise)
                 fetch(inputs, following.around if cbow else following.centres)
                 fetch(outputs, following.centres if cbow else following.around)
                 fetch(outputs, following.noise)
@@ -471,9 +499,12 @@ def train(
                 first[n] += centres
             if turn >= 0:
                 wanted = turn % _LOSS_EVERY == 0
-                part = compute(block, cbow, rates[now, n], wanted, rows[n], steps[n], errors)
+                loss = compute(
+                    block, cbow, rates[now, n], wanted, rows_of(block, whole, rows[n]),
+                    rows_of(block, whole, steps[n]), errors[: len(block.targets)],
+                )  # fmt: skip
                 if wanted:
-                    losses[n, 0] += part
+                    losses[n, 0] += loss
                     losses[n, 1] += predictions[now, n]
         turn += 1
 
