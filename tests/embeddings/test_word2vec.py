@@ -76,12 +76,14 @@ def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool
     width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 41
     shape = kernel.Shape(32, 4, noise=80, window=window, cbow=cbow) if cbow else kernel.Shape(16, 1, 80, window, cbow)
     centres = range(first, min(first + shape.centres, length))
-    groups = min(shape.groups, -(-len(centres) // (shape.centres // shape.groups)))  # two of four for nine centres
+    whole = kernel.make_block(shape)
+    block = kernel.part_of(whole, len(centres), cbow)
+    groups = block.groups  # for nine centres CBOW has two of four
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     words = random.integers(0, vocabulary, length)  # words come twice, and noise words are contexts too
     reach = random.integers(1, window + 1, length)
-    noise = random.integers(0, vocabulary, (groups, shape.noise))  # more than one tile
+    noise = random.integers(0, vocabulary, (groups, len(block.noise) // groups))  # more than one tile in a whole block
 
     x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
@@ -102,11 +104,9 @@ def test_the_step_is_the_gradient_of_the_stated_objective(first: int, cbow: bool
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    whole = kernel.make_block(shape)
-    block = kernel.first_groups(whole, groups)
-    rows, steps = (kernel.rows_of(block, whole, kernel.make_rows(shape, width)) for _ in range(2))
+    rows, steps = (kernel.rows_of(block, cbow, kernel.make_rows(shape, width)) for _ in range(2))
     block.noise[:] = noise.flatten()
-    assert kernel.choose(words, reach, first, cbow, np.float32(k / shape.noise), block) == predictions
+    assert kernel.choose(words, reach, first, cbow, np.float32(k), block) == predictions
     kernel.take(inputs, outputs, block, cbow, rows)
     errors = kernel.make_scores(shape)[: len(block.targets)]
     loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
@@ -218,9 +218,8 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
     memory = [fresh(), fresh()]
 
     def step(tables: np.ndarray, reach: int, first: int, whole, *scratch) -> None:
-        groups = shape.groups if first == 0 else 1  # three centres
-        block, errors = kernel.first_groups(whole, groups), scratch[2]
-        rows, steps = (kernel.rows_of(block, whole, some) for some in scratch[:2])
+        block, errors = kernel.part_of(whole, min(16, 19 - first), cbow), scratch[2]
+        rows, steps = (kernel.rows_of(block, cbow, some) for some in scratch[:2])
         block.noise[:] = noise[: len(block.noise)]
         kernel.choose(words, np.full(19, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)

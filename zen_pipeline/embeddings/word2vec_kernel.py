@@ -13,7 +13,7 @@ function and k noise words per prediction:
 The weights make the expectation that of k noise words drawn for every prediction. A block of C neighbouring centres is
 one step, all gradients at the same parameters. CBOW's blocks consist of several groups that alternate: neighbours have
 nearly the same context, so the same noise words would move that context the same way several times. The last block of
-a document has as many groups as its words need. Either way it is
+a document is as small as its words allow. Either way it is
 L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the right, S = R L^T, E = -rate dLoss/dS,
 then E^T R and E L: products whose operands stay in the nearest cache levels.
 
@@ -205,11 +205,12 @@ def make_turns(lanes: int) -> NDArray[np.int64]:
 
 
 @compiled
-def choose(words: Any, reach: Any, first: int, cbow: bool, ratio: Any, block: Any) -> int:
+def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -> int:
     """Fill the block that starts at `first`, but for its noise; returns the number of its predictions."""
     length, centres, span = len(words), len(block.centres), len(block.around)
     members, drawn = centres // block.groups, len(block.noise) // block.groups
     window = (span - centres) // 2
+    ratio = k / np.float32(drawn)
     predicted = 0 if cbow else span * centres
     for r in range(span):
         place = first - window + r
@@ -242,22 +243,26 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, ratio: Any, block: An
 
 
 @compiled
-def first_groups(block: Any, groups: int) -> Any:
-    """The part of a block that so many groups need, for the end of a document."""
-    members, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
-    centres, scores = groups * members, len(block.targets) // block.groups * groups
-    span = centres + len(block.around) - len(block.centres)
+def part_of(block: Any, centres: int, cbow: bool) -> Any:
+    """The part of a block for the last centres of a document: fewer groups, or smaller ones with less noise."""
+    most, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
+    window = (len(block.around) - len(block.centres)) // 2
+    groups = -(-centres // most)
+    members = -(-centres // groups)
+    drawn = -(-drawn * members // most)
+    size = groups * members
+    scores = size * (drawn + 1 if cbow else drawn + size + 2 * window)
     return Block(
-        block.centres[:centres], block.around[:span], block.noise[: groups * drawn], block.low[:centres],
-        block.high[:centres], block.targets[:scores], block.weights[:scores], groups,
+        block.centres[:size], block.around[: size + 2 * window], block.noise[: groups * drawn], block.low[:size],
+        block.high[:size], block.targets[:scores], block.weights[:scores], groups,
     )  # fmt: skip
 
 
 @compiled
-def rows_of(part: Any, block: Any, rows: Any) -> Any:
-    """The rows that a part of the block needs."""
-    right = len(rows.right) // block.groups * part.groups
-    centres, span = len(part.centres), len(part.around)
+def rows_of(block: Any, cbow: bool, rows: Any) -> Any:
+    """The rows that a block, or a part of one, needs."""
+    centres, span, noise = len(block.centres), len(block.around), len(block.noise)
+    right = noise if cbow else noise + span
     return Rows(rows.left[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])
 
 
@@ -444,15 +449,12 @@ def train(
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
-    whole = blocks[0]
-    centres = len(whole.centres)
-    members, drawn = centres // whole.groups, len(whole.noise) // whole.groups
-    ratio = k / np.float32(drawn)
+    most, noise = len(blocks[0].centres), len(blocks[0].noise)
     at = own_lanes.copy()  # each lane's document, that of its next block
     first = np.zeros(len(own_lanes), np.int64)  # that block's first centre
     kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
     predictions = np.zeros((2, len(own_lanes)), np.int64)
-    groups = np.ones((2, len(own_lanes)), np.int64)
+    centres = np.ones((2, len(own_lanes)), np.int64)
     rates = np.zeros((2, len(own_lanes)), np.float32)
     finished = np.zeros(len(own_lanes), np.bool_)
     turn = -1
@@ -461,17 +463,17 @@ def train(
         for n in range(len(own_lanes)):
             if finished[n]:
                 continue
-            block = first_groups(blocks[2 * n + now], groups[now, n])
-            following = first_groups(blocks[2 * n + then], groups[then, n])  # the last one, so far
+            block = part_of(blocks[2 * n + now], centres[now, n], cbow)
+            following = part_of(blocks[2 * n + then], centres[then, n], cbow)  # so far the one before
             if turn >= 0:
                 await_turn(turn, own_lanes[n], len(own_lanes), turns)
                 if turn > 0:
-                    add(inputs, outputs, following, cbow, rows_of(following, whole, steps[n]))
+                    add(inputs, outputs, following, cbow, rows_of(following, cbow, steps[n]))
                 if predictions[now, n] == 0:
                     store_release(turns, own_lanes[n] * _LINE, _FINISHED)
                     finished[n] = True
                     continue
-                take(inputs, outputs, block, cbow, rows_of(block, whole, rows[n]))
+                take(inputs, outputs, block, cbow, rows_of(block, cbow, rows[n]))
                 store_release(turns, own_lanes[n] * _LINE, turn + 1)
             while at[n] < len(starts) and (kept[n] < 0 or first[n] >= kept[n]):
                 if kept[n] >= 0:
@@ -485,23 +487,23 @@ def train(
             if at[n] < len(starts):
                 d = at[n]
                 words, reach = documents[n, 0, : kept[n]], documents[n, 1, : kept[n]]
-                groups[then, n] = min(whole.groups, -((first[n] - kept[n]) // members))
-                following = first_groups(blocks[2 * n + then], groups[then, n])
-                predictions[then, n] = choose(words, reach, first[n], cbow, ratio, following)
+                centres[then, n] = min(most, kept[n] - first[n])
+                following = part_of(blocks[2 * n + then], centres[then, n], cbow)
+                predictions[then, n] = choose(words, reach, first[n], cbow, k, following)
                 # a document has fewer blocks than words, so its first position numbers them without overlap
-                number = (starts[d] + first[n] // centres) * len(whole.noise)
+                number = (starts[d] + first[n] // most) * noise
                 sample_noise(threshold, alias, noise_key, number, following.noise)
                 fetch(inputs, following.around if cbow else following.centres)
                 fetch(outputs, following.centres if cbow else following.around)
                 fetch(outputs, following.noise)
                 progress = (done[d] + (ends[d] - starts[d]) * first[n] / kept[n]) / total
                 rates[then, n] = max(final_rate, rate * (1.0 - progress))
-                first[n] += centres
+                first[n] += most
             if turn >= 0:
                 wanted = turn % _LOSS_EVERY == 0
                 loss = compute(
-                    block, cbow, rates[now, n], wanted, rows_of(block, whole, rows[n]),
-                    rows_of(block, whole, steps[n]), errors[: len(block.targets)],
+                    block, cbow, rates[now, n], wanted, rows_of(block, cbow, rows[n]),
+                    rows_of(block, cbow, steps[n]), errors[: len(block.targets)],
                 )  # fmt: skip
                 if wanted:
                     losses[n, 0] += loss
