@@ -44,6 +44,7 @@ class Recipe:
         context: tokens of a window.
         batch_tokens: of a step.
         rate: of the matrices, as a multiple of the dial's.
+        next_token: whether the tables start from next-token vectors.
         embedding_rate: of the tables, as a multiple of the dial's for tables that start at random.
         position_heads: whether the first layer starts with heads that look back.
         weight_decay, warmup, cooldown: as in `pretrain`.
@@ -54,6 +55,7 @@ class Recipe:
     context: int = 256
     batch_tokens: int = 4096
     rate: float = 1.0
+    next_token: bool = True
     embedding_rate: float = 0.3
     position_heads: bool = True
     weight_decay: float = 0.1
@@ -71,19 +73,21 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
     """A trained model."""
     from zen_pipeline.models.position_heads import start_position_heads
     from zen_pipeline.models.registry import new_model
+    from zen_pipeline.stages.pretrain_material import vocab_size
     from zen_pipeline.training.data import TokenWindows
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
     from zen_pipeline.training.schedule import learning_rate_factor
     from zen_pipeline.training.step import orthogonalization_dtype
 
-    vectors = start_vectors(folder, recipe.width)
     request = Request(budget="3m", train_bytes=1 << 30, cores=cores, memory_bytes=8 << 30)
     shape = shape_for(recipe.width, request, 1e9).model_copy(update={"context_length": recipe.context})
-    model = cast("CausalModel", new_model(model_config(shape, len(vectors.input)), seed=seed).train())
-    with torch.no_grad():
-        model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
-        model.get_parameter("lm_head.weight").copy_(vectors.output)
+    model = cast("CausalModel", new_model(model_config(shape, vocab_size(folder)), seed=seed).train())
+    if recipe.next_token:
+        vectors = start_vectors(folder, recipe.width)
+        with torch.no_grad():
+            model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
+            model.get_parameter("lm_head.weight").copy_(vectors.output)
     if recipe.position_heads:
         start_position_heads(model)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
