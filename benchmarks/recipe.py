@@ -17,7 +17,7 @@ import functools
 import os
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -45,7 +45,8 @@ class Recipe:
         batch_tokens: of a step.
         rate: of the matrices, as a multiple of the dial's.
         next_token: whether the tables start from next-token vectors.
-        embedding_rate: of the tables, as a multiple of the dial's for tables that start at random.
+        embedding_rate: of the tables, as a multiple of the dial's for tables that start at random; default: 0.3 for
+            next-token vectors, else 1.
         position_heads: whether the first layer starts with heads that look back.
         weight_decay, warmup, cooldown: as in `pretrain`.
     """
@@ -56,7 +57,7 @@ class Recipe:
     batch_tokens: int = 4096
     rate: float = 1.0
     next_token: bool = True
-    embedding_rate: float = 0.3
+    embedding_rate: float | None = None
     position_heads: bool = True
     weight_decay: float = 0.1
     warmup: float = 0.02
@@ -66,13 +67,15 @@ class Recipe:
 def parse(setting: str) -> Recipe:
     """`batch_tokens=2048,rate=0.5` as a recipe."""
     given = dict(part.split("=") for part in setting.split(",") if part != "default")
-    return replace(Recipe(), **{name: type(getattr(Recipe(), name))(float(value)) for name, value in given.items()})
+    kinds = {name: float if value is None else type(value) for name, value in asdict(Recipe()).items()}
+    return replace(Recipe(), **{name: kinds[name](float(value)) for name, value in given.items()})
 
 
 def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precision) -> CausalModel:
     """A trained model."""
     from zen_pipeline.models.position_heads import start_position_heads
     from zen_pipeline.models.registry import new_model
+    from zen_pipeline.stages.embed import NEXT_TOKEN_RATE
     from zen_pipeline.stages.pretrain_material import vocab_size
     from zen_pipeline.training.data import TokenWindows
     from zen_pipeline.training.optimizer import build_optimizer
@@ -91,9 +94,10 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
     if recipe.position_heads:
         start_position_heads(model)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
+    share = recipe.embedding_rate or (NEXT_TOKEN_RATE if recipe.next_token else 1.0)
     schedule = Schedule(
         learning_rate=rate * recipe.rate,
-        embedding_learning_rate=embedding_rate * recipe.embedding_rate,
+        embedding_learning_rate=embedding_rate * share,
         weight_decay=recipe.weight_decay,
         warmup=recipe.warmup,
         cooldown=recipe.cooldown,

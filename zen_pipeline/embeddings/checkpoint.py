@@ -24,6 +24,7 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 
 _FILE = "training.safetensors"
+_TRAININGS = 2  # raise it when a training goes other ways with the same settings: no state of the old is gone on from
 _NO_MATTER = ("threads", "memory_megabytes", "probes")  # to the vectors
 
 log = get_logger(__name__)
@@ -129,7 +130,7 @@ def kept_beside(output: Path, corpus: WordCorpus, settings: Mapping[str, Any]) -
     folder = output.with_name(f".{output.name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     deciding = {name: value for name, value in sorted(settings.items()) if name not in _NO_MATTER}
-    digest = hashlib.sha256(json.dumps([deciding, corpus.words], default=str).encode())
+    digest = hashlib.sha256(json.dumps([_TRAININGS, deciding, corpus.words], default=str).encode())
     for array in (corpus.ids, corpus.offsets):
         digest.update(array.tobytes())
     try:

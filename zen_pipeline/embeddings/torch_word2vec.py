@@ -34,7 +34,7 @@ from zen_pipeline.embeddings.word2vec import (
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-# Centres of a step: so many that a word is seldom moved by two groups of them, and no more than a GPU wants.
+# Centres of a step: so many that a word is seldom the centre in two groups of them, and no more than a GPU wants.
 _WORDS_PER_CENTRE, _MOST_CENTRES = 4, 2048
 _EVERY = 64  # steps between two looks at the clock
 

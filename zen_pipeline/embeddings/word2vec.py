@@ -50,8 +50,9 @@ class Word2VecSettings:
         dimensions: width of a vector.
         window: largest distance between a word and its context; each centre draws its own from 1 … window.
         negatives: noise words per pair, in expectation.
-        noise_words: that some neighbouring centres share, 16 for skip-gram, every eighth of 64 for CBOW; default: 128
-            and 16. More lessen the chance in the vectors and take longer.
+        noise_words: that a group of 16 centres shares (skip-gram; neighbours) or one of 8 (CBOW; every eighth of 64
+            neighbours), fewer at the end of a document; default: 128 and 16. More lessen the chance in the vectors
+            and take longer.
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
         learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.065 for CBOW.

@@ -13,9 +13,11 @@ function and k noise words per prediction:
 The weights make the expectation that of k noise words drawn for every prediction. A block of C neighbouring centres is
 one step, all gradients at the same parameters. CBOW's blocks consist of several groups that alternate: neighbours have
 nearly the same context, so the same noise words would move that context the same way several times. The last block of
-a document is as small as its words allow. Either way it is
-L = x_i or h_i on the left, R = noise (and for skip-gram context) vectors on the right, S = R L^T, E = -rate dLoss/dS,
-then E^T R and E L: products whose operands stay in the nearest cache levels.
+a document is as small as its words allow.
+
+Most of the work is three products for each group, whose operands stay in the nearest cache levels: with L = its x_i or
+h_i and R = its noise (and for skip-gram context) vectors, the scores S = R L^T; with E = -rate dLoss/dS, E^T R and E L.
+CBOW's means, the scores of the centres themselves and the steps of the context words are sums of a few vectors each.
 
 Lanes take turns at the vectors: lane 0, lane 1, … and again. Each has documents of its own. In its turn it adds the
 step of its last block and copies the vectors that the next one needs; between turns it works on these copies. So with L
@@ -244,12 +246,15 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -
 
 @compiled
 def part_of(block: Any, centres: int, cbow: bool) -> Any:
-    """The part of a block for the last centres of a document: fewer groups, or smaller ones with less noise."""
+    """The part of a block for the last centres of a document: smaller groups, as many as possible, with less noise.
+
+    Fewer members share fewer noise words, by the square root: in proportion, chance would count for more.
+    """
     most, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
     window = (len(block.around) - len(block.centres)) // 2
-    groups = -(-centres // most)
-    members = -(-centres // groups)
-    drawn = -(-drawn * members // most)
+    members = -(-centres // block.groups)
+    groups = -(-centres // members)
+    drawn = int(np.ceil(drawn * np.sqrt(members / most)))
     size = groups * members
     scores = size * (drawn + 1 if cbow else drawn + size + 2 * window)
     return Block(
