@@ -339,7 +339,7 @@ def show(found: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
     print("|---|---|---|---|---|---|")
     for (method, program), runs in found.items():
         pairs = [overlap(a["nearest"], b["nearest"]) for a, b in combinations(runs, 2)]
-        shared = f"{statistics.mean(pairs):.3f}" if pairs else ""
+        shared = spread(pairs) if pairs else ""
         cells = [spread([r["speed"] / 1e6 for r in runs], 2), spread([r["peak_megabytes"] for r in runs], 0),
                  spread([r["held_out_loss"] for r in runs], 4), shared]  # fmt: skip
         print(f"| {method} | {program} | {' | '.join(cells)} |")
