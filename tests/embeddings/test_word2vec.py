@@ -78,14 +78,15 @@ def test_the_vectors_have_the_asked_width_and_the_corpus_words(planted: tuple[Wo
 @pytest.mark.parametrize("cbow", [False, True])
 @pytest.mark.parametrize("first", [0, 8, 32])  # at the start, in the middle, a last block of ten centres
 def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
+    from zen_pipeline.embeddings import word2vec_blocks as blocks
     from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(first)
     width, vocabulary, window, k, rate, length = 16, 12, 3, 5.0, 0.1, 42
-    shape = kernel.Shape(32, 4, noise=80, window=window, cbow=cbow) if cbow else kernel.Shape(16, 1, 80, window, cbow)
+    shape = blocks.Shape(32, 4, noise=80, window=window, cbow=cbow) if cbow else blocks.Shape(16, 1, 80, window, cbow)
     centres = range(first, min(first + shape.centres, length))
-    whole = kernel.make_block(shape)
-    block = kernel.part_of(whole, len(centres), cbow)
+    whole = blocks.make_block(shape)
+    block = blocks.part_of(whole, len(centres), cbow)
     groups = block.groups  # the last block of CBOW has room for two more centres
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
@@ -112,11 +113,11 @@ def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    rows, steps = (kernel.rows_of(block, cbow, kernel.make_rows(shape, width)) for _ in range(2))
+    rows, steps = (blocks.rows_of(block, cbow, blocks.make_rows(shape, width)) for _ in range(2))
     block.noise[:] = noise.flatten()
-    assert kernel.choose(words, reach, first, cbow, np.float32(k), block) == predictions
+    assert blocks.choose(words, reach, first, cbow, np.float32(k), block) == predictions
     kernel.take(inputs, outputs, block, cbow, rows)
-    errors = kernel.make_scores(shape)[: len(block.targets)]
+    errors = blocks.make_scores(shape)[: len(block.targets)]
     loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
     kernel.add(inputs, outputs, block, cbow, steps)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -211,24 +212,25 @@ def test_a_damaged_or_foreign_checkpoint_is_no_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cbow", [False, True])
 def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
+    from zen_pipeline.embeddings import word2vec_blocks as blocks
     from zen_pipeline.embeddings import word2vec_kernel as kernel
 
     random = np.random.default_rng(1)
     start = random.normal(size=(2, 9, 16)).astype(np.float32)
-    shape = kernel.Shape(centres=16, groups=2 if cbow else 1, noise=5, window=4, cbow=cbow)
+    shape = blocks.Shape(centres=16, groups=2 if cbow else 1, noise=5, window=4, cbow=cbow)
     words, noise = random.integers(0, 9, 27), random.integers(0, 9, shape.groups * shape.noise)
 
     def fresh() -> tuple:
-        rows, steps = (kernel.make_rows(shape, 16) for _ in range(2))
-        return kernel.make_block(shape), rows, steps, kernel.make_scores(shape)
+        rows, steps = (blocks.make_rows(shape, 16) for _ in range(2))
+        return blocks.make_block(shape), rows, steps, blocks.make_scores(shape)
 
     memory = [fresh(), fresh()]
 
     def step(tables: np.ndarray, reach: int, first: int, whole, *scratch) -> None:
-        block, errors = kernel.part_of(whole, min(16, 27 - first), cbow), scratch[2]
-        rows, steps = (kernel.rows_of(block, cbow, some) for some in scratch[:2])
+        block, errors = blocks.part_of(whole, min(16, 27 - first), cbow), scratch[2]
+        rows, steps = (blocks.rows_of(block, cbow, some) for some in scratch[:2])
         block.noise[:] = noise[: len(block.noise)]
-        kernel.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
+        blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
         kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, errors[: len(block.targets)])
         kernel.add(tables[0], tables[1], block, cbow, steps)

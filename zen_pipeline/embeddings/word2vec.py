@@ -283,25 +283,26 @@ class _Run:
     ) -> tuple[list[Callable[[], list[_Outcome]]], NDArray[np.int64]]:
         """What each thread is to call, with all its memory so that nothing in it can fail; the kernel's `turns`."""
         from zen_pipeline.embeddings import word2vec_kernel as kernel
+        from zen_pipeline.embeddings.word2vec_blocks import Shape, make_block, make_rows, make_scores
 
         settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
         starts, ends = self.starts[documents], self.ends[documents]
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
         method = settings.method
-        shape = kernel.Shape(CENTRES[method], GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
+        shape = Shape(CENTRES[method], GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
         turns = kernel.make_turns(lanes)
         each = lanes // threads
 
         def work(first_lane: int) -> Callable[[], list[_Outcome]]:
-            rows, steps = (tuple(kernel.make_rows(shape, self.inputs.shape[1]) for _ in range(each)) for _ in range(2))
+            rows, steps = (tuple(make_rows(shape, self.inputs.shape[1]) for _ in range(each)) for _ in range(2))
             losses = np.zeros((each, 2))
             given = (
                 self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, self._threshold, self._alias, key,
                 settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
                 shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
-                tuple(kernel.make_block(shape) for _ in range(2 * each)), rows, steps,
-                kernel.make_scores(shape), losses,
+                tuple(make_block(shape) for _ in range(2 * each)), rows, steps,
+                make_scores(shape), losses,
             )  # fmt: skip
 
             def call() -> list[_Outcome]:
