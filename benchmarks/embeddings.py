@@ -4,7 +4,7 @@
     python benchmarks/embeddings.py … --methods glove --glove-bin GloVe/build --probes similarity/*.txt
 
 Every training is a process of its own, the programs take turns, and all get the same word ids, settings and threads;
-gensim gets the documents in an order drawn from the seed, as ours visits them.
+gensim gets the documents in an order drawn from the seed, as ours visits them, and the original program's rates.
 Times are those of the training alone: reading the text, gensim's vocabulary, our compilation and GloVe's counting are
 not in them; the Stanford program's start and its writing of the vectors are, as it is timed from outside. Its commit
 11e9dfe moves biases without the learning rate; ours move with it, as those of its earlier df70b05. The held-out loss is
@@ -366,7 +366,7 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--glove-epochs", type=int, default=25)
-    parser.add_argument("--learning-rate", type=float, help="of Word2Vec, for all programs; default: each its own")
+    parser.add_argument("--learning-rate", type=float, help="of Word2Vec, for all; default: ours, word2vec.c's for gensim")
     parser.add_argument("--noise-words", type=int, help="of our Word2Vec, shared by a block of centres")
     parser.add_argument("--programs", nargs="+", choices=ALL_PROGRAMS, help="default: all of the method")
     parser.add_argument("--min-count", type=int, default=5)

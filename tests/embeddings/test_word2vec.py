@@ -226,9 +226,9 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
 
     memory = [fresh(), fresh()]
 
-    def step(tables: np.ndarray, reach: int, first: int, whole, *scratch) -> None:
-        block, errors = blocks.part_of(whole, min(16, 27 - first), cbow), scratch[2]
-        rows, steps = (blocks.rows_of(block, cbow, some) for some in scratch[:2])
+    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, errors) -> None:
+        block = blocks.part_of(block, min(16, 27 - first), cbow)
+        rows, steps = (blocks.rows_of(block, cbow, some) for some in (rows, steps))
         block.noise[:] = noise[: len(block.noise)]
         blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
