@@ -117,8 +117,7 @@ def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
     block.noise[:] = noise.flatten()
     assert blocks.choose(words, reach, first, cbow, np.float32(k), block) == predictions
     kernel.take(inputs, outputs, block, cbow, rows)
-    errors = blocks.make_scores(shape)[: len(block.targets)]
-    loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, errors)
+    loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, blocks.make_scratch(shape, width))
     kernel.add(inputs, outputs, block, cbow, steps)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
@@ -222,17 +221,17 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
 
     def fresh() -> tuple:
         rows, steps = (blocks.make_rows(shape, 16) for _ in range(2))
-        return blocks.make_block(shape), rows, steps, blocks.make_scores(shape)
+        return blocks.make_block(shape), rows, steps, blocks.make_scratch(shape, 16)
 
     memory = [fresh(), fresh()]
 
-    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, errors) -> None:
+    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, scratch) -> None:
         block = blocks.part_of(block, min(16, 27 - first), cbow)
         rows, steps = (blocks.rows_of(block, cbow, some) for some in (rows, steps))
         block.noise[:] = noise[: len(block.noise)]
         blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
-        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, errors[: len(block.targets)])
+        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, scratch)
         kernel.add(tables[0], tables[1], block, cbow, steps)
 
     for before, first in ((0, 16), (16, 0)):

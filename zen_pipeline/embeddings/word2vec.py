@@ -246,13 +246,13 @@ class _Run:
     """The arrays that the compiled code works on."""
 
     def __init__(self, corpus: WordCorpus, settings: Word2VecSettings) -> None:
-        from zen_pipeline.embeddings.word2vec_kernel import PADDING
+        from zen_pipeline.embeddings.products import COLUMNS
 
         self.corpus = corpus
         self.settings = settings
         self.starts, self.ends = cut_documents(corpus.offsets, _LONGEST)
         self.total = len(corpus.ids) * settings.epochs
-        shape = (len(corpus.words), -(-settings.dimensions // PADDING) * PADDING)
+        shape = (len(corpus.words), -(-settings.dimensions // COLUMNS) * COLUMNS)
         self.inputs, self.outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
@@ -283,7 +283,7 @@ class _Run:
     ) -> tuple[list[Callable[[], list[_Outcome]]], NDArray[np.int64]]:
         """What each thread is to call, with all its memory so that nothing in it can fail; the kernel's `turns`."""
         from zen_pipeline.embeddings import word2vec_kernel as kernel
-        from zen_pipeline.embeddings.word2vec_blocks import Shape, make_block, make_rows, make_scores
+        from zen_pipeline.embeddings.word2vec_blocks import Shape, make_block, make_rows, make_scratch
 
         settings, corpus, rate = self.settings, self.corpus, self.settings.first_rate
         starts, ends = self.starts[documents], self.ends[documents]
@@ -302,7 +302,7 @@ class _Run:
                 shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
                 tuple(make_block(shape) for _ in range(2 * each)), rows, steps,
-                make_scores(shape), losses,
+                make_scratch(shape, self.inputs.shape[1]), losses,
             )  # fmt: skip
 
             def call() -> list[_Outcome]:

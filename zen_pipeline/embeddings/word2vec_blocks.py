@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zen_pipeline.embeddings.compiled import compiled
+from zen_pipeline.embeddings.products import COLUMNS
+
+# Rows of R that are worked on at a time: with L and their scores they fit into the first cache level.
+TILE = 32
 
 _NOWHERE = -1  # instead of a word, where a block reaches beyond its document
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -27,9 +31,12 @@ class Block(NamedTuple):
         noise: (groups * N,) int64 words.
         low: (C,) int64, the first of `around` that is in the window of a centre.
         high: (C,) int64, the last one; the centre itself lies between.
-        targets: float32, as the scores: 1 where one belongs to a prediction that is to be likely.
-        weights: float32, as the scores: of each in the objective.
+        likely: float32, weights in the objective of the scores that are to be high: for skip-gram (span, padded), 1
+            where a place is in the window of a centre; for CBOW (C,), 1 for a centre with context.
+        unlikely: float32, the weights of the scores of noise, (groups, some rows, padded), equal in all rows.
         groups: into which the centres are divided.
+
+    Scores of the members of a group are padded with columns of weight zero.
     """
 
     centres: NDArray[np.int64]
@@ -37,8 +44,8 @@ class Block(NamedTuple):
     noise: NDArray[np.int64]
     low: NDArray[np.int64]
     high: NDArray[np.int64]
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    likely: NDArray[np.float32]
+    unlikely: NDArray[np.float32]
     groups: int
 
 
@@ -81,9 +88,23 @@ class Shape(NamedTuple):
         return self.centres + 2 * self.window
 
 
-def make_scores(shape: Shape) -> NDArray[np.float32]:
-    """Memory for the scores: R L^T of each group, for CBOW followed by those of the centres themselves."""
-    return np.zeros(shape.centres * (shape.noise + (1 if shape.cbow else shape.span)), np.float32)
+class Scratch(NamedTuple):
+    """Memory for what is needed only while a group is computed.
+
+    Attributes:
+        across: float32, L of a group transposed, (width, padded).
+        scores: float32, of some rows of R, (rows, padded), or of all centres themselves.
+    """
+
+    across: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def make_scratch(shape: Shape, width: int) -> Scratch:
+    """Memory for a thread."""
+    columns = padded(shape.centres // shape.groups)
+    sizes = (width * columns, max(TILE * columns, shape.centres))
+    return Scratch(*(np.zeros(size, np.float32) for size in sizes))
 
 
 def make_block(shape: Shape) -> Block:
@@ -91,7 +112,11 @@ def make_block(shape: Shape) -> Block:
     sizes = (shape.centres, shape.span, shape.groups * shape.noise)
     centres, around, noise = (np.full(size, _NOWHERE, np.int64) for size in sizes)
     low, high = (np.zeros(shape.centres, np.int64) for _ in range(2))
-    return Block(centres, around, noise, low, high, make_scores(shape), make_scores(shape), shape.groups)
+    columns = padded(shape.centres // shape.groups)
+    likely = shape.centres if shape.cbow else shape.span * columns
+    unlikely = shape.groups * min(TILE, shape.noise) * columns
+    weights = (np.zeros(size, np.float32) for size in (likely, unlikely))
+    return Block(centres, around, noise, low, high, *weights, shape.groups)
 
 
 def make_rows(shape: Shape, width: int) -> Rows:
@@ -102,16 +127,24 @@ def make_rows(shape: Shape, width: int) -> Rows:
 
 
 @compiled
+def padded(members: int) -> int:
+    """Columns of the scores of a group of so many centres."""
+    return -(-members // COLUMNS) * COLUMNS
+
+
+@compiled
 def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -> int:
     """Fill the block that starts at `first`, but for its noise; returns the number of its predictions."""
     length, centres, span = len(words), len(block.centres), len(block.around)
     members, drawn = centres // block.groups, len(block.noise) // block.groups
-    window = (span - centres) // 2
+    window, columns = (span - centres) // 2, padded(members)
     ratio = k / np.float32(drawn)
-    predicted = 0 if cbow else span * centres
+    tall = len(block.unlikely) // (block.groups * columns)
     for r in range(span):
         place = first - window + r
         block.around[r] = words[place] if 0 <= place < length else _NOWHERE
+    block.likely[:] = _ZERO
+    block.unlikely[:] = _ZERO
     predictions = 0
     for c in range(centres):
         own = own_place(block, c)
@@ -126,16 +159,13 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -
         count = min(high - low, 1) if cbow else high - low
         predictions += count
         if cbow:
-            behind = drawn * centres + c  # the scores of the noise
-            block.targets[behind] = block.weights[behind] = np.float32(count)
+            block.likely[c] = np.float32(count)
         else:
-            for r in range(span):
-                inside = (r >= low) & (r <= high) & (r != own)
-                block.targets[r * centres + c] = block.weights[r * centres + c] = _ONE if inside else _ZERO
-        group, member = c // members, c % members
-        for r in range(drawn):
-            score = predicted + (group * drawn + r) * members + member
-            block.targets[score], block.weights[score] = _ZERO, ratio * np.float32(count)
+            for r in range(low, high + 1):
+                block.likely[r * columns + c] = _ONE if r != own else _ZERO
+        start = c // members * tall * columns + c % members
+        for r in range(tall):
+            block.unlikely[start + r * columns] = ratio * np.float32(count)
     return predictions
 
 
@@ -146,15 +176,16 @@ def part_of(block: Any, centres: int, cbow: bool) -> Any:
     Fewer members share fewer noise words, by the square root: in proportion, chance would count for more.
     """
     most, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
-    window = (len(block.around) - len(block.centres)) // 2
+    span = len(block.around) - len(block.centres)
     members = -(-centres // block.groups)
     groups = -(-centres // members)
     drawn = int(np.ceil(drawn * np.sqrt(members / most)))
-    size = groups * members
-    scores = size * (drawn + 1 if cbow else drawn + size + 2 * window)
+    size, columns = groups * members, padded(members)
+    span += size
+    likely = size if cbow else span * columns
     return Block(
-        block.centres[:size], block.around[: size + 2 * window], block.noise[: groups * drawn], block.low[:size],
-        block.high[:size], block.targets[:scores], block.weights[:scores], groups,
+        block.centres[:size], block.around[:span], block.noise[: groups * drawn], block.low[:size], block.high[:size],
+        block.likely[:likely], block.unlikely[: groups * min(TILE, drawn) * columns], groups,
     )  # fmt: skip
 
 

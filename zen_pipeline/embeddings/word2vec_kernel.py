@@ -44,13 +44,11 @@ from zen_pipeline.embeddings.compiled import (
     store_release,
     yield_processor,
 )
-from zen_pipeline.embeddings.word2vec_blocks import choose, own_place, part_of, rows_of
-
-# Vectors are padded with zeros to a multiple of this, so that the inner loops have no remainder.
-PADDING = 16
+from zen_pipeline.embeddings.products import multiply
+from zen_pipeline.embeddings.word2vec_blocks import TILE, choose, own_place, padded, part_of, rows_of
 
 _LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
-_TILE = 64  # rows of one product of scores: OpenBLAS takes longer for each row of a taller one
+_CACHE_LINE = 16  # float32
 _SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
 _LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
 _FINISHED = 1 << 62  # turns of a lane that needs no more
@@ -132,7 +130,7 @@ def fetch(table: Any, words: Any) -> None:
     """Have the vectors of the words (n,) brought nearer while something else is computed."""
     for i in range(len(words)):
         if words[i] >= 0:
-            for t in range(0, table.shape[1], PADDING):
+            for t in range(0, table.shape[1], _CACHE_LINE):
                 prefetch(table, words[i], t)
 
 
@@ -175,36 +173,61 @@ def add(inputs: Any, outputs: Any, block: Any, cbow: bool, steps: Any) -> None:
 
 
 @compiled
-def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps: Any, errors: Any) -> float:
+def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps: Any, scratch: Any) -> float:
     """The block's steps from its rows; returns its loss, 0 unless wanted."""
-    groups = block.groups
+    groups, width = block.groups, rows.left.shape[1]
     members, height = len(rows.left) // groups, len(rows.right) // groups
-    own = groups * height * members  # where the scores of the centres themselves begin
+    columns = padded(members)
+    contexts = 0 if cbow else len(block.around)  # the first rows of R
+    across = scratch.across[: width * columns].reshape((width, columns))
+    weights_of_noise = block.unlikely.reshape((groups, -1))
+    loss = 0.0
     if cbow:
         average(block, rows.around, rows.left)
-        for c in range(len(rows.left)):
-            s = _ZERO
-            for t in range(rows.left.shape[1]):
-                s += rows.left[c, t] * rows.own[c, t]
-            errors[own + c] = s
+        loss += compare_own(block, rate, want_loss, rows, steps, scratch.scores)
     for g in range(groups):
-        matrix = errors[g * height * members : (g + 1) * height * members].reshape((height, members))
-        left, right = rows.left[g * members : (g + 1) * members], rows.right[g * height : (g + 1) * height]
-        for r in range(0, height, _TILE):
-            np.dot(right[r : r + _TILE], left.T, matrix[r : r + _TILE])
-    loss: float = find_errors(block, rate, want_loss, errors)
-    for g in range(groups):
-        matrix = errors[g * height * members : (g + 1) * height * members].reshape((height, members))
-        left, right = rows.left[g * members : (g + 1) * members], rows.right[g * height : (g + 1) * height]
-        np.dot(matrix.T, right, steps.left[g * members : (g + 1) * members])
-        np.dot(matrix, left, steps.right[g * height : (g + 1) * height])
+        left, left_steps = rows.left[g * members : (g + 1) * members], steps.left[g * members : (g + 1) * members]
+        right, right_steps = rows.right[g * height : (g + 1) * height], steps.right[g * height : (g + 1) * height]
+        transpose(left, across)
+        first = 0
+        while first < height:
+            likely = first < contexts
+            last = min(first + TILE, contexts if likely else height)
+            flat = scratch.scores[: (last - first) * columns]
+            scores = flat.reshape((last - first, columns))
+            weights = block.likely[first * columns :] if likely else weights_of_noise[g]
+            multiply(right[first:last], across, scores, False)
+            loss += find_errors(flat, weights, likely, rate, want_loss)
+            multiply(scores.T[:members], right[first:last], left_steps, cbow or first > 0)
+            multiply(scores[:, :members], left, right_steps[first:last], False)
+            first = last
     if cbow:
-        for c in range(len(rows.left)):
-            e = errors[own + c]
-            for t in range(rows.left.shape[1]):
-                steps.left[c, t] += e * rows.own[c, t]
-                steps.own[c, t] = e * rows.left[c, t]
         spread(block, steps.left, steps.around)
+    return loss
+
+
+@compiled
+def transpose(rows: Any, across: Any) -> None:
+    """The first columns of `across` = the rows."""
+    for t in range(rows.shape[1]):
+        for c in range(len(rows)):
+            across[t, c] = rows[c, t]
+
+
+@compiled
+def compare_own(block: Any, rate: Any, want_loss: bool, rows: Any, steps: Any, scores: Any) -> float:
+    """CBOW's steps from the scores of the centres themselves; returns their loss, 0 unless wanted."""
+    left, own = rows.left, rows.own
+    for c in range(len(left)):
+        s = _ZERO
+        for t in range(left.shape[1]):
+            s += left[c, t] * own[c, t]
+        scores[c] = s
+    loss: float = find_errors(scores[: len(left)], block.likely, True, rate, want_loss)
+    for c in range(len(left)):
+        for t in range(left.shape[1]):
+            steps.left[c, t] = scores[c] * own[c, t]
+            steps.own[c, t] = scores[c] * left[c, t]
     return loss
 
 
@@ -237,16 +260,15 @@ def spread(block: Any, steps: Any, around: Any) -> None:
 
 
 @compiled
-def find_errors(block: Any, rate: Any, want_loss: bool, errors: Any) -> float:
-    """E in the place of the scores; returns the loss, 0 unless wanted."""
-    targets, weights = block.targets, block.weights
+def find_errors(scores: Any, weights: Any, likely: bool, rate: Any, want_loss: bool) -> float:
+    """E in the place of the scores (n,), by the first n weights; returns the loss, 0 unless wanted."""
     loss = 0.0
     if want_loss:
-        for q in range(len(errors)):
-            if weights[q] > _ZERO:
-                loss += weights[q] * np.logaddexp(0.0, -errors[q] if targets[q] > _ZERO else errors[q])
-    for q in range(len(errors)):
-        errors[q] = rate * (targets[q] - weights[q] * logistic(errors[q]))
+        for q in range(len(scores)):
+            loss += weights[q] * np.logaddexp(0.0, -scores[q] if likely else scores[q])
+    target = _ONE if likely else _ZERO
+    for q in range(len(scores)):
+        scores[q] = rate * weights[q] * (target - logistic(scores[q]))
     return loss
 
 
@@ -262,12 +284,12 @@ def make_turns(lanes: int) -> NDArray[np.int64]:
 def train(
     inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, threshold: Any, alias: Any, key: Any,
     window: int, k: Any, rate: float, final_rate: float, done: Any, total: int, cbow: bool, lanes: int,
-    own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, steps: Any, errors: Any, losses: Any,
+    own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, steps: Any, scratch: Any, losses: Any,
 ) -> None:  # fmt: skip
     """Train on some documents, lane l on documents l, l + lanes, …; changes `inputs` and `outputs` in place.
 
     Args:
-        inputs: (words, width) float32, width a multiple of `PADDING`.
+        inputs: (words, width) float32, width a multiple of `COLUMNS`.
         outputs: the same.
         ids: word ids of the corpus, int32.
         starts: first position of each document in `ids`, int64.
@@ -290,7 +312,7 @@ def train(
         blocks: two for each own lane, from `make_block`.
         rows: for each own lane, from `make_rows`.
         steps: the same.
-        errors: from `make_scores`.
+        scratch: from `make_scratch`.
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
@@ -348,7 +370,7 @@ def train(
                 wanted = turn % _LOSS_EVERY == 0
                 loss = compute(
                     block, cbow, rates[now, n], wanted, rows_of(block, cbow, rows[n]),
-                    rows_of(block, cbow, steps[n]), errors[: len(block.targets)],
+                    rows_of(block, cbow, steps[n]), scratch,
                 )  # fmt: skip
                 if wanted:
                     losses[n, 0] += loss
