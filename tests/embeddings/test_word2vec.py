@@ -86,7 +86,7 @@ def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
     shape = blocks.Shape(32, 4, noise=80, window=window, cbow=cbow) if cbow else blocks.Shape(16, 1, 80, window, cbow)
     centres = range(first, min(first + shape.centres, length))
     whole = blocks.make_block(shape)
-    block = blocks.part_of(whole, len(centres), cbow)
+    block = blocks.part_of(whole, len(centres))
     groups = block.groups  # the last block of CBOW has room for two more centres
     inputs = random.normal(size=(vocabulary, width)).astype(np.float32)
     outputs = random.normal(size=(vocabulary, width)).astype(np.float32)
@@ -97,25 +97,28 @@ def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
     x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
     log_likely = torch.nn.functional.logsigmoid
-    losses, predictions = [], 0
+    losses, predictions = [], 0.0
     for i in centres:
-        contexts = [j for j in range(length) if 0 < abs(i - j) <= reach[i]]
-        left = x[words[i]]
+        distances = {j: abs(i - j) for j in range(length) if 0 < abs(i - j) <= window}
         if cbow:  # the mean, with the gradient of the sum
+            contexts = [j for j in distances if distances[j] <= reach[i]]
             total = x[words[contexts]].sum(0)
             left = total + (total / len(contexts) - total).detach()
-        right = [i] if cbow else contexts
-        predictions += len(right)
-        losses += [-log_likely(left @ y[words[j]]) for j in right]
+            weights = {i: 1.0}
+        else:
+            left = x[words[i]]
+            weights = {j: np.mean([distances[j] <= drawn for drawn in range(1, window + 1)]) for j in distances}
+        predictions += sum(weights.values())
+        losses += [-weight * log_likely(left @ y[words[j]]) for j, weight in weights.items()]
         drawn = noise[(i - first) % groups]
-        losses.append(-len(right) * k / len(drawn) * log_likely(-(y[drawn] @ left)).sum())
+        losses.append(-sum(weights.values()) * k / len(drawn) * log_likely(-(y[drawn] @ left)).sum())
     expected = torch.stack(losses).sum()
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
     rows, steps = (blocks.rows_of(block, cbow, blocks.make_rows(shape, width)) for _ in range(2))
     block.noise[:] = noise.flatten()
-    assert blocks.choose(words, reach, first, cbow, np.float32(k), block) == predictions
+    assert blocks.choose(words, reach, first, cbow, np.float32(k), block) == pytest.approx(predictions)
     kernel.take(inputs, outputs, block, cbow, rows)
     loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, blocks.make_scratch(shape, width))
     kernel.add(inputs, outputs, block, cbow, steps)
@@ -226,7 +229,7 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
     memory = [fresh(), fresh()]
 
     def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, scratch) -> None:
-        block = blocks.part_of(block, min(16, 27 - first), cbow)
+        block = blocks.part_of(block, min(16, 27 - first))
         rows, steps = (blocks.rows_of(block, cbow, some) for some in (rows, steps))
         block.noise[:] = noise[: len(block.noise)]
         blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)

@@ -23,9 +23,11 @@ from zen_pipeline.embeddings.compiled import compiled
 # The columns of a result are a multiple of this.
 COLUMNS = 8
 
-# Sums of a tile: enough to hide the time of a multiplication, and no more than there are registers.
-_WIDE = bool(get_host_cpu_features().get("avx512f"))
-_LANES, _TALL = (16, 8) if _WIDE else (8, 4)
+# Of a result with so many rows, or a multiple, all are computed at full speed.
+ROWS = 8
+
+# A tile is `_TALL` by two vectors: enough sums to hide the time of a multiplication, and no more than registers.
+_LANES, _TALL = (16, 8) if get_host_cpu_features().get("avx512f") else (8, 4)
 
 _FLOAT, _INDEX, _BYTES = ir.FloatType(), ir.IntType(64), ir.IntType(8).as_pointer()
 _SIZE = 4  # bytes of a float32
@@ -47,9 +49,7 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
             (a_down, a_along), (b_down, _), (c_down, _) = strides
 
             def shifted(place: Any, *terms: tuple[Any, Any]) -> Any:
-                for number, stride in terms:
-                    place = builder.gep(builder.bitcast(place, _BYTES), [builder.mul(number, stride)])
-                return place
+                return _shifted(builder, place, *terms)
 
             def constant(number: int) -> Any:
                 return ir.Constant(_INDEX, number)
@@ -93,9 +93,51 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     return decorate(typed)
 
 
+def _square() -> Any:
+    """The transpose of `COLUMNS` rows and columns, as a function of compiled code."""
+    vector = ir.VectorType(_FLOAT, COLUMNS)
+
+    def typed(_typing: Any, source: Any, target: Any, _row: Any, _column: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            places = []
+            for kind, value, at in zip(signature.args, arguments, (arguments[2:], arguments[:1:-1]), strict=False):
+                matrix = context.make_array(kind)(context, builder, value)
+                down, along = cgutils.unpack_tuple(builder, matrix.strides)
+                place = _shifted(builder, matrix.data, (at[0], down), (at[1], along))
+                places.append([
+                    builder.bitcast(_shifted(builder, place, (ir.Constant(_INDEX, i), down)), vector.as_pointer())
+                    for i in range(COLUMNS)
+                ])  # fmt: skip
+            rows = [builder.load(place, align=_SIZE) for place in places[0]]
+            for step in (1, 2, 4):  # exchange the squares of this size beside the diagonal
+                for i in (i for i in range(COLUMNS) if not i & step):
+                    pair = rows[i], rows[i + step]
+                    upper = [j if not j & step else COLUMNS + j - step for j in range(COLUMNS)]
+                    lower = [j + step if not j & step else COLUMNS + j for j in range(COLUMNS)]
+                    for row, lanes in ((i, upper), (i + step, lower)):
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), lanes)
+                        rows[row] = builder.shuffle_vector(*pair, mask)
+            for place, row in zip(places[1], rows, strict=True):
+                builder.store(row, place, align=_SIZE)
+            return context.get_dummy_value()
+
+        return types.void(source, target, types.intp, types.intp), generate
+
+    decorate: Callable[[Any], Any] = intrinsic
+    return decorate(typed)
+
+
+def _shifted(builder: Any, place: Any, *terms: tuple[Any, Any]) -> Any:
+    """A place in memory, so many strides of bytes further."""
+    for number, stride in terms:
+        place = builder.gep(builder.bitcast(place, _BYTES), [builder.mul(number, stride)])
+    return place
+
+
+_transpose_square = _square()
 _wide, _wide_row = _tile(_TALL, 2, _LANES), _tile(1, 2, _LANES)
-_narrow, _narrow_row = _tile(8, 1, _LANES), _tile(1, 1, _LANES)
-_least, _least_row = _tile(8, 1, COLUMNS), _tile(1, 1, COLUMNS)
+_narrow, _narrow_row = _tile(ROWS, 1, _LANES), _tile(1, 1, _LANES)
+_least, _least_row = _tile(ROWS, 1, COLUMNS), _tile(1, 1, COLUMNS)
 
 
 @compiled
@@ -120,19 +162,31 @@ def multiply(a: Any, b: Any, c: Any, add: bool) -> None:
         column += 2 * _LANES
     while columns - column >= _LANES:
         row = 0
-        while row + 8 <= len(c):
+        while row + ROWS <= len(c):
             _narrow(a, b, c, row, column, add)
-            row += 8
+            row += ROWS
         while row < len(c):
             _narrow_row(a, b, c, row, column, add)
             row += 1
         column += _LANES
-    while columns - column >= COLUMNS:
+    while _LANES > COLUMNS and columns - column >= COLUMNS:
         row = 0
-        while row + 8 <= len(c):
+        while row + ROWS <= len(c):
             _least(a, b, c, row, column, add)
-            row += 8
+            row += ROWS
         while row < len(c):
             _least_row(a, b, c, row, column, add)
             row += 1
         column += COLUMNS
+
+
+@compiled
+def transpose(rows: Any, across: Any) -> None:
+    """The first n columns of `across` (width, n or more) = the rows (n, width), both float32 with rows in one piece."""
+    squares = len(rows) // COLUMNS * COLUMNS
+    for c in range(0, squares, COLUMNS):
+        for t in range(0, rows.shape[1], COLUMNS):
+            _transpose_square(rows, across, c, t)
+    for t in range(rows.shape[1]):
+        for c in range(squares, len(rows)):
+            across[t, c] = rows[c, t]

@@ -23,29 +23,27 @@ _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 class Block(NamedTuple):
     """What a block of C centres is to do; span is C + 2 window.
 
-    Centres stand in the order of their groups: the words 0, groups, 2 groups, … of the block, then 1, groups + 1, …
-
     Attributes:
-        centres: (C,) int64 words, `_NOWHERE` behind the end of the document.
+        centres: (C,) int64 words, `_NOWHERE` behind the end of the document. Group g has those at g, g + groups, …
         around: (span,) int64 words at the places from `window` before the block to `window` behind it.
         noise: (groups * N,) int64 words.
-        low: (C,) int64, the first of `around` that is in the window of a centre.
-        high: (C,) int64, the last one; the centre itself lies between.
-        likely: float32, weights in the objective of the scores that are to be high: for skip-gram (span, padded), 1
-            where a place is in the window of a centre; for CBOW (C,), 1 for a centre with context.
-        unlikely: float32, the weights of the scores of noise, (groups, some rows, padded), equal in all rows.
+        near: float32, (span, padded C), the weight that a place has in the window of a centre.
+        predictions: (C,) float32, how many each centre takes part in.
+        share: (C,) float32, of a word in the mean of a centre's context.
+        noise_weights: float32, (groups, some rows, padded members), in the objective, of the scores of noise words; the
+            rows are equal.
         groups: into which the centres are divided.
 
-    Scores of the members of a group are padded with columns of weight zero.
+    Columns are padded with weights of zero.
     """
 
     centres: NDArray[np.int64]
     around: NDArray[np.int64]
     noise: NDArray[np.int64]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    likely: NDArray[np.float32]
-    unlikely: NDArray[np.float32]
+    near: NDArray[np.float32]
+    predictions: NDArray[np.float32]
+    share: NDArray[np.float32]
+    noise_weights: NDArray[np.float32]
     groups: int
 
 
@@ -111,12 +109,9 @@ def make_block(shape: Shape) -> Block:
     """Memory for a block."""
     sizes = (shape.centres, shape.span, shape.groups * shape.noise)
     centres, around, noise = (np.full(size, _NOWHERE, np.int64) for size in sizes)
-    low, high = (np.zeros(shape.centres, np.int64) for _ in range(2))
-    columns = padded(shape.centres // shape.groups)
-    likely = shape.centres if shape.cbow else shape.span * columns
-    unlikely = shape.groups * min(TILE, shape.noise) * columns
-    weights = (np.zeros(size, np.float32) for size in (likely, unlikely))
-    return Block(centres, around, noise, low, high, *weights, shape.groups)
+    noise_weights = shape.groups * min(TILE, shape.noise) * padded(shape.centres // shape.groups)
+    floats = (shape.span * padded(shape.centres), shape.centres, shape.centres, noise_weights)
+    return Block(centres, around, noise, *(np.zeros(size, np.float32) for size in floats), shape.groups)
 
 
 def make_rows(shape: Shape, width: int) -> Rows:
@@ -133,59 +128,67 @@ def padded(members: int) -> int:
 
 
 @compiled
-def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -> int:
+def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -> float:
     """Fill the block that starts at `first`, but for its noise; returns the number of its predictions."""
     length, centres, span = len(words), len(block.centres), len(block.around)
     members, drawn = centres // block.groups, len(block.noise) // block.groups
-    window, columns = (span - centres) // 2, padded(members)
-    ratio = k / np.float32(drawn)
-    tall = len(block.unlikely) // (block.groups * columns)
+    window = (span - centres) // 2
     for r in range(span):
         place = first - window + r
         block.around[r] = words[place] if 0 <= place < length else _NOWHERE
-    block.likely[:] = _ZERO
-    block.unlikely[:] = _ZERO
-    predictions = 0
+    near = block.near.reshape((span, padded(centres)))
+    near[:] = _ZERO
+    predictions = 0.0
     for c in range(centres):
-        own = own_place(block, c)
-        place = first + own - window
-        low, high = own, own
-        block.centres[c] = _NOWHERE
-        if place < length:
-            block.centres[c] = words[place]
-            low = max(0, place - reach[place]) - first + window
-            high = min(length - 1, place + reach[place]) - first + window
-        block.low[c], block.high[c] = low, high
-        count = min(high - low, 1) if cbow else high - low
-        predictions += count
-        if cbow:
-            block.likely[c] = np.float32(count)
-        else:
-            for r in range(low, high + 1):
-                block.likely[r * columns + c] = _ONE if r != own else _ZERO
-        start = c // members * tall * columns + c % members
-        for r in range(tall):
-            block.unlikely[start + r * columns] = ratio * np.float32(count)
+        block.centres[c], block.predictions[c] = _NOWHERE, _ZERO
+        if first + c < length:
+            block.centres[c] = words[first + c]
+            found = fill_window(words, first + c, reach[first + c], window, cbow, near[c:, c])
+            block.share[c] = _ONE / max(found, _ONE)
+            block.predictions[c] = min(found, _ONE) if cbow else found
+        predictions += block.predictions[c]
+    weights = block.noise_weights.reshape((block.groups, -1, padded(members)))
+    weights[:] = _ZERO
+    for c in range(centres):
+        weights[c % block.groups, :, c // block.groups] = k / np.float32(drawn) * block.predictions[c]
     return predictions
 
 
 @compiled
-def part_of(block: Any, centres: int, cbow: bool) -> Any:
+def fill_window(words: Any, place: int, reach: int, window: int, cbow: bool, weights: Any) -> Any:
+    """The weights of the places from `window` before the place of a centre; returns their sum.
+
+    CBOW takes the words within `reach`. Skip-gram is linear in its contexts, so it takes all within the window by the
+    share of the windows of random width that reach them: the same expectation without the chance.
+    """
+    total = _ZERO
+    for distance in range(1, (reach if cbow else window) + 1):
+        weight = _ONE if cbow else np.float32(window + 1 - distance) / np.float32(window)
+        if place - distance >= 0:
+            weights[window - distance] = weight
+            total += weight
+        if place + distance < len(words):
+            weights[window + distance] = weight
+            total += weight
+    return total
+
+
+@compiled
+def part_of(block: Any, centres: int) -> Any:
     """The part of a block for the last centres of a document: smaller groups, as many as possible, with less noise.
 
     Fewer members share fewer noise words, by the square root: in proportion, chance would count for more.
     """
     most, drawn = len(block.centres) // block.groups, len(block.noise) // block.groups
-    span = len(block.around) - len(block.centres)
     members = -(-centres // block.groups)
     groups = -(-centres // members)
     drawn = int(np.ceil(drawn * np.sqrt(members / most)))
-    size, columns = groups * members, padded(members)
-    span += size
-    likely = size if cbow else span * columns
+    size = groups * members
+    span = len(block.around) - len(block.centres) + size
     return Block(
-        block.centres[:size], block.around[:span], block.noise[: groups * drawn], block.low[:size], block.high[:size],
-        block.likely[:likely], block.unlikely[: groups * min(TILE, drawn) * columns], groups,
+        block.centres[:size], block.around[:span], block.noise[: groups * drawn], block.near[: span * padded(size)],
+        block.predictions[:size], block.share[:size],
+        block.noise_weights[: groups * min(TILE, drawn) * padded(members)], groups,
     )  # fmt: skip
 
 
@@ -195,12 +198,3 @@ def rows_of(block: Any, cbow: bool, rows: Any) -> Any:
     centres, span, noise = len(block.centres), len(block.around), len(block.noise)
     right = noise if cbow else noise + span
     return Rows(rows.left[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])
-
-
-@compiled
-def own_place(block: Any, c: int) -> int:
-    """Where centre c stands in `around`."""
-    centres = len(block.centres)
-    members = centres // block.groups
-    place: int = c % members * block.groups + c // members + (len(block.around) - centres) // 2
-    return place

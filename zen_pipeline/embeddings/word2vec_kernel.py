@@ -44,8 +44,8 @@ from zen_pipeline.embeddings.compiled import (
     store_release,
     yield_processor,
 )
-from zen_pipeline.embeddings.products import multiply
-from zen_pipeline.embeddings.word2vec_blocks import TILE, choose, own_place, padded, part_of, rows_of
+from zen_pipeline.embeddings.products import ROWS, multiply, transpose
+from zen_pipeline.embeddings.word2vec_blocks import TILE, choose, padded, part_of, rows_of
 
 _LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
 _CACHE_LINE = 16  # float32
@@ -105,9 +105,10 @@ def sample_noise(threshold: Any, alias: Any, key: Any, first: int, noise_words: 
     """Draws number `first` and following, by the alias method (Walker 1977), two 32-bit halves of one hash each."""
     vocabulary = np.uint64(len(alias))
     for j in range(len(noise_words)):
-        r = mix(key + np.uint64(first + j) * _GOLDEN)
-        slot = np.int64(((r >> _S32) * vocabulary) >> _S32)
-        noise_words[j] = slot if (r & _LOW32) < threshold[slot] else alias[slot]
+        r = key + np.uint64(first + j) * _GOLDEN
+        place = (r >> _S32) * vocabulary
+        slot = np.int64(place >> _S32)
+        noise_words[j] = slot if (place & _LOW32) < threshold[slot] else alias[slot]
 
 
 # --- one block --------------------------------------------------------------------------------------------------------
@@ -180,13 +181,13 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps
     columns = padded(members)
     contexts = 0 if cbow else len(block.around)  # the first rows of R
     across = scratch.across[: width * columns].reshape((width, columns))
-    weights_of_noise = block.unlikely.reshape((groups, -1))
+    noise_weights = block.noise_weights.reshape((groups, -1))
     loss = 0.0
     if cbow:
         average(block, rows.around, rows.left)
         loss += compare_own(block, rate, want_loss, rows, steps, scratch.scores)
     for g in range(groups):
-        left, left_steps = rows.left[g * members : (g + 1) * members], steps.left[g * members : (g + 1) * members]
+        left, left_steps = rows.left[g::groups], steps.left[g::groups]
         right, right_steps = rows.right[g * height : (g + 1) * height], steps.right[g * height : (g + 1) * height]
         transpose(left, across)
         first = 0
@@ -195,7 +196,7 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps
             last = min(first + TILE, contexts if likely else height)
             flat = scratch.scores[: (last - first) * columns]
             scores = flat.reshape((last - first, columns))
-            weights = block.likely[first * columns :] if likely else weights_of_noise[g]
+            weights = block.near[first * columns :] if likely else noise_weights[g]
             multiply(right[first:last], across, scores, False)
             loss += find_errors(flat, weights, likely, rate, want_loss)
             multiply(scores.T[:members], right[first:last], left_steps, cbow or first > 0)
@@ -207,11 +208,28 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps
 
 
 @compiled
-def transpose(rows: Any, across: Any) -> None:
-    """The first columns of `across` = the rows."""
-    for t in range(rows.shape[1]):
-        for c in range(len(rows)):
-            across[t, c] = rows[c, t]
+def average(block: Any, around: Any, means: Any) -> None:
+    """means (C, width) = of each centre the mean of its context's vectors, zero without context."""
+    centres, span = len(means), len(around)
+    near = block.near.reshape((span, -1)).T
+    for first in range(0, centres, ROWS):
+        last = min(first + ROWS, centres)
+        reached = slice(first, last + span - centres)
+        multiply(near[first:last, reached], around[reached], means[first:last], False)
+    for c in range(centres):
+        for t in range(means.shape[1]):
+            means[c, t] *= block.share[c]
+
+
+@compiled
+def spread(block: Any, steps: Any, around: Any) -> None:
+    """around (span, width) = the sum of the steps (C, width) of all centres in whose context a place is."""
+    centres, span = len(steps), len(around)
+    near = block.near.reshape((span, -1))
+    for first in range(0, span, ROWS):
+        last = min(first + ROWS, span)
+        reaching = slice(max(0, first - span + centres), min(last, centres))
+        multiply(near[first:last, reaching], steps[reaching], around[first:last], False)
 
 
 @compiled
@@ -223,40 +241,12 @@ def compare_own(block: Any, rate: Any, want_loss: bool, rows: Any, steps: Any, s
         for t in range(left.shape[1]):
             s += left[c, t] * own[c, t]
         scores[c] = s
-    loss: float = find_errors(scores[: len(left)], block.likely, True, rate, want_loss)
+    loss: float = find_errors(scores[: len(left)], block.predictions, True, rate, want_loss)
     for c in range(len(left)):
         for t in range(left.shape[1]):
             steps.left[c, t] = scores[c] * own[c, t]
             steps.own[c, t] = scores[c] * left[c, t]
     return loss
-
-
-@compiled
-def average(block: Any, around: Any, means: Any) -> None:
-    """means (C, width) = of each centre the mean of its context's vectors, zero without context."""
-    for c in range(len(means)):
-        low, high, own = block.low[c], block.high[c], own_place(block, c)
-        means[c] = _ZERO
-        for r in range(low, high + 1):
-            if r != own:
-                for t in range(means.shape[1]):
-                    means[c, t] += around[r, t]
-        share = _ONE / np.float32(max(high - low, 1))
-        for t in range(means.shape[1]):
-            means[c, t] *= share
-
-
-@compiled
-def spread(block: Any, steps: Any, around: Any) -> None:
-    """around (span, width) = the sum of the steps (C, width) of all centres in whose context a place is."""
-    for r in range(len(around)):
-        around[r] = _ZERO
-    for c in range(len(steps)):
-        own = own_place(block, c)
-        for r in range(block.low[c], block.high[c] + 1):
-            if r != own:
-                for t in range(around.shape[1]):
-                    around[r, t] += steps[c, t]
 
 
 @compiled
@@ -316,22 +306,25 @@ def train(
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
     noise_key = mix(key ^ _NOISE_KEY)
-    most, noise = len(blocks[0].centres), len(blocks[0].noise)
+    most = len(blocks[0].centres)
     at = own_lanes.copy()  # each lane's document, that of its next block
     first = np.zeros(len(own_lanes), np.int64)  # that block's first centre
     kept = np.full(len(own_lanes), -1, np.int64)  # the words of its document, -1 before they are drawn
-    predictions = np.zeros((2, len(own_lanes)), np.int64)
+    predictions = np.zeros((2, len(own_lanes)))
     centres = np.ones((2, len(own_lanes)), np.int64)
     rates = np.zeros((2, len(own_lanes)), np.float32)
     finished = np.zeros(len(own_lanes), np.bool_)
+    drawn = np.zeros(len(own_lanes), np.int64)
+    for n in range(len(own_lanes)):  # a call draws fewer noise words than that for each word of its documents
+        drawn[n] = done[own_lanes[n]] * len(blocks[0].noise) if own_lanes[n] < len(done) else 0
     turn = -1
     while not finished.all():
         now, then = turn % 2, (turn + 1) % 2
         for n in range(len(own_lanes)):
             if finished[n]:
                 continue
-            block = part_of(blocks[2 * n + now], centres[now, n], cbow)
-            following = part_of(blocks[2 * n + then], centres[then, n], cbow)  # so far the one before
+            block = part_of(blocks[2 * n + now], centres[now, n])
+            following = part_of(blocks[2 * n + then], centres[then, n])  # so far the one before
             if turn >= 0:
                 await_turn(turn, own_lanes[n], len(own_lanes), turns)
                 if turn > 0:
@@ -355,11 +348,11 @@ def train(
                 d = at[n]
                 words, reach = documents[n, 0, : kept[n]], documents[n, 1, : kept[n]]
                 centres[then, n] = min(most, kept[n] - first[n])
-                following = part_of(blocks[2 * n + then], centres[then, n], cbow)
+                following = part_of(blocks[2 * n + then], centres[then, n])
                 predictions[then, n] = choose(words, reach, first[n], cbow, k, following)
                 # a document has fewer blocks than words, so its first position numbers them without overlap
-                number = (starts[d] + first[n] // most) * noise
-                sample_noise(threshold, alias, noise_key, number, following.noise)
+                sample_noise(threshold, alias, mix(noise_key + np.uint64(own_lanes[n])), drawn[n], following.noise)
+                drawn[n] += len(following.noise)
                 fetch(inputs, following.around if cbow else following.centres)
                 fetch(outputs, following.centres if cbow else following.around)
                 fetch(outputs, following.noise)
