@@ -116,12 +116,12 @@ def test_the_step_is_the_stated_one(first: int, cbow: bool) -> None:
     expected.backward()
 
     before = inputs.copy(), outputs.copy()
-    rows, steps = (blocks.rows_of(block, cbow, blocks.make_rows(shape, width)) for _ in range(2))
+    rows = blocks.rows_of(block, cbow, blocks.make_rows(shape, width))
     block.noise[:] = noise.flatten()
     assert blocks.choose(words, reach, first, cbow, np.float32(k), block) == pytest.approx(predictions)
     kernel.take(inputs, outputs, block, cbow, rows)
-    loss = kernel.compute(block, cbow, np.float32(rate), True, rows, steps, blocks.make_scratch(shape, width))
-    kernel.add(inputs, outputs, block, cbow, steps)
+    loss = kernel.compute(block, cbow, np.float32(rate), True, rows, blocks.make_scratch(shape, width))
+    kernel.add(inputs, outputs, block, cbow, rows)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose((before[0] - inputs) / rate, x.grad, rtol=1e-4, atol=5e-5)
     np.testing.assert_allclose((before[1] - outputs) / rate, y.grad, rtol=1e-4, atol=5e-5)
@@ -223,19 +223,18 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
     words, noise = random.integers(0, 9, 27), random.integers(0, 9, shape.groups * shape.noise)
 
     def fresh() -> tuple:
-        rows, steps = (blocks.make_rows(shape, 16) for _ in range(2))
-        return blocks.make_block(shape), rows, steps, blocks.make_scratch(shape, 16)
+        return blocks.make_block(shape), blocks.make_rows(shape, 16), blocks.make_scratch(shape, 16)
 
     memory = [fresh(), fresh()]
 
-    def step(tables: np.ndarray, reach: int, first: int, block, rows, steps, scratch) -> None:
+    def step(tables: np.ndarray, reach: int, first: int, block, rows, scratch) -> None:
         block = blocks.part_of(block, min(16, 27 - first))
-        rows, steps = (blocks.rows_of(block, cbow, some) for some in (rows, steps))
+        rows = blocks.rows_of(block, cbow, rows)
         block.noise[:] = noise[: len(block.noise)]
         blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
-        kernel.compute(block, cbow, np.float32(0.1), False, rows, steps, scratch)
-        kernel.add(tables[0], tables[1], block, cbow, steps)
+        kernel.compute(block, cbow, np.float32(0.1), False, rows, scratch)
+        kernel.add(tables[0], tables[1], block, cbow, rows)
 
     for before, first in ((0, 16), (16, 0)):
         step(random.normal(size=(2, 9, 16)).astype(np.float32), 4, before, *memory[1])

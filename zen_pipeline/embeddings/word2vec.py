@@ -294,14 +294,14 @@ class _Run:
         each = lanes // threads
 
         def work(first_lane: int) -> Callable[[], list[_Outcome]]:
-            rows, steps = (tuple(make_rows(shape, self.inputs.shape[1]) for _ in range(_LANES)) for _ in range(2))
+            rows = tuple(make_rows(shape, self.inputs.shape[1]) for _ in range(_LANES))
             losses = np.zeros((each, 2))
             given = (
                 self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, self._threshold, self._alias, key,
                 settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
                 shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
-                tuple(make_block(shape) for _ in range(2 * _LANES)), rows, steps,
+                tuple(make_block(shape) for _ in range(2 * _LANES)), rows,
                 make_scratch(shape, self.inputs.shape[1]), losses,
             )  # fmt: skip
 

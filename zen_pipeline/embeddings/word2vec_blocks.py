@@ -48,16 +48,18 @@ class Block(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Copies of the vectors that a block works on, float32, or their steps.
+    """Copies of the vectors that a block works on, float32; steps take the place of all but `left`.
 
     Attributes:
         left: (C, width) L.
+        left_steps: (C, width) those of L.
         right: (R, width) R, of all groups one after the other.
         around: (span, width), of CBOW: the input vectors around the block.
         own: (C, width), of CBOW: the output vectors of the centres.
     """
 
     left: NDArray[np.float32]
+    left_steps: NDArray[np.float32]
     right: NDArray[np.float32]
     around: NDArray[np.float32]
     own: NDArray[np.float32]
@@ -118,7 +120,7 @@ def make_rows(shape: Shape, width: int) -> Rows:
     """Memory for the vectors of a block."""
     noise = shape.groups * shape.noise
     rows = (noise, shape.span, shape.centres) if shape.cbow else (shape.span + noise, 0, 0)
-    return Rows(*(np.zeros((n, width), np.float32) for n in (shape.centres, *rows)))
+    return Rows(*(np.zeros((n, width), np.float32) for n in (shape.centres, shape.centres, *rows)))
 
 
 @compiled
@@ -197,4 +199,4 @@ def rows_of(block: Any, cbow: bool, rows: Any) -> Any:
     """The rows that a block, or a part of one, needs."""
     centres, span, noise = len(block.centres), len(block.around), len(block.noise)
     right = noise if cbow else noise + span
-    return Rows(rows.left[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])
+    return Rows(rows.left[:centres], rows.left_steps[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])

@@ -146,36 +146,36 @@ def scatter_add(table: Any, words: Any, rows: Any) -> None:
 
 
 @compiled
-def sides(block: Any, cbow: bool, rows: Any) -> Any:
+def sides(block: Any, cbow: bool, rows: Any, left: Any) -> Any:
     """Words and rows of the input vectors, words and rows of the output vectors, and rows of the noise."""
     predicted = len(rows.right) - len(block.noise)
     noise = rows.right[predicted:]
     if cbow:
         return block.around, rows.around, block.centres, rows.own, noise
-    return block.centres, rows.left, block.around, rows.right[:predicted], noise
+    return block.centres, left, block.around, rows.right[:predicted], noise
 
 
 @compiled
 def take(inputs: Any, outputs: Any, block: Any, cbow: bool, rows: Any) -> None:
     """Copy what the block works on from `inputs` and `outputs` (words, width)."""
-    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, rows)
+    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, rows, rows.left)
     gather(inputs, input_words, input_rows)
     gather(outputs, output_words, output_rows)
     gather(outputs, block.noise, noise_rows)
 
 
 @compiled
-def add(inputs: Any, outputs: Any, block: Any, cbow: bool, steps: Any) -> None:
-    """Add the block's steps to `inputs` and `outputs`."""
-    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, steps)
+def add(inputs: Any, outputs: Any, block: Any, cbow: bool, rows: Any) -> None:
+    """Add the steps that stand in the rows to `inputs` and `outputs`."""
+    input_words, input_rows, output_words, output_rows, noise_rows = sides(block, cbow, rows, rows.left_steps)
     scatter_add(inputs, input_words, input_rows)
     scatter_add(outputs, output_words, output_rows)
     scatter_add(outputs, block.noise, noise_rows)
 
 
 @compiled
-def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps: Any, scratch: Any) -> float:
-    """The block's steps from its rows; returns its loss, 0 unless wanted."""
+def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, scratch: Any) -> float:
+    """The block's steps, in the place of its rows; returns its loss, 0 unless wanted."""
     groups, width = block.groups, rows.left.shape[1]
     members, height = len(rows.left) // groups, len(rows.right) // groups
     columns = padded(members)
@@ -185,25 +185,25 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, steps
     loss = 0.0
     if cbow:
         average(block, rows.around, rows.left)
-        loss += compare_own(block, rate, want_loss, rows, steps, scratch.scores)
+        loss += compare_own(block, rate, want_loss, rows, scratch.scores)
     for g in range(groups):
-        left, left_steps = rows.left[g::groups], steps.left[g::groups]
-        right, right_steps = rows.right[g * height : (g + 1) * height], steps.right[g * height : (g + 1) * height]
+        left, left_steps = rows.left[g::groups], rows.left_steps[g::groups]
         transpose(left, across)
         first = 0
         while first < height:
             likely = first < contexts
             last = min(first + TILE, contexts if likely else height)
-            flat = scratch.scores[: (last - first) * columns]
-            scores = flat.reshape((last - first, columns))
+            right = rows.right[g * height + first : g * height + last]
+            flat = scratch.scores[: len(right) * columns]
+            scores = flat.reshape((len(right), columns))
             weights = block.near[first * columns :] if likely else noise_weights[g]
-            multiply(right[first:last], across, scores, False)
+            multiply(right, across, scores, False)
             loss += find_errors(flat, weights, likely, rate, want_loss)
-            multiply(scores.T[:members], right[first:last], left_steps, cbow or first > 0)
-            multiply(scores[:, :members], left, right_steps[first:last], False)
+            multiply(scores.T[:members], right, left_steps, cbow or first > 0)
+            multiply(scores[:, :members], left, right, False)
             first = last
     if cbow:
-        spread(block, steps.left, steps.around)
+        spread(block, rows.left_steps, rows.around)
     return loss
 
 
@@ -233,7 +233,7 @@ def spread(block: Any, steps: Any, around: Any) -> None:
 
 
 @compiled
-def compare_own(block: Any, rate: Any, want_loss: bool, rows: Any, steps: Any, scores: Any) -> float:
+def compare_own(block: Any, rate: Any, want_loss: bool, rows: Any, scores: Any) -> float:
     """CBOW's steps from the scores of the centres themselves; returns their loss, 0 unless wanted."""
     left, own = rows.left, rows.own
     for c in range(len(left)):
@@ -244,8 +244,8 @@ def compare_own(block: Any, rate: Any, want_loss: bool, rows: Any, steps: Any, s
     loss: float = find_errors(scores[: len(left)], block.predictions, True, rate, want_loss)
     for c in range(len(left)):
         for t in range(left.shape[1]):
-            steps.left[c, t] = scores[c] * own[c, t]
-            steps.own[c, t] = scores[c] * left[c, t]
+            rows.left_steps[c, t] = scores[c] * own[c, t]
+            own[c, t] = scores[c] * left[c, t]
     return loss
 
 
@@ -274,7 +274,7 @@ def make_turns(lanes: int) -> NDArray[np.int64]:
 def train(
     inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, threshold: Any, alias: Any, key: Any,
     window: int, k: Any, rate: float, final_rate: float, done: Any, total: int, cbow: bool, lanes: int,
-    own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, steps: Any, scratch: Any, losses: Any,
+    own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, scratch: Any, losses: Any,
 ) -> None:  # fmt: skip
     """Train on some documents, lane l on documents l, l + lanes, …; changes `inputs` and `outputs` in place.
 
@@ -301,7 +301,6 @@ def train(
         documents: (own lanes, 2, longest document) int64, scratch of this thread, as are the following.
         blocks: two for each own lane, from `make_block`.
         rows: for each own lane, from `make_rows`.
-        steps: the same.
         scratch: from `make_scratch`.
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
@@ -328,7 +327,7 @@ def train(
             if turn >= 0:
                 await_turn(turn, own_lanes[n], len(own_lanes), turns)
                 if turn > 0:
-                    add(inputs, outputs, following, cbow, rows_of(following, cbow, steps[n]))
+                    add(inputs, outputs, following, cbow, rows_of(following, cbow, rows[n]))
                 if predictions[now, n] == 0:
                     store_release(turns, own_lanes[n] * _LINE, _FINISHED)
                     finished[n] = True
@@ -361,10 +360,7 @@ def train(
                 first[n] += most
             if turn >= 0:
                 wanted = turn % _LOSS_EVERY == 0
-                loss = compute(
-                    block, cbow, rates[now, n], wanted, rows_of(block, cbow, rows[n]),
-                    rows_of(block, cbow, steps[n]), scratch,
-                )  # fmt: skip
+                loss = compute(block, cbow, rates[now, n], wanted, rows_of(block, cbow, rows[n]), scratch)
                 if wanted:
                     losses[n, 0] += loss
                     losses[n, 1] += predictions[now, n]
