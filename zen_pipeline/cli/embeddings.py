@@ -34,7 +34,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: 3, GloVe 25.")] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Rarer words have no vector.")] = 5,
     phrases: Annotated[int, typer.Option(min=0, max=5, help="Passes that join words to phrases.")] = 0,
-    learning_rate: Annotated[float | None, typer.Option(help="Default: 0.03, CBOW 0.065, GloVe 0.05.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: 0.035, CBOW 0.065, GloVe 0.05.")] = None,
     lock_free: Annotated[bool, typer.Option(help="Threads without locks: not the same bits every time.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda: a GPU.")] = "cpu",

@@ -24,7 +24,7 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 
 _FILE = "training.safetensors"
-_TRAININGS = 2  # raise it when a training goes other ways with the same settings: no state of the old is gone on from
+_TRAININGS = 3  # raise it when a training goes other ways with the same settings: no state of the old is gone on from
 _NO_MATTER = ("threads", "memory_megabytes", "probes")  # to the vectors
 
 log = get_logger(__name__)

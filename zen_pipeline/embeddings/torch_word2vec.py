@@ -22,6 +22,7 @@ from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
     CENTRES,
+    GOLDEN_RATIO,
     GROUPS,
     LOWEST_RATE,
     NOISE_POWER,
@@ -127,11 +128,10 @@ def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: t
     first = torch.arange(0, len(ids), centres, device=device)[:, None] + torch.arange(groups, device=device)
     order = first.flatten()[torch.randperm(first.numel(), generator=random, device=device)] + settings.window
     weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
-    drawn = (
-        torch.rand(len(order), settings.shared_noise, generator=random, device=device, dtype=torch.float64)
-        * weights[-1]
-    )
-    noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1)
+    numbers = torch.arange(len(order) * settings.shared_noise, device=device, dtype=torch.float64)
+    shift = torch.rand((), generator=random, device=device, dtype=torch.float64)
+    drawn = (numbers * GOLDEN_RATIO + shift) % 1.0 * weights[-1]  # evenly spread, as in the kernel
+    noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1).reshape(len(order), -1)
     sides = (settings.window, settings.window + centres)
     return _Epoch(pad(ids, sides), pad(document, sides, value=-1), pad(reach, sides), order, noise)
 
@@ -142,50 +142,55 @@ def _members(settings: Word2VecSettings) -> int:
 
 
 def _surroundings(epoch: _Epoch, first: Tensor, settings: Word2VecSettings) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres (groups, members), their neighbours (groups, members, 2 window) and which of those are contexts."""
+    """Centres (groups, members), their neighbours (groups, members, 2 window) and the weights of those as contexts."""
     window = settings.window
     offsets = torch.cat([torch.arange(-window, 0), torch.arange(1, window + 1)]).to(first.device)
     places = first[:, None] + torch.arange(_members(settings), device=first.device) * GROUPS[settings.method]
     around = places[..., None] + offsets
     same = (epoch.document[around] == epoch.document[places][..., None]) & (epoch.document[places] >= 0)[..., None]
-    return epoch.ids[places], epoch.ids[around], same & (offsets.abs() <= epoch.reach[places][..., None])
+    distances = offsets.abs()
+    if settings.method == "cbow":
+        weights = (distances <= epoch.reach[places][..., None]).double()
+    else:
+        weights = (window + 1 - distances) / window
+    return epoch.ids[places], epoch.ids[around], (same * weights).float()
 
 
 def _skipgram_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
     """One step; the loss and the pairs. Objective: `word2vec_kernel`."""
-    centres, around, is_context = _surroundings(epoch, first, settings)
+    centres, around, near = _surroundings(epoch, first, settings)
     x, y, n = tables.inputs[centres], tables.outputs[around], tables.outputs[noise]
     scores = (y @ x[..., None]).squeeze(-1)
     against = x @ n.mT
-    weight = is_context.sum(-1, keepdim=True) * (settings.negatives / noise.shape[1])
-    loss = -(logsigmoid(scores) * is_context).sum() - (logsigmoid(-against) * weight).sum()
-    pull = rate * torch.sigmoid(-scores) * is_context
+    weight = near.sum(-1, keepdim=True) * (settings.negatives / noise.shape[1])
+    loss = -(logsigmoid(scores) * near).sum() - (logsigmoid(-against) * weight).sum()
+    pull = rate * torch.sigmoid(-scores) * near
     push = -rate * torch.sigmoid(against) * weight
     dx = (pull[..., None, :] @ y).squeeze(-2) + push @ n
     _add(tables.inputs, centres, dx)
     _add(tables.outputs, around, pull[..., None] * x[..., None, :])
     _add(tables.outputs, noise, push.mT @ x)
-    return loss.double(), is_context.sum().double()
+    return loss.double(), near.sum().double()
 
 
 def _cbow_step(
     tables: _Tables, epoch: _Epoch, first: Tensor, noise: Tensor, settings: Word2VecSettings, rate: float
 ) -> tuple[Tensor, Tensor]:
     """One step; the loss and the centres that have a context. Objective: `word2vec_kernel`."""
-    centres, around, is_context = _surroundings(epoch, first, settings)
-    share = is_context / is_context.sum(-1, keepdim=True).clamp(min=1)
+    centres, around, near = _surroundings(epoch, first, settings)
+    share = near / near.sum(-1, keepdim=True).clamp(min=1)
     h = (share[..., None, :] @ tables.inputs[around]).squeeze(-2)
     y, n = tables.outputs[centres], tables.outputs[noise]
-    counted = is_context.any(-1)
+    counted = near.any(-1)
     scores, against = (h * y).sum(-1), h @ n.mT
     weight = counted[..., None] * (settings.negatives / noise.shape[1])
     loss = -(logsigmoid(scores) * counted).sum() - (logsigmoid(-against) * weight).sum()
     pull = (rate * torch.sigmoid(-scores) * counted)[..., None]
     push = -rate * torch.sigmoid(against) * weight
     dh = pull * y + push @ n
-    _add(tables.inputs, around, is_context[..., None] * dh[..., None, :])
+    _add(tables.inputs, around, near[..., None] * dh[..., None, :])
     _add(tables.outputs, centres, pull * h)
     _add(tables.outputs, noise, push.mT @ h)
     return loss.double(), counted.sum().double()

@@ -1,10 +1,10 @@
 """Word2Vec: skip-gram and CBOW with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words …").
 
-Noise words by the 3/4 power of their counts, subsampling of frequent words, windows of random width, a learning rate
-that falls linearly. The same bits whatever else the machine does: every random number is a hash of the seed, the epoch
-and the position, documents are visited in an order that follows from the seed, and threads take turns at the vectors in
-a fixed order (`word2vec_kernel`). Threads without locks (Recht et al. 2011) are an option; they take the same draws and
-only meet at the vectors.
+Noise words by the 3/4 power of their counts, subsampling of frequent words, windows of random width (skip-gram takes
+their expectation), a learning rate that falls linearly. The same bits whatever else the machine does: every random
+number follows from the seed, the epoch and the position, documents are visited in an order that follows from the seed,
+and threads take turns at the vectors in a fixed order (`word2vec_kernel`). Threads without locks (Recht et al. 2011)
+are an option; they meet only at the vectors.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
 NOISE_POWER = 0.75
+GOLDEN_RATIO = (5**0.5 - 1) / 2  # the smaller one
 LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md).
-_RATES = {"skipgram": 0.03, "cbow": 0.065}
-_NOISE_WORDS = {"skipgram": 128, "cbow": 16}
+_RATES = {"skipgram": 0.035, "cbow": 0.065}
+_NOISE_WORDS = {"skipgram": 64, "cbow": 16}
 CENTRES = {"skipgram": 16, "cbow": 64}  # of a block
 GROUPS = {"skipgram": 1, "cbow": 8}  # of a block, alternating, each with noise words of its own
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
@@ -48,14 +49,15 @@ class Word2VecSettings:
     Attributes:
         method: `skipgram` predicts each context word from the centre, `cbow` the centre from the mean of its context.
         dimensions: width of a vector.
-        window: largest distance between a word and its context; each centre draws its own from 1 … window.
+        window: largest distance w between a word and its context. CBOW's centres draw their own from 1 … w; skip-gram
+            weighs a word at distance d by the chance of that, (w + 1 - d) / w.
         negatives: noise words per pair, in expectation.
         noise_words: that a group of 16 centres shares (skip-gram; neighbours) or one of 8 (CBOW; every eighth of 64
-            neighbours), fewer at the end of a document; default: 128 and 16. More lessen the chance in the vectors
+            neighbours), fewer at the end of a document; default: 64 and 16. More lessen the chance in the vectors
             and take longer.
         epochs: passes over the corpus.
         subsample: threshold t of the frequent-word subsampling; 0 keeps every occurrence.
-        learning_rate: the first learning rate; default: 0.03 for skip-gram, 0.065 for CBOW.
+        learning_rate: the first learning rate; default: 0.035 for skip-gram, 0.065 for CBOW.
         seed: of the first vectors, the order of documents and every draw.
         deterministic: the same bits every time, on one or two threads; else lock-free threads.
         threads: at most so many; default: all cores.

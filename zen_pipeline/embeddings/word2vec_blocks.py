@@ -113,7 +113,8 @@ def make_block(shape: Shape) -> Block:
     centres, around, noise = (np.full(size, _NOWHERE, np.int64) for size in sizes)
     noise_weights = shape.groups * min(TILE, shape.noise) * padded(shape.centres // shape.groups)
     floats = (shape.span * padded(shape.centres), shape.centres, shape.centres, noise_weights)
-    return Block(centres, around, noise, *(np.zeros(size, np.float32) for size in floats), shape.groups)
+    near, predictions, share, weights = (np.zeros(size, np.float32) for size in floats)
+    return Block(centres, around, noise, near, predictions, share, weights, shape.groups)
 
 
 def make_rows(shape: Shape, width: int) -> Rows:
@@ -199,4 +200,6 @@ def rows_of(block: Any, cbow: bool, rows: Any) -> Any:
     """The rows that a block, or a part of one, needs."""
     centres, span, noise = len(block.centres), len(block.around), len(block.noise)
     right = noise if cbow else noise + span
-    return Rows(rows.left[:centres], rows.left_steps[:centres], rows.right[:right], rows.around[:span], rows.own[:centres])
+    return Rows(
+        rows.left[:centres], rows.left_steps[:centres], rows.right[:right], rows.around[:span], rows.own[:centres]
+    )

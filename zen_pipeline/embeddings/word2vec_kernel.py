@@ -1,14 +1,16 @@
 """The compiled arithmetic of Word2Vec with negative sampling: blocks of centre words, as small matrix products.
 
-Objectives, for a group of centre words i of a document, their context words C(i), and N noise words that the group
-shares (Ji et al. 2016 share them within one window), with x the input vectors, y the output vectors, s the logistic
-function and k noise words per prediction:
+Objectives, for a group of centre words i of a document, their context words C(i) with weights w_ij, and N noise words
+that the group shares (Ji et al. 2016 share them within one window), with x the input vectors, y the output vectors, s
+the logistic function, k noise words per prediction and W_i the sum of the w_ij:
 
-- skip-gram (Mikolov et al. 2013, equation 4): the sum over i, j in C(i) of -log s(x_i . y_j), and over i and the noise
-  words n of |C(i)| k / N times -log s(-x_i . y_n);
-- CBOW, with h_i the mean of x_j, j in C(i): the sum over i of -log s(h_i . y_i) and over i, n of k / N times
-  -log s(-h_i . y_n). As in the original program the step of h_i is added to every context word without dividing it by
-  their number, so that a word's own step is |C(i)| times the gradient's (İrsoy, Benton and Stratos 2021 divide it).
+- skip-gram (Mikolov et al. 2013, equation 4): the sum over i, j in C(i) of -w_ij log s(x_i . y_j), and over i and the
+  noise words n of W_i k / N times -log s(-x_i . y_n). The original program draws a window's width from 1 … w; the
+  objective is a sum over its words, so here w_ij is the chance that a window reaches them, (w + 1 - distance) / w;
+- CBOW, with h_i the mean of x_j, j in C(i), within a drawn width: the sum over i of -log s(h_i . y_i) and over i, n of
+  k / N times -log s(-h_i . y_n). As in the original program the step of h_i is added to every context word without
+  dividing it by their number, so that a word's own step is |C(i)| times the gradient's (İrsoy, Benton and Stratos 2021
+  divide it).
 
 The weights make the expectation that of k noise words drawn for every prediction. A block of C neighbouring centres is
 one step, all gradients at the same parameters. CBOW's blocks consist of several groups that alternate: neighbours have
@@ -17,14 +19,14 @@ a document is as small as its words allow.
 
 Most of the work is three products for each group, whose operands stay in the nearest cache levels: with L = its x_i or
 h_i and R = its noise (and for skip-gram context) vectors, the scores S = R L^T; with E = -rate dLoss/dS, E^T R and E L.
-CBOW's means, the scores of the centres themselves and the steps of the context words are sums of a few vectors each.
+R is taken some rows at a time. CBOW's means, and the steps of their words, are products with the matrix of the w_ij.
 
 Lanes take turns at the vectors: lane 0, lane 1, … and again. Each has documents of its own. In its turn it adds the
 step of its last block and copies the vectors that the next one needs; between turns it works on these copies. So with L
 lanes a block sees the steps of all earlier blocks but the last L - 1, whoever computes it and when: one thread for all
 lanes, and a thread for each, make the same bits.
 
-Random numbers are a hash of (key, position): nothing depends on time or on who asks first. This module imports numba:
+Random numbers follow from (key, position): nothing depends on time or on who asks first. This module imports numba:
 import it inside the function that trains.
 """
 
@@ -52,7 +54,7 @@ _CACHE_LINE = 16  # float32
 _SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
 _LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
 _FINISHED = 1 << 62  # turns of a lane that needs no more
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's part of 2^64
 _NOISE_KEY = np.uint64(0xBF58476D1CE4E5B9)
 _S32, _LOW32 = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
@@ -89,7 +91,7 @@ def logistic(x: Any) -> Any:
 def sample_document(
     ids: Any, start: int, end: int, keep: Any, key: Any, window: int, words: Any, reach: Any
 ) -> int:  # fmt: skip
-    """Write the words that survive the subsampling and their window sizes (uniform in 1 … window); returns how many."""
+    """Write the words that survive the subsampling and widths of windows (uniform in 1 … window); returns how many."""
     kept = 0
     for p in range(start, end):
         r = mix(key + np.uint64(p) * _GOLDEN)
@@ -102,11 +104,14 @@ def sample_document(
 
 @compiled
 def sample_noise(threshold: Any, alias: Any, key: Any, first: int, noise_words: Any) -> None:
-    """Draws number `first` and following, by the alias method (Walker 1977), two 32-bit halves of one hash each."""
+    """Draws number `first` and following, by the alias method (Walker 1977).
+
+    The places in the table are a shifted sequence of multiples of the golden ratio (Weyl 1916): any stretch of it is
+    spread evenly, so that each word is drawn about as often as it should be, not only on average.
+    """
     vocabulary = np.uint64(len(alias))
     for j in range(len(noise_words)):
-        r = key + np.uint64(first + j) * _GOLDEN
-        place = (r >> _S32) * vocabulary
+        place = ((key + np.uint64(first + j) * _GOLDEN) >> _S32) * vocabulary
         slot = np.int64(place >> _S32)
         noise_words[j] = slot if (place & _LOW32) < threshold[slot] else alias[slot]
 
