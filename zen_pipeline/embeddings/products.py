@@ -29,59 +29,69 @@ ROWS = 8
 # A tile is `_TALL` by two vectors: enough sums to hide the time of a multiplication, and no more than registers.
 _LANES, _TALL = (16, 8) if get_host_cpu_features().get("avx512f") else (8, 4)
 
-_FLOAT, _INDEX, _BYTES = ir.FloatType(), ir.IntType(64), ir.IntType(8).as_pointer()
+_FLOAT, _LANE = ir.FloatType(), ir.IntType(32)
 _SIZE = 4  # bytes of a float32
+
+_instructions: Callable[[Any], Any] = intrinsic  # its types are not known outside numba
+
+
+class _Matrix:
+    """An array of float32 that compiled code was given, and where its elements lie."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
+        array = context.make_array(kind)(context, builder, value)
+        self._builder, self._data = builder, builder.bitcast(array.data, ir.IntType(8).as_pointer())
+        self._down, self._along = cgutils.unpack_tuple(builder, array.strides)
+        self.columns = cgutils.unpack_tuple(builder, array.shape)[1]
+
+    def element(self, row: Any, column: Any) -> Any:
+        """A pointer to it."""
+        return self._place(row, self._builder.mul(column, self._along), _FLOAT)
+
+    def vector(self, row: Any, column: Any, kind: ir.VectorType) -> Any:
+        """A pointer to that element and those behind it, which lie one after the other."""
+        return self._place(row, self._builder.mul(column, ir.Constant(column.type, _SIZE)), kind)
+
+    def _place(self, row: Any, along: Any, kind: Any) -> Any:
+        down = self._builder.mul(row, self._down)
+        return self._builder.bitcast(self._builder.gep(self._data, [self._builder.add(down, along)]), kind.as_pointer())
+
+
+def _following(builder: Any, first: Any, count: int, step: int = 1) -> list[Any]:
+    """The numbers first, first + step, …"""
+    return [builder.add(first, ir.Constant(first.type, i * step)) for i in range(count)]
 
 
 def _tile(rows: int, vectors: int, lanes: int) -> Any:
     """The product for `rows` rows and `vectors * lanes` columns of the result, as a function of compiled code."""
-    vector = ir.VectorType(_FLOAT, lanes)
+    kind = ir.VectorType(_FLOAT, lanes)
+    nothing, first_lane = ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_LANE, lanes), [0] * lanes)
 
     def typed(_typing: Any, a: Any, b: Any, c: Any, _row: Any, _column: Any, _add: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            row, column, add = arguments[3:]
-            matrices = [
-                context.make_array(kind)(context, builder, value)
-                for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
-            ]
-            strides = [cgutils.unpack_tuple(builder, matrix.strides) for matrix in matrices]
-            depth = cgutils.unpack_tuple(builder, matrices[0].shape)[1]
-            (a_down, a_along), (b_down, _), (c_down, _) = strides
-
-            def shifted(place: Any, *terms: tuple[Any, Any]) -> Any:
-                return _shifted(builder, place, *terms)
-
-            def constant(number: int) -> Any:
-                return ir.Constant(_INDEX, number)
-
-            def at(place: Any, v: int) -> Any:  # the v-th vector from there
-                return builder.bitcast(shifted(place, (constant(v), constant(lanes * _SIZE))), vector.as_pointer())
-
-            left = shifted(matrices[0].data, (row, a_down))
-            right = shifted(matrices[1].data, (column, constant(_SIZE)))
-            result = shifted(matrices[2].data, (row, c_down), (column, constant(_SIZE)))
-            targets = [[at(shifted(result, (constant(r), c_down)), v) for v in range(vectors)] for r in range(rows)]
-            sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
+            left, right, result = (_Matrix(context, builder, signature.args[i], arguments[i]) for i in range(3))
+            downs = _following(builder, arguments[3], rows)
+            alongs = _following(builder, arguments[4], vectors, lanes)
+            targets = [[result.vector(down, along, kind) for along in alongs] for down in downs]
+            sums = [[cgutils.alloca_once(builder, kind) for _ in alongs] for _ in downs]  # LLVM gives them registers
             each = [(r, v) for r in range(rows) for v in range(vectors)]
             for r, v in each:
-                builder.store(ir.Constant(vector, None), sums[r][v])
-            with builder.if_then(add):
+                builder.store(ir.Constant(kind, None), sums[r][v])
+            with builder.if_then(arguments[5]):
                 for r, v in each:
                     builder.store(builder.load(targets[r][v], align=_SIZE), sums[r][v])
             multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f32"
+                builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{lanes}f32"
             )
-            nothing = ir.Constant(vector, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            with cgutils.for_range(builder, depth) as loop:
-                down, along = shifted(right, (loop.index, b_down)), shifted(left, (loop.index, a_along))
-                factors = [builder.load(at(down, v), align=_SIZE) for v in range(vectors)]
-                for r in range(rows):
-                    place = builder.bitcast(shifted(along, (constant(r), a_down)), _FLOAT.as_pointer())
-                    one = builder.insert_element(nothing, builder.load(place, align=_SIZE), constant(0))
-                    spread = builder.shuffle_vector(one, nothing, first_lane)
-                    for v in range(vectors):
-                        added = builder.call(multiply_add, [spread, factors[v], builder.load(sums[r][v])])
+            with cgutils.for_range(builder, left.columns) as loop:
+                factors = [builder.load(right.vector(loop.index, along, kind), align=_SIZE) for along in alongs]
+                for r, down in enumerate(downs):
+                    one = builder.load(left.element(down, loop.index), align=_SIZE)
+                    spread = builder.shuffle_vector(
+                        builder.insert_element(nothing, one, ir.Constant(_LANE, 0)), nothing, first_lane
+                    )
+                    for v, factor in enumerate(factors):
+                        added = builder.call(multiply_add, [spread, factor, builder.load(sums[r][v])])
                         builder.store(added, sums[r][v])
             for r, v in each:
                 builder.store(builder.load(sums[r][v]), targets[r][v], align=_SIZE)
@@ -89,52 +99,36 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
 
         return types.void(a, b, c, types.intp, types.intp, types.boolean), generate
 
-    decorate: Callable[[Any], Any] = intrinsic
-    return decorate(typed)
+    return _instructions(typed)
 
 
-def _square() -> Any:
-    """The transpose of `COLUMNS` rows and columns, as a function of compiled code."""
-    vector = ir.VectorType(_FLOAT, COLUMNS)
+@_instructions
+def _transpose_square(_typing: Any, source: Any, target: Any, _row: Any, _column: Any) -> Any:
+    """target[column + i, row + j] = source[row + j, column + i] for i and j below `COLUMNS`."""
+    kind = ir.VectorType(_FLOAT, COLUMNS)
 
-    def typed(_typing: Any, source: Any, target: Any, _row: Any, _column: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            places = []
-            for kind, value, at in zip(signature.args, arguments, (arguments[2:], arguments[:1:-1]), strict=False):
-                matrix = context.make_array(kind)(context, builder, value)
-                down, along = cgutils.unpack_tuple(builder, matrix.strides)
-                place = _shifted(builder, matrix.data, (at[0], down), (at[1], along))
-                places.append([
-                    builder.bitcast(_shifted(builder, place, (ir.Constant(_INDEX, i), down)), vector.as_pointer())
-                    for i in range(COLUMNS)
-                ])  # fmt: skip
-            rows = [builder.load(place, align=_SIZE) for place in places[0]]
-            for step in (1, 2, 4):  # exchange the squares of this size beside the diagonal
-                for i in (i for i in range(COLUMNS) if not i & step):
-                    pair = rows[i], rows[i + step]
-                    upper = [j if not j & step else COLUMNS + j - step for j in range(COLUMNS)]
-                    lower = [j + step if not j & step else COLUMNS + j for j in range(COLUMNS)]
-                    for row, lanes in ((i, upper), (i + step, lower)):
-                        mask = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), lanes)
-                        rows[row] = builder.shuffle_vector(*pair, mask)
-            for place, row in zip(places[1], rows, strict=True):
-                builder.store(row, place, align=_SIZE)
-            return context.get_dummy_value()
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrices = [_Matrix(context, builder, signature.args[i], arguments[i]) for i in range(2)]
+        row, column = arguments[2:]
+        places = [
+            [matrix.vector(down, along, kind) for down in _following(builder, first, COLUMNS)]
+            for matrix, first, along in zip(matrices, (row, column), (column, row), strict=True)
+        ]
+        rows = [builder.load(place, align=_SIZE) for place in places[0]]
+        for size in (1, 2, 4):  # exchange the squares of this size that lie beside the diagonal
+            upper = [j if not j & size else COLUMNS + j - size for j in range(COLUMNS)]
+            lower = [j + size if not j & size else COLUMNS + j for j in range(COLUMNS)]
+            masks = [ir.Constant(ir.VectorType(_LANE, COLUMNS), lanes) for lanes in (upper, lower)]
+            for i in (i for i in range(COLUMNS) if not i & size):
+                pair = rows[i], rows[i + size]
+                rows[i], rows[i + size] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        for place, one in zip(places[1], rows, strict=True):
+            builder.store(one, place, align=_SIZE)
+        return context.get_dummy_value()
 
-        return types.void(source, target, types.intp, types.intp), generate
-
-    decorate: Callable[[Any], Any] = intrinsic
-    return decorate(typed)
+    return types.void(source, target, types.intp, types.intp), generate
 
 
-def _shifted(builder: Any, place: Any, *terms: tuple[Any, Any]) -> Any:
-    """A place in memory, so many strides of bytes further."""
-    for number, stride in terms:
-        place = builder.gep(builder.bitcast(place, _BYTES), [builder.mul(number, stride)])
-    return place
-
-
-_transpose_square = _square()
 _wide, _wide_row = _tile(_TALL, 2, _LANES), _tile(1, 2, _LANES)
 _narrow, _narrow_row = _tile(ROWS, 1, _LANES), _tile(1, 1, _LANES)
 _least, _least_row = _tile(ROWS, 1, COLUMNS), _tile(1, 1, COLUMNS)
