@@ -23,7 +23,7 @@ from zen_pipeline.embeddings.compiled import compiled
 # The columns of a result are a multiple of this.
 COLUMNS = 8
 
-# Of a result with so many rows, or a multiple, all are computed at full speed.
+# Of a result with so many rows, or a multiple, all are computed at full speed; with multiples of its half, nearly so.
 ROWS = 8
 
 # A tile is `_TALL` by two vectors: enough sums to hide the time of a multiplication, and no more than registers.
@@ -129,9 +129,10 @@ def _transpose_square(_typing: Any, source: Any, target: Any, _row: Any, _column
     return types.void(source, target, types.intp, types.intp), generate
 
 
+# By the columns of a tile: all rows at once, then half of them, then one.
 _wide, _wide_row = _tile(_TALL, 2, _LANES), _tile(1, 2, _LANES)
-_narrow, _narrow_row = _tile(ROWS, 1, _LANES), _tile(1, 1, _LANES)
-_least, _least_row = _tile(ROWS, 1, COLUMNS), _tile(1, 1, COLUMNS)
+_narrow, _narrow_half, _narrow_row = (_tile(rows, 1, _LANES) for rows in (ROWS, ROWS // 2, 1))
+_least, _least_half, _least_row = (_tile(rows, 1, COLUMNS) for rows in (ROWS, ROWS // 2, 1))
 
 
 @compiled
@@ -159,6 +160,9 @@ def multiply(a: Any, b: Any, c: Any, add: bool) -> None:
         while row + ROWS <= len(c):
             _narrow(a, b, c, row, column, add)
             row += ROWS
+        if row + ROWS // 2 <= len(c):
+            _narrow_half(a, b, c, row, column, add)
+            row += ROWS // 2
         while row < len(c):
             _narrow_row(a, b, c, row, column, add)
             row += 1
@@ -168,6 +172,9 @@ def multiply(a: Any, b: Any, c: Any, add: bool) -> None:
         while row + ROWS <= len(c):
             _least(a, b, c, row, column, add)
             row += ROWS
+        if row + ROWS // 2 <= len(c):
+            _least_half(a, b, c, row, column, add)
+            row += ROWS // 2
         while row < len(c):
             _least_row(a, b, c, row, column, add)
             row += 1

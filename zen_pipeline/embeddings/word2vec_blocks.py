@@ -27,9 +27,10 @@ class Block(NamedTuple):
         centres: (C,) int64 words, `_NOWHERE` behind the end of the document. Group g has those at g, g + groups, …
         around: (span,) int64 words at the places from `window` before the block to `window` behind it.
         noise: (groups * N,) int64 words.
-        near: float32, (span, padded C), the weight that a place has in the window of a centre.
+        near: float32, (span, padded C), for skip-gram, the weight that a place has in the window of a centre.
+        low: (C,) int64, for CBOW, the first of `around` that is in the window of a centre.
+        high: (C,) int64, the last one; the centre itself, at `window` + its number, lies between.
         predictions: (C,) float32, how many each centre takes part in.
-        share: (C,) float32, of a word in the mean of a centre's context.
         noise_weights: float32, (groups, some rows, padded members), in the objective, of the scores of noise words; the
             rows are equal.
         groups: into which the centres are divided.
@@ -41,8 +42,9 @@ class Block(NamedTuple):
     around: NDArray[np.int64]
     noise: NDArray[np.int64]
     near: NDArray[np.float32]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
     predictions: NDArray[np.float32]
-    share: NDArray[np.float32]
     noise_weights: NDArray[np.float32]
     groups: int
 
@@ -111,10 +113,11 @@ def make_block(shape: Shape) -> Block:
     """Memory for a block."""
     sizes = (shape.centres, shape.span, shape.groups * shape.noise)
     centres, around, noise = (np.full(size, _NOWHERE, np.int64) for size in sizes)
+    low, high = (np.zeros(shape.centres, np.int64) for _ in range(2))
     noise_weights = shape.groups * min(TILE, shape.noise) * padded(shape.centres // shape.groups)
-    floats = (shape.span * padded(shape.centres), shape.centres, shape.centres, noise_weights)
-    near, predictions, share, weights = (np.zeros(size, np.float32) for size in floats)
-    return Block(centres, around, noise, near, predictions, share, weights, shape.groups)
+    floats = (0 if shape.cbow else shape.span * padded(shape.centres), shape.centres, noise_weights)
+    near, predictions, weights = (np.zeros(size, np.float32) for size in floats)
+    return Block(centres, around, noise, near, low, high, predictions, weights, shape.groups)
 
 
 def make_rows(shape: Shape, width: int) -> Rows:
@@ -139,17 +142,26 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -
     for r in range(span):
         place = first - window + r
         block.around[r] = words[place] if 0 <= place < length else _NOWHERE
-    near = block.near.reshape((span, padded(centres)))
-    near[:] = _ZERO
     predictions = 0.0
-    for c in range(centres):
-        block.centres[c], block.predictions[c] = _NOWHERE, _ZERO
-        if first + c < length:
-            block.centres[c] = words[first + c]
-            found = fill_window(words, first + c, reach[first + c], window, cbow, near[c:, c])
-            block.share[c] = _ONE / max(found, _ONE)
-            block.predictions[c] = min(found, _ONE) if cbow else found
-        predictions += block.predictions[c]
+    if cbow:
+        for c in range(centres):
+            place, own = first + c, window + c
+            block.centres[c], block.low[c], block.high[c] = _NOWHERE, own, own
+            if place < length:
+                block.centres[c] = words[place]
+                block.low[c] = max(own - reach[place], window - first)
+                block.high[c] = min(own + reach[place], length - 1 - first + window)
+            block.predictions[c] = np.float32(block.low[c] < block.high[c])
+            predictions += block.predictions[c]
+    else:
+        near = block.near.reshape((span, padded(centres)))
+        near[:] = _ZERO
+        for c in range(centres):
+            block.centres[c], block.predictions[c] = _NOWHERE, _ZERO
+            if first + c < length:
+                block.centres[c] = words[first + c]
+                block.predictions[c] = weigh_window(first + c, length, window, near[c:, c])
+            predictions += block.predictions[c]
     weights = block.noise_weights.reshape((block.groups, -1, padded(members)))
     weights[:] = _ZERO
     for c in range(centres):
@@ -158,19 +170,18 @@ def choose(words: Any, reach: Any, first: int, cbow: bool, k: Any, block: Any) -
 
 
 @compiled
-def fill_window(words: Any, place: int, reach: int, window: int, cbow: bool, weights: Any) -> Any:
-    """The weights of the places from `window` before the place of a centre; returns their sum.
+def weigh_window(place: int, length: int, window: int, weights: Any) -> Any:
+    """The weights of the places from `window` before that of a centre; returns their sum.
 
-    CBOW takes the words within `reach`. Skip-gram is linear in its contexts, so it takes all within the window by the
-    share of the windows of random width that reach them: the same expectation without the chance.
+    Each is the share of the windows, of random width, that reach the place: the original program's expectation.
     """
     total = _ZERO
-    for distance in range(1, (reach if cbow else window) + 1):
-        weight = _ONE if cbow else np.float32(window + 1 - distance) / np.float32(window)
+    for distance in range(1, window + 1):
+        weight = np.float32(window + 1 - distance) / np.float32(window)
         if place - distance >= 0:
             weights[window - distance] = weight
             total += weight
-        if place + distance < len(words):
+        if place + distance < length:
             weights[window + distance] = weight
             total += weight
     return total
@@ -188,10 +199,11 @@ def part_of(block: Any, centres: int) -> Any:
     drawn = int(np.ceil(drawn * np.sqrt(members / most)))
     size = groups * members
     span = len(block.around) - len(block.centres) + size
+    near = span * padded(size) if len(block.near) > 0 else 0
     return Block(
-        block.centres[:size], block.around[:span], block.noise[: groups * drawn], block.near[: span * padded(size)],
-        block.predictions[:size], block.share[:size],
-        block.noise_weights[: groups * min(TILE, drawn) * padded(members)], groups,
+        block.centres[:size], block.around[:span], block.noise[: groups * drawn], block.near[:near], block.low[:size],
+        block.high[:size], block.predictions[:size], block.noise_weights[: groups * min(TILE, drawn) * padded(members)],
+        groups,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ a document is as small as its words allow.
 
 Most of the work is three products for each group, whose operands stay in the nearest cache levels: with L = its x_i or
 h_i and R = its noise (and for skip-gram context) vectors, the scores S = R L^T; with E = -rate dLoss/dS, E^T R and E L.
-R is taken some rows at a time. CBOW's means, and the steps of their words, are products with the matrix of the w_ij.
+R is taken some rows at a time.
 
 Lanes take turns at the vectors: lane 0, lane 1, … and again. Each has documents of its own. In its turn it adds the
 step of its last block and copies the vectors that the next one needs; between turns it works on these copies. So with L
@@ -46,7 +46,7 @@ from zen_pipeline.embeddings.compiled import (
     store_release,
     yield_processor,
 )
-from zen_pipeline.embeddings.products import ROWS, multiply, transpose
+from zen_pipeline.embeddings.products import multiply, transpose
 from zen_pipeline.embeddings.word2vec_blocks import TILE, choose, padded, part_of, rows_of
 
 _LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
@@ -214,27 +214,46 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, scrat
 
 @compiled
 def average(block: Any, around: Any, means: Any) -> None:
-    """means (C, width) = of each centre the mean of its context's vectors, zero without context."""
-    centres, span = len(means), len(around)
-    near = block.near.reshape((span, -1)).T
-    for first in range(0, centres, ROWS):
-        last = min(first + ROWS, centres)
-        reached = slice(first, last + span - centres)
-        multiply(near[first:last, reached], around[reached], means[first:last], False)
-    for c in range(centres):
-        for t in range(means.shape[1]):
-            means[c, t] *= block.share[c]
+    """means (C, width) = of each centre the mean of its context's vectors, zero without context.
+
+    By the running sums of `around` (span, width), which take its place: the same work however wide the windows are.
+    """
+    width, before = around.shape[1], len(around) - len(means)
+    for r in range(1, len(around)):
+        for t in range(width):
+            around[r, t] += around[r - 1, t]
+    for c in range(len(means)):
+        low, high, own = block.low[c], block.high[c], before // 2 + c
+        share = _ONE / np.float32(max(high - low, 1))
+        for t in range(width):
+            means[c, t] = share * ((around[high, t] - around[own, t]) + around[own - 1, t])
+        if low > 0:
+            for t in range(width):
+                means[c, t] -= share * around[low - 1, t]
 
 
 @compiled
 def spread(block: Any, steps: Any, around: Any) -> None:
-    """around (span, width) = the sum of the steps (C, width) of all centres in whose context a place is."""
-    centres, span = len(steps), len(around)
-    near = block.near.reshape((span, -1))
-    for first in range(0, span, ROWS):
-        last = min(first + ROWS, span)
-        reaching = slice(max(0, first - span + centres), min(last, centres))
-        multiply(near[first:last, reaching], steps[reaching], around[first:last], False)
+    """around (span, width) = the sum of the steps (C, width) of all centres in whose context a place is.
+
+    The other way round: a step is added where its window begins and taken away behind it, then sums run over both.
+    """
+    width, before = around.shape[1], len(around) - len(steps)
+    for r in range(len(around)):
+        around[r] = _ZERO
+    for c in range(len(steps)):
+        low, high = block.low[c], block.high[c]
+        for t in range(width):
+            around[low, t] += steps[c, t]
+        if high + 1 < len(around):
+            for t in range(width):
+                around[high + 1, t] -= steps[c, t]
+    for r in range(1, len(around)):
+        for t in range(width):
+            around[r, t] += around[r - 1, t]
+    for c in range(len(steps)):
+        for t in range(width):
+            around[before // 2 + c, t] -= steps[c, t]
 
 
 @compiled
