@@ -27,7 +27,7 @@ class EmbedConfig(Section):
     subsample: float = Field(
         1e-4, ge=0.0, description="threshold of the frequent-word subsampling; 0 turns it off; not for GloVe"
     )
-    learning_rate: float | None = Field(None, gt=0.0, description="default: 0.03, CBOW 0.065, GloVe 0.05")
+    learning_rate: float | None = Field(None, gt=0.0, description="default: 0.035, CBOW 0.065, GloVe 0.05")
     x_max: float = Field(10.0, gt=0.0, description="GloVe: counts from here on have full weight")
     alpha: float = Field(0.75, ge=0.0, le=2.0, description="GloVe: power of the weight below x_max")
     deterministic: bool = Field(True, description="the same bits every time; false: threads without locks")
