@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from zen_pipeline.embeddings.products import multiply
 
-SHAPES = {  # (rows, depth, columns)
+SHAPES = {  # (rows, depth, columns); steps of the left vectors take the scores transposed
     "skip-gram, scores of 32 words": (32, 104, 16),
     "skip-gram, steps of 16 centres": (16, 32, 104),
     "skip-gram, steps of 32 words": (32, 16, 104),
@@ -48,9 +48,11 @@ def main() -> None:
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
     print("| product | shape | ours, GFLOP/s | BLAS, GFLOP/s | ratio |\n|---|---|---|---|---|")
+    with_blas(*(np.zeros((8, 8), np.float32) for _ in range(3)), 1)  # loads the BLAS, so that it can be limited
     with threadpool_limits(1):
         for name, (rows, depth, columns) in SHAPES.items():
-            a = np.ascontiguousarray(random.normal(size=(rows, depth)).astype(np.float32))
+            a = random.normal(size=(rows, depth)).astype(np.float32)
+            a = np.asfortranarray(a) if "centres" in name or "means" in name else a
             b = random.normal(size=(depth, columns)).astype(np.float32)
             rates: dict[str, list[float]] = {"ours": [], "blas": []}
             for number in range(arguments.rounds + 1):

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def products() -> dict[str, Callable[..., None]]:
+    from zen_pipeline.embeddings.products import TILES, product
+
+    return {processor: product(*tile) for processor, tile in TILES.items()}
+
+
+@pytest.fixture
+def multiply(products: dict[str, Callable[..., None]], processor: str) -> Callable[..., None]:
+    return products[processor]
 
 
 def drawn(*shape: int) -> np.ndarray:
@@ -15,9 +29,8 @@ def drawn(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("columns", [8, 16, 24, 40, 104])
 @pytest.mark.parametrize("rows", [0, 1, 7, 16, 27])
-def test_products_are_numpys(rows: int, columns: int, add: bool) -> None:
-    from zen_pipeline.embeddings.products import multiply
-
+@pytest.mark.parametrize("processor", ["avx512", "other"])  # LLVM makes any of it run anywhere
+def test_products_are_numpys(multiply: Callable[..., None], rows: int, columns: int, add: bool) -> None:
     for depth in (0, 1, 13):
         a, b, c = drawn(rows, depth), drawn(depth, columns + 8), drawn(rows, columns)
         expected = a.astype(np.float64) @ b[:, :columns] + (c if add else 0)
@@ -44,3 +57,14 @@ def test_transposes_are_numpys(rows: int) -> None:
     transpose(source[1::2], target)
     np.testing.assert_array_equal(target[:, :rows], source[1::2].T)
     assert not target[:, rows:].any()
+
+
+def test_other_numbers_are_refused() -> None:
+    from numba.core.errors import TypingError
+
+    from zen_pipeline.embeddings.products import multiply, transpose
+
+    with pytest.raises(TypingError, match="float32 matrices"):
+        multiply(drawn(8, 8).astype(np.float64), drawn(8, 8), drawn(8, 8), False)
+    with pytest.raises(TypingError, match="float32 matrices"):
+        transpose(drawn(8, 8), drawn(8, 8).astype(np.float16))

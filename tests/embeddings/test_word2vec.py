@@ -17,9 +17,9 @@ from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import (
     Word2VecResult,
     Word2VecSettings,
-    alias_table,
     cut_documents,
     keep_probabilities,
+    noise_table,
     train_word2vec,
 )
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus, segment
@@ -227,20 +227,23 @@ def test_memory_of_one_block_leaves_nothing_to_the_next(cbow: bool) -> None:
 
     memory = [fresh(), fresh()]
 
-    def step(tables: np.ndarray, reach: int, first: int, block, rows, scratch) -> None:
+    def step(tables: np.ndarray, reach: int, first: int, block, rows, scratch) -> float:
         block = blocks.part_of(block, min(16, 27 - first))
         rows = blocks.rows_of(block, cbow, rows)
         block.noise[:] = noise[: len(block.noise)]
         blocks.choose(words, np.full(27, reach), first, cbow, np.float32(1), block)
         kernel.take(tables[0], tables[1], block, cbow, rows)
-        kernel.compute(block, cbow, np.float32(0.1), False, rows, scratch)
+        loss = kernel.compute(block, cbow, np.float32(0.1), True, rows, scratch)
         kernel.add(tables[0], tables[1], block, cbow, rows)
+        return loss
 
     for before, first in ((0, 16), (16, 0)):
         step(random.normal(size=(2, 9, 16)).astype(np.float32), 4, before, *memory[1])
+        for array in (*memory[1][1], *memory[1][2]):
+            array.fill(np.nan)
         results = [start.copy(), start.copy()]
-        for tables, own in zip(results, memory, strict=True):
-            step(tables, 2, first, *own)
+        losses = [step(tables, 2, first, *own) for tables, own in zip(results, memory, strict=True)]
+        assert losses[0] == losses[1]
         np.testing.assert_array_equal(results[0], results[1])
         memory[0] = fresh()
 
@@ -263,27 +266,43 @@ def test_long_documents_are_cut() -> None:
     ]  # fmt: skip
 
 
-def test_the_alias_table_holds_the_weights_exactly() -> None:
-    weights = np.random.default_rng(0).integers(1, 5000, 300).astype(np.float64) ** 0.75
-    shares, alias = alias_table(weights)
-    found = shares.copy()
-    np.add.at(found, alias, 1.0 - shares)
-    np.testing.assert_allclose(found / len(weights), weights / weights.sum(), rtol=1e-9)
-
-
-def test_noise_is_drawn_by_the_weights_and_evenly() -> None:
+def test_the_noise_table_is_the_inverse_of_the_distribution() -> None:
     from zen_pipeline.embeddings import word2vec_kernel as kernel
 
-    weights = np.array([50.0, 20.0, 5.0, 20.0, 5.0])
-    shares, alias = alias_table(weights)
-    threshold = (shares * 2.0**32).astype(np.uint64)
-    words = np.empty(16, np.int64)
-    counts = np.zeros(5)
-    for block in range(1, 2001):
-        kernel.sample_noise(threshold, alias, np.uint64(7), 16 * (block + 123), words)
-        counts += np.bincount(words, minlength=5)
-        assert np.abs(counts - 16 * block * weights / 100).max() < 10  # 200 would be three deviations at the end
-    assert len(set(words.tolist())) > 2
+    weights = np.random.default_rng(0).integers(1, 5000, 300).astype(np.float64) ** 0.75
+    ends, guide = noise_table(weights)
+    np.testing.assert_allclose(ends / 2.0**64, weights.cumsum() / weights.sum(), rtol=1e-12)
+    word = np.empty(1, np.int64)
+    edges = [0, 2**64 - 1, *(int(end) + step for end in ends[:-1] for step in (-1, 0))]
+    for place in edges:  # draw number 0 lies at the key
+        kernel.sample_noise(ends, guide, np.uint64(place), 0, word)
+        assert word[0] == min(np.searchsorted(ends, np.uint64(place), side="right"), 299)
+
+
+@pytest.mark.parametrize("vocabulary", [2, 5, 300, 17_711, 28_657])  # the last two divide the golden ratio evenly
+def test_noise_is_drawn_by_the_weights_and_evenly(vocabulary: int) -> None:
+    from zen_pipeline.embeddings import word2vec_kernel as kernel
+
+    weights = 1 / np.arange(1, vocabulary + 1) ** 0.75
+    ends, guide = noise_table(weights)
+    frequent = max(1, vocabulary // 100)
+    share = weights[:frequent].sum() / weights.sum()
+    for size in (64, 4096):
+        words = np.empty(size, np.int64)
+        off = []
+        for stretch in range(50):
+            kernel.sample_noise(ends, guide, np.uint64(7), size * (1000 + stretch), words)
+            off.append((words < frequent).mean() - share)
+        independent = np.sqrt(share * (1 - share) / size)
+        assert np.sqrt(np.mean(np.square(off))) < 0.5 * independent
+    assert len(set(words.tolist())) > vocabulary / 20
+
+
+@pytest.mark.parametrize("method", ["skipgram", "cbow"])
+def test_the_first_loss_is_that_of_vectors_near_zero(method: str) -> None:
+    corpus = encode_corpus(["a b c", "c a b d e"], min_count=1)
+    settings = Word2VecSettings(method=method, dimensions=8, epochs=1, subsample=0.0, learning_rate=1e-6)
+    assert train_word2vec(corpus, settings).losses == pytest.approx([6 * np.log(2)], rel=1e-3)
 
 
 def test_frequent_words_are_dropped_and_windows_are_uniform() -> None:

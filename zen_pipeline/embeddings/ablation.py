@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
+from zen_pipeline.settings.models import PretrainConfig
 from zen_pipeline.training.job import Schedule, TokenData
 from zen_pipeline.training.resolved import Shape
 from zen_pipeline.training.rules import learning_rates_for, model_config
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _STEPS, _FROM_SECONDS = 25, 240.0
 LAYERS, CONTEXT, SEQUENCES = 2, 64, 8
 _VALIDATION_WINDOWS = 32
-_SCHEDULE = {"weight_decay": 0.1, "warmup": 0.02, "cooldown": 0.5, "gradient_clip": 1.0}  # pretraining's defaults
+_SCHEDULE = PretrainConfig().model_dump(include={"weight_decay", "warmup", "cooldown", "gradient_clip"})
 
 
 def ablation_steps(config: Config) -> int:

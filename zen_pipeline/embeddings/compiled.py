@@ -62,11 +62,11 @@ def mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-# An intrinsic's function gets the types of its arguments, and returns a signature and what writes the instructions.
-_intrinsic: Callable[[Any], Any] = intrinsic
+# Such a function gets the types of its arguments, and returns a signature and what writes the instructions.
+instructions: Callable[[Any], Any] = intrinsic
 
 
-@_intrinsic
+@instructions
 def load_acquire(_typing: Any, array: Any, _index: Any) -> Any:
     """array[index] of an int64 array, read before whatever follows."""
 
@@ -77,7 +77,7 @@ def load_acquire(_typing: Any, array: Any, _index: Any) -> Any:
     return types.int64(array, types.intp), generate
 
 
-@_intrinsic
+@instructions
 def store_release(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     """array[index] = value in an int64 array, written after whatever came before."""
 
@@ -89,7 +89,7 @@ def store_release(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     return types.void(array, types.intp, types.int64), generate
 
 
-@_intrinsic
+@instructions
 def prefetch(_typing: Any, table: Any, _row: Any, _column: Any) -> Any:
     """Ask for the cache line of table[row, column], soon to be read and written; a hint that changes no value."""
 

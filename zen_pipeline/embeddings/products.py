@@ -10,29 +10,20 @@ This module imports numba: import it inside the function that trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core.errors import TypingError
 
-from zen_pipeline.embeddings.compiled import compiled
+from zen_pipeline.embeddings.compiled import compiled, instructions
 
 # The columns of a result are a multiple of this.
 COLUMNS = 8
 
-# Of a result with so many rows, or a multiple, all are computed at full speed; with multiples of its half, nearly so.
-ROWS = 8
-
-# A tile is `_TALL` by two vectors: enough sums to hide the time of a multiplication, and no more than registers.
-_LANES, _TALL = (16, 8) if get_host_cpu_features().get("avx512f") else (8, 4)
-
 _FLOAT, _LANE = ir.FloatType(), ir.IntType(32)
 _SIZE = 4  # bytes of a float32
-
-_instructions: Callable[[Any], Any] = intrinsic  # its types are not known outside numba
 
 
 class _Matrix:
@@ -57,6 +48,17 @@ class _Matrix:
         return self._builder.bitcast(self._builder.gep(self._data, [self._builder.add(down, along)]), kind.as_pointer())
 
 
+def _check(*matrices: Any) -> None:
+    """While compiling.
+
+    Raises:
+        TypingError: one is no matrix of float32.
+    """
+    for kind in matrices:
+        if getattr(kind, "ndim", None) != 2 or kind.dtype != types.float32:
+            raise TypingError(f"products are of float32 matrices, not of {kind}: convert it")
+
+
 def _following(builder: Any, first: Any, count: int, step: int = 1) -> list[Any]:
     """The numbers first, first + step, …"""
     return [builder.add(first, ir.Constant(first.type, i * step)) for i in range(count)]
@@ -68,6 +70,8 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     nothing, first_lane = ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_LANE, lanes), [0] * lanes)
 
     def typed(_typing: Any, a: Any, b: Any, c: Any, _row: Any, _column: Any, _add: Any) -> Any:
+        _check(a, b, c)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             left, right, result = (_Matrix(context, builder, signature.args[i], arguments[i]) for i in range(3))
             downs = _following(builder, arguments[3], rows)
@@ -99,12 +103,13 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
 
         return types.void(a, b, c, types.intp, types.intp, types.boolean), generate
 
-    return _instructions(typed)
+    return instructions(typed)
 
 
-@_instructions
+@instructions
 def _transpose_square(_typing: Any, source: Any, target: Any, _row: Any, _column: Any) -> Any:
     """target[column + i, row + j] = source[row + j, column + i] for i and j below `COLUMNS`."""
+    _check(source, target)
     kind = ir.VectorType(_FLOAT, COLUMNS)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -129,61 +134,66 @@ def _transpose_square(_typing: Any, source: Any, target: Any, _row: Any, _column
     return types.void(source, target, types.intp, types.intp), generate
 
 
-# By the columns of a tile: all rows at once, then half of them, then one.
-_wide, _wide_row = _tile(_TALL, 2, _LANES), _tile(1, 2, _LANES)
-_narrow, _narrow_half, _narrow_row = (_tile(rows, 1, _LANES) for rows in (ROWS, ROWS // 2, 1))
-_least, _least_half, _least_row = (_tile(rows, 1, COLUMNS) for rows in (ROWS, ROWS // 2, 1))
+def _strip(rows: int, vectors: int, lanes: int) -> Any:
+    """The product for `vectors * lanes` columns of the result, so many rows at a time, then half of them, then one."""
+    half_of_them = rows // 2
+    whole, half, one = (_tile(number, vectors, lanes) for number in (rows, half_of_them, 1))
+
+    @compiled
+    def strip(a: Any, b: Any, c: Any, column: int, add: bool) -> None:
+        row = 0
+        while row + rows <= len(c):
+            whole(a, b, c, row, column, add)
+            row += rows
+        if row + half_of_them <= len(c):
+            half(a, b, c, row, column, add)
+            row += half_of_them
+        while row < len(c):
+            one(a, b, c, row, column, add)
+            row += 1
+
+    return strip
 
 
-@compiled
-def multiply(a: Any, b: Any, c: Any, add: bool) -> None:
-    """c = a b, or c += a b.
+def product(rows: int, lanes: int) -> Any:
+    """`multiply` for a processor with vectors of so many lanes, and registers for tiles of `rows` by two vectors."""
+    wide, narrow, least = _strip(rows, 2, lanes), _strip(8, 1, lanes), _strip(8, 1, COLUMNS)
 
-    Args:
-        a: (m, k) float32, any strides.
-        b: (k, n or more) float32, the elements of a row one after the other.
-        c: (m, n) float32, likewise; n a multiple of `COLUMNS`.
-        add: to what c holds.
-    """
-    column, columns = 0, c.shape[1]
-    while columns - column >= 2 * _LANES:
-        row = 0
-        while row + _TALL <= len(c):
-            _wide(a, b, c, row, column, add)
-            row += _TALL
-        while row < len(c):
-            _wide_row(a, b, c, row, column, add)
-            row += 1
-        column += 2 * _LANES
-    while columns - column >= _LANES:
-        row = 0
-        while row + ROWS <= len(c):
-            _narrow(a, b, c, row, column, add)
-            row += ROWS
-        if row + ROWS // 2 <= len(c):
-            _narrow_half(a, b, c, row, column, add)
-            row += ROWS // 2
-        while row < len(c):
-            _narrow_row(a, b, c, row, column, add)
-            row += 1
-        column += _LANES
-    while _LANES > COLUMNS and columns - column >= COLUMNS:
-        row = 0
-        while row + ROWS <= len(c):
-            _least(a, b, c, row, column, add)
-            row += ROWS
-        if row + ROWS // 2 <= len(c):
-            _least_half(a, b, c, row, column, add)
-            row += ROWS // 2
-        while row < len(c):
-            _least_row(a, b, c, row, column, add)
-            row += 1
-        column += COLUMNS
+    @compiled
+    def multiply(a: Any, b: Any, c: Any, add: bool) -> None:
+        """c = a b, or c += a b.
+
+        Args:
+            a: (m, k) float32, any strides.
+            b: (k, n or more) float32, the elements of a row one after the other.
+            c: (m, n) float32, likewise, in memory of its own; n a multiple of `COLUMNS`.
+            add: to what c holds.
+        """
+        column, columns = 0, c.shape[1]
+        while columns - column >= 2 * lanes:
+            wide(a, b, c, column, add)
+            column += 2 * lanes
+        while columns - column >= lanes:
+            narrow(a, b, c, column, add)
+            column += lanes
+        while lanes > COLUMNS and columns - column >= COLUMNS:
+            least(a, b, c, column, add)
+            column += COLUMNS
+
+    return multiply
+
+
+# (rows, lanes): enough sums in a tile to hide the time of a multiplication, within 32 registers or 16.
+TILES = {"avx512": (8, 16), "other": (4, 8)}
+multiply = product(*TILES["avx512" if get_host_cpu_features().get("avx512f") else "other"])
 
 
 @compiled
 def transpose(rows: Any, across: Any) -> None:
-    """The first n columns of `across` (width, n or more) = the rows (n, width), both float32 with rows in one piece."""
+    """The first n columns of `across` (width, n or more) = the rows (n, width), width a multiple of `COLUMNS`.
+
+    Both float32, the elements of a row one after the other.
+    """
     squares = len(rows) // COLUMNS * COLUMNS
     for c in range(0, squares, COLUMNS):
         for t in range(0, rows.shape[1], COLUMNS):

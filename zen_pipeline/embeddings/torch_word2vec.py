@@ -22,7 +22,6 @@ from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
     CENTRES,
-    GOLDEN_RATIO,
     GROUPS,
     LOWEST_RATE,
     NOISE_POWER,
@@ -37,6 +36,7 @@ from zen_pipeline.errors import DataError
 
 # Centres of a step: so many that a word is seldom the centre in two groups of them, and no more than a GPU wants.
 _WORDS_PER_CENTRE, _MOST_CENTRES = 4, 2048
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _EVERY = 64  # steps between two looks at the clock
 
 
@@ -130,7 +130,7 @@ def _draw(corpus: WordCorpus, settings: Word2VecSettings, number: int, device: t
     weights = torch.from_numpy(corpus.counts.astype(np.float64) ** NOISE_POWER).to(device).cumsum(0)
     numbers = torch.arange(len(order) * settings.shared_noise, device=device, dtype=torch.float64)
     shift = torch.rand((), generator=random, device=device, dtype=torch.float64)
-    drawn = (numbers * GOLDEN_RATIO + shift) % 1.0 * weights[-1]  # evenly spread, as in the kernel
+    drawn = numbers.mul_(_GOLDEN_RATIO).add_(shift).remainder_(1.0).mul_(weights[-1])  # evenly, as in the kernel
     noise = torch.searchsorted(weights, drawn).clamp(max=len(weights) - 1).reshape(len(order), -1)
     sides = (settings.window, settings.window + centres)
     return _Epoch(pad(ids, sides), pad(document, sides, value=-1), pad(reach, sides), order, noise)

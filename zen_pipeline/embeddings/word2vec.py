@@ -28,7 +28,6 @@ from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
 NOISE_POWER = 0.75
-GOLDEN_RATIO = (5**0.5 - 1) / 2  # the smaller one
 LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md).
 _RATES = {"skipgram": 0.035, "cbow": 0.065}
@@ -93,8 +92,8 @@ class Word2VecResult:
     Attributes:
         vectors: the input vectors.
         contexts: (words, dimensions) float32, the output vectors.
-        losses: mean loss of each epoch in nats, per (centre, context) pair or, for CBOW, per centre; from every
-            32nd block.
+        losses: mean loss of each epoch in nats, per (centre, context) pair by its weight or, for CBOW, per centre; from
+            every 32nd block.
         words: corpus words visited, all epochs together, before subsampling.
         seconds: time of the training alone.
         compile_seconds: time until the compiled code was ready (found on disk or made now).
@@ -131,17 +130,13 @@ def train_word2vec(
     Raises:
         DataError: fewer than two words in the vocabulary, or the vectors are not finite at the end.
     """
-    from threadpoolctl import threadpool_limits
-
     if len(corpus.words) < 2:
         raise DataError(f"a vocabulary of {len(corpus.words)} has no pairs to learn from: add text")
     started = time.monotonic()
     run = _Run(corpus, settings)
-    for lanes in (1, _LANES):
-        run.alone(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0, lanes)  # compiles
+    run.alone(_hash_key(settings.seed, 0), np.empty(0, np.int64), 0, _LANES)  # compiles
     ready = time.monotonic()
-    # after the compiled code has loaded its BLAS, which would share out large products by the number of cores
-    with threadpool_limits(1, user_api="blas"), checkpoint.holding_signals() if checkpoint else nullcontext():
+    with checkpoint.holding_signals() if checkpoint else nullcontext():
         losses = _train(run, checkpoint, progress)
     width = settings.dimensions
     inputs, outputs = (np.ascontiguousarray(table[:, :width]) for table in (run.inputs, run.outputs))
@@ -175,7 +170,7 @@ def _train(
     settings = run.settings
     arrays = {"inputs": run.inputs, "outputs": run.outputs}
     state = checkpoint.load(arrays) if checkpoint else None
-    state = state or {"epoch": 0, "batch": 0, "done": 0, "loss": 0.0, "predictions": 0, "losses": []}
+    state = state or {"epoch": 0, "batch": 0, "done": 0, "loss": 0.0, "predictions": 0.0, "losses": []}
     losses: list[float] = state["losses"]
     with ThreadPoolExecutor(usable_threads(settings.threads)) as pool:
         crew = _Together(run, pool) if settings.deterministic else _LockFree(run, pool)
@@ -191,13 +186,13 @@ def _train(
                     progress(state["done"], run.total)
                 if checkpoint and checkpoint.due():
                     checkpoint.save(arrays, {**state, "epoch": epoch, "batch": first + len(some)})
-            losses.append(state["loss"] / max(state["predictions"], 1))
-            state.update(batch=0, loss=0.0, predictions=0)
+            losses.append(state["loss"] / (state["predictions"] or 1.0))
+            state.update(batch=0, loss=0.0, predictions=0.0)
     return losses
 
 
 _Batch = tuple[NDArray[np.int64], int]  # documents, and their words
-_Outcome = tuple[float, int]  # loss and predictions of the sampled blocks of a lane
+_Outcome = tuple[float, float]  # loss and predictions of the sampled blocks of a lane
 
 
 class _LockFree:
@@ -258,8 +253,7 @@ class _Run:
         self.inputs, self.outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
-        shares, self._alias = alias_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
-        self._threshold = _in_32_bits(shares)
+        self._noise = noise_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
 
     def alone(self, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int) -> list[_Outcome]:
         """Train on some documents with this thread."""
@@ -291,6 +285,7 @@ class _Run:
         starts, ends = self.starts[documents], self.ends[documents]
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
         method = settings.method
+        # As much memory as for all lanes, whoever computes them, so that one compilation serves all.
         shape = Shape(CENTRES[method], GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
         turns = kernel.make_turns(lanes)
         each = lanes // threads
@@ -299,7 +294,7 @@ class _Run:
             rows = tuple(make_rows(shape, self.inputs.shape[1]) for _ in range(_LANES))
             losses = np.zeros((each, 2))
             given = (
-                self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, self._threshold, self._alias, key,
+                self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, *self._noise, key,
                 settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
                 shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
@@ -309,7 +304,7 @@ class _Run:
 
             def call() -> list[_Outcome]:
                 kernel.train(*given)
-                return [(float(loss), int(predictions)) for loss, predictions in losses]
+                return [(float(loss), float(predictions)) for loss, predictions in losses]
 
             return call
 
@@ -333,28 +328,21 @@ def keep_probabilities(counts: NDArray[np.int64], threshold: float) -> NDArray[n
     return np.asarray(np.minimum(1.0, np.sqrt(ratio) + ratio), np.float64)
 
 
-def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Walker's alias table: draw a slot, keep it with its share, else take its alias (Vose's construction, 1991).
+def noise_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """What `word2vec_kernel.sample_noise` draws from: a table to look up the inverse of the distribution.
 
     Args:
         weights: (n,) not negative, not all zero.
 
     Returns:
-        shares: (n,) float64 in 0 … 1.
-        alias: (n,) int64.
+        ends: (n,) uint64, where the share of each word ends, times 2^64; it begins where the one before ends.
+        guide: (n,) int64, for each n-th of the places the first word whose share ends behind its beginning.
     """
-    n = len(weights)
-    scaled = (np.asarray(weights, np.float64) * (n / weights.sum())).tolist()
-    shares, alias = [1.0] * n, list(range(n))
-    small = [i for i in range(n) if scaled[i] < 1.0]
-    large = [i for i in range(n) if scaled[i] >= 1.0]
-    while small and large:
-        low, high = small.pop(), large[-1]
-        shares[low], alias[low] = scaled[low], high
-        scaled[high] -= 1.0 - scaled[low]
-        if scaled[high] < 1.0:
-            small.append(large.pop())
-    return np.array(shares), np.array(alias, np.int64)
+    shares = np.cumsum(weights) / weights.sum()
+    ends = (np.minimum(shares, 1.0 - 2.0**-53) * 2.0**64).astype(np.uint64)
+    beginnings = (np.arange(len(ends), dtype=np.uint64) << np.uint64(32)) // np.uint64(len(ends)) << np.uint64(32)
+    guide = np.searchsorted(ends, beginnings, side="right").astype(np.int64)
+    return ends, np.minimum(guide, len(ends) - 1)
 
 
 def _in_32_bits(shares: NDArray[np.float64]) -> NDArray[np.uint64]:

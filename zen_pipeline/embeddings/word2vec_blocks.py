@@ -17,7 +17,7 @@ from zen_pipeline.embeddings.products import COLUMNS
 TILE = 32
 
 _NOWHERE = -1  # instead of a word, where a block reaches beyond its document
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_ZERO = np.float32(0.0)
 
 
 class Block(NamedTuple):
@@ -27,12 +27,12 @@ class Block(NamedTuple):
         centres: (C,) int64 words, `_NOWHERE` behind the end of the document. Group g has those at g, g + groups, …
         around: (span,) int64 words at the places from `window` before the block to `window` behind it.
         noise: (groups * N,) int64 words.
-        near: float32, (span, padded C), for skip-gram, the weight that a place has in the window of a centre.
+        near: float32, (span, padded C) flat, for skip-gram, the weight that a place has in the window of a centre.
         low: (C,) int64, for CBOW, the first of `around` that is in the window of a centre.
         high: (C,) int64, the last one; the centre itself, at `window` + its number, lies between.
         predictions: (C,) float32, how many each centre takes part in.
-        noise_weights: float32, (groups, some rows, padded members), in the objective, of the scores of noise words; the
-            rows are equal.
+        noise_weights: float32, (groups, rows, padded members) flat, in the objective, of the scores of noise words;
+            the rows, as many as are worked on at a time, are equal.
         groups: into which the centres are divided.
 
     Columns are padded with weights of zero.
@@ -94,8 +94,8 @@ class Scratch(NamedTuple):
     """Memory for what is needed only while a group is computed.
 
     Attributes:
-        across: float32, L of a group transposed, (width, padded).
-        scores: float32, of some rows of R, (rows, padded), or of all centres themselves.
+        across: float32, L of a group transposed, (width, padded) flat.
+        scores: float32, of some rows of R, (rows, padded) flat, or of all centres themselves.
     """
 
     across: NDArray[np.float32]

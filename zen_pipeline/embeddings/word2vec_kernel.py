@@ -91,7 +91,8 @@ def logistic(x: Any) -> Any:
 def sample_document(
     ids: Any, start: int, end: int, keep: Any, key: Any, window: int, words: Any, reach: Any
 ) -> int:  # fmt: skip
-    """Write the words that survive the subsampling and widths of windows (uniform in 1 … window); returns how many."""
+    """Write the words that survive the subsampling and widths of CBOW's windows (uniform in 1 … window);
+    returns how many."""
     kept = 0
     for p in range(start, end):
         r = mix(key + np.uint64(p) * _GOLDEN)
@@ -103,17 +104,19 @@ def sample_document(
 
 
 @compiled
-def sample_noise(threshold: Any, alias: Any, key: Any, first: int, noise_words: Any) -> None:
-    """Draws number `first` and following, by the alias method (Walker 1977).
+def sample_noise(ends: Any, guide: Any, key: Any, first: int, noise_words: Any) -> None:
+    """Draws number `first` and following, from `word2vec.noise_table`.
 
-    The places in the table are a shifted sequence of multiples of the golden ratio (Weyl 1916): any stretch of it is
-    spread evenly, so that each word is drawn about as often as it should be, not only on average.
+    Their places in the distribution are a shifted sequence of multiples of the golden ratio (Weyl 1916): any stretch of
+    it is spread evenly, so that each word is drawn about as often as it should be, not only on average.
     """
-    vocabulary = np.uint64(len(alias))
+    last = len(ends) - 1
     for j in range(len(noise_words)):
-        place = ((key + np.uint64(first + j) * _GOLDEN) >> _S32) * vocabulary
-        slot = np.int64(place >> _S32)
-        noise_words[j] = slot if (place & _LOW32) < threshold[slot] else alias[slot]
+        place = key + np.uint64(first + j) * _GOLDEN
+        word = guide[np.int64(((place >> _S32) * np.uint64(len(guide))) >> _S32)]
+        while word < last and ends[word] <= place:
+            word += 1
+        noise_words[j] = word
 
 
 # --- one block --------------------------------------------------------------------------------------------------------
@@ -214,7 +217,7 @@ def compute(block: Any, cbow: bool, rate: Any, want_loss: bool, rows: Any, scrat
 
 @compiled
 def average(block: Any, around: Any, means: Any) -> None:
-    """means (C, width) = of each centre the mean of its context's vectors, zero without context.
+    """means (C, width) = of each centre the mean of its context's vectors, about zero without context.
 
     By the running sums of `around` (span, width), which take its place: the same work however wide the windows are.
     """
@@ -279,7 +282,8 @@ def find_errors(scores: Any, weights: Any, likely: bool, rate: Any, want_loss: b
     loss = 0.0
     if want_loss:
         for q in range(len(scores)):
-            loss += weights[q] * np.logaddexp(0.0, -scores[q] if likely else scores[q])
+            if weights[q] > _ZERO:  # others have scores of columns that nobody wrote
+                loss += weights[q] * np.logaddexp(0.0, -scores[q] if likely else scores[q])
     target = _ONE if likely else _ZERO
     for q in range(len(scores)):
         scores[q] = rate * weights[q] * (target - logistic(scores[q]))
@@ -296,7 +300,7 @@ def make_turns(lanes: int) -> NDArray[np.int64]:
 
 @cached()
 def train(
-    inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, threshold: Any, alias: Any, key: Any,
+    inputs: Any, outputs: Any, ids: Any, starts: Any, ends: Any, keep: Any, ends_of_noise: Any, guide: Any, key: Any,
     window: int, k: Any, rate: float, final_rate: float, done: Any, total: int, cbow: bool, lanes: int,
     own_lanes: Any, turns: Any, documents: Any, blocks: Any, rows: Any, scratch: Any, losses: Any,
 ) -> None:  # fmt: skip
@@ -309,8 +313,8 @@ def train(
         starts: first position of each document in `ids`, int64.
         ends: position after its last word, int64.
         keep: (words,) uint64, share of the occurrences that survive the subsampling, times 2^32.
-        threshold: (words,) uint64, the alias table's shares times 2^32.
-        alias: (words,) int64, the alias table's other words.
+        ends_of_noise: from `word2vec.noise_table`, as is the following.
+        guide: where to begin in it.
         key: uint64 of (seed, epoch).
         window: largest distance of a context word.
         k: noise words per prediction, float32.
@@ -323,8 +327,8 @@ def train(
         own_lanes: int64, those that this thread computes; other threads must compute the rest at the same time.
         turns: from `make_turns`, shared by these threads: how many turns each lane had.
         documents: (own lanes, 2, longest document) int64, scratch of this thread, as are the following.
-        blocks: two for each own lane, from `make_block`.
-        rows: for each own lane, from `make_rows`.
+        blocks: two or more for each own lane, from `make_block`.
+        rows: one or more for each own lane, from `make_rows`.
         scratch: from `make_scratch`.
         losses: (own lanes, 2) float64; added to it, from every 32nd block: the loss and the predictions in it.
     """
@@ -338,7 +342,7 @@ def train(
     rates = np.zeros((2, len(own_lanes)), np.float32)
     finished = np.zeros(len(own_lanes), np.bool_)
     drawn = np.zeros(len(own_lanes), np.int64)
-    for n in range(len(own_lanes)):  # a call draws fewer noise words than that for each word of its documents
+    for n in range(len(own_lanes)):  # for each word a call draws at most a block's noise, so calls do not overlap
         drawn[n] = done[own_lanes[n]] * len(blocks[0].noise) if own_lanes[n] < len(done) else 0
     turn = -1
     while not finished.all():
@@ -373,8 +377,7 @@ def train(
                 centres[then, n] = min(most, kept[n] - first[n])
                 following = part_of(blocks[2 * n + then], centres[then, n])
                 predictions[then, n] = choose(words, reach, first[n], cbow, k, following)
-                # a document has fewer blocks than words, so its first position numbers them without overlap
-                sample_noise(threshold, alias, mix(noise_key + np.uint64(own_lanes[n])), drawn[n], following.noise)
+                sample_noise(ends_of_noise, guide, mix(noise_key + np.uint64(own_lanes[n])), drawn[n], following.noise)
                 drawn[n] += len(following.noise)
                 fetch(inputs, following.around if cbow else following.centres)
                 fetch(outputs, following.centres if cbow else following.around)
