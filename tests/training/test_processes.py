@@ -95,7 +95,8 @@ def test_every_family_is_trained_alike_with_its_parameters_sharded(
     family: str, make_job: MakeJob, tokens_folder: Path, tmp_path: Path
 ) -> None:
     job = make_job() if family == "qwen3" else JOBS[family](make_job, tokens_folder, tmp_path)
-    precision = "fp32" if family in ("bert", "marian") else "bf16"
+    # bf16 where it rounds alike on every processor: without instructions for it, the rest differs in its last bits
+    precision = "bf16" if family == "qwen3" else "fp32"
     job = job.model_copy(update={"steps": 10, "devices": 2, "precision": precision})
     job = job.model_copy(update={"recompute_activations": family == "gpt2"})
     # the same sequences in the same micro-batches, so that bf16 rounds alike and dropout draws alike
