@@ -267,7 +267,7 @@ def test_long_documents_are_cut() -> None:
 
 
 def test_the_noise_table_is_the_inverse_of_the_distribution() -> None:
-    from zen_pipeline.embeddings import word2vec_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_draws as draws
 
     weights = np.random.default_rng(0).integers(1, 5000, 300).astype(np.float64) ** 0.75
     ends, guide = noise_table(weights)
@@ -275,13 +275,13 @@ def test_the_noise_table_is_the_inverse_of_the_distribution() -> None:
     word = np.empty(1, np.int64)
     edges = [0, 2**64 - 1, *(int(end) + step for end in ends[:-1] for step in (-1, 0))]
     for place in edges:  # draw number 0 lies at the key
-        kernel.sample_noise(ends, guide, np.uint64(place), 0, word)
+        draws.sample_noise(ends, guide, np.uint64(place), 0, word)
         assert word[0] == min(np.searchsorted(ends, np.uint64(place), side="right"), 299)
 
 
 @pytest.mark.parametrize("vocabulary", [2, 5, 300, 17_711, 28_657])  # the last two divide the golden ratio evenly
 def test_noise_is_drawn_by_the_weights_and_evenly(vocabulary: int) -> None:
-    from zen_pipeline.embeddings import word2vec_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_draws as draws
 
     weights = 1 / np.arange(1, vocabulary + 1) ** 0.75
     ends, guide = noise_table(weights)
@@ -291,7 +291,7 @@ def test_noise_is_drawn_by_the_weights_and_evenly(vocabulary: int) -> None:
         words = np.empty(size, np.int64)
         off = []
         for stretch in range(50):
-            kernel.sample_noise(ends, guide, np.uint64(7), size * (1000 + stretch), words)
+            draws.sample_noise(ends, guide, np.uint64(7), size * (1000 + stretch), words)
             off.append((words < frequent).mean() - share)
         independent = np.sqrt(share * (1 - share) / size)
         assert np.sqrt(np.mean(np.square(off))) < 0.5 * independent
@@ -306,7 +306,7 @@ def test_the_first_loss_is_that_of_vectors_near_zero(method: str) -> None:
 
 
 def test_frequent_words_are_dropped_and_windows_are_uniform() -> None:
-    from zen_pipeline.embeddings import word2vec_kernel as kernel
+    from zen_pipeline.embeddings import word2vec_draws as draws
 
     random = np.random.default_rng(0)
     ids = random.choice(3, 60_000, p=[0.9, 0.09, 0.01]).astype(np.int32)
@@ -314,7 +314,7 @@ def test_frequent_words_are_dropped_and_windows_are_uniform() -> None:
     assert keep[0] == pytest.approx(np.sqrt(0.01 / 0.9) + 0.01 / 0.9, rel=0.01)
     assert keep[2] == 1.0
     words, reach = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-    kept = kernel.sample_document(
+    kept = draws.sample_document(
         ids, 0, len(ids), (keep * 2.0**32).astype(np.uint64), np.uint64(3), 5, words, reach
     )  # fmt: skip
     shares = np.bincount(words[:kept]) / np.bincount(ids)

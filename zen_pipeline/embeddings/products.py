@@ -1,9 +1,10 @@
 """Products of small float32 matrices that lie in the nearest cache levels.
 
-A BLAS packs its operands before it multiplies, which for a few dozen rows takes longer than the product itself. Here
-the sums of a small tile of the result stay in registers while the tile's rows and columns are read where they lie
-(Goto and van de Geijn 2008, without the packing). numba and llvmlite have no register tiles, so LLVM's instructions are
-written out; LLVM chooses the machine's. The order of every sum is fixed: one kind of machine, the same bits.
+A BLAS packs its operands before it multiplies, and for a few dozen rows takes about twice as long as this, or longer
+(`benchmarks/products.py`). Here the sums of a small tile of the result stay in registers while the tile's rows and
+columns are read where they lie (Goto and van de Geijn 2008, without the packing). numba and llvmlite have no register
+tiles, so LLVM's instructions are written out; LLVM chooses the machine's. The order of every sum is fixed: one kind of
+machine, the same bits.
 
 This module imports numba: import it inside the function that trains.
 """

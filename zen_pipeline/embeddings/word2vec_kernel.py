@@ -48,15 +48,14 @@ from zen_pipeline.embeddings.compiled import (
 )
 from zen_pipeline.embeddings.products import multiply, transpose
 from zen_pipeline.embeddings.word2vec_blocks import TILE, choose, padded, part_of, rows_of
+from zen_pipeline.embeddings.word2vec_draws import sample_document, sample_noise
 
 _LOSS_EVERY = 32  # the loss is taken on every 32nd block: logarithms are dear
 _CACHE_LINE = 16  # float32
 _SPINS = 4096  # looks at another thread's counter, a few microseconds, before the processor is given away
 _LINE = 8  # int64 in a cache line, so that the threads' counters do not share one
 _FINISHED = 1 << 62  # turns of a lane that needs no more
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's part of 2^64
 _NOISE_KEY = np.uint64(0xBF58476D1CE4E5B9)
-_S32, _LOW32 = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 
 
@@ -82,41 +81,6 @@ def logistic(x: Any) -> Any:
     if t < -_ONE:
         t = -_ONE
     return _HALF + _HALF * t
-
-
-# --- random draws -----------------------------------------------------------------------------------------------------
-
-
-@compiled
-def sample_document(
-    ids: Any, start: int, end: int, keep: Any, key: Any, window: int, words: Any, reach: Any
-) -> int:  # fmt: skip
-    """Write the words that survive the subsampling and widths of CBOW's windows (uniform in 1 … window);
-    returns how many."""
-    kept = 0
-    for p in range(start, end):
-        r = mix(key + np.uint64(p) * _GOLDEN)
-        if (r >> _S32) < keep[ids[p]]:
-            words[kept] = ids[p]
-            reach[kept] = np.int64(((r & _LOW32) * np.uint64(window)) >> _S32) + 1
-            kept += 1
-    return kept
-
-
-@compiled
-def sample_noise(ends: Any, guide: Any, key: Any, first: int, noise_words: Any) -> None:
-    """Draws number `first` and following, from `word2vec.noise_table`.
-
-    Their places in the distribution are a shifted sequence of multiples of the golden ratio (Weyl 1916): any stretch of
-    it is spread evenly, so that each word is drawn about as often as it should be, not only on average.
-    """
-    last = len(ends) - 1
-    for j in range(len(noise_words)):
-        place = key + np.uint64(first + j) * _GOLDEN
-        word = guide[np.int64(((place >> _S32) * np.uint64(len(guide))) >> _S32)]
-        while word < last and ends[word] <= place:
-            word += 1
-        noise_words[j] = word
 
 
 # --- one block --------------------------------------------------------------------------------------------------------
@@ -222,9 +186,7 @@ def average(block: Any, around: Any, means: Any) -> None:
     By the running sums of `around` (span, width), which take its place: the same work however wide the windows are.
     """
     width, before = around.shape[1], len(around) - len(means)
-    for r in range(1, len(around)):
-        for t in range(width):
-            around[r, t] += around[r - 1, t]
+    add_up(around)
     for c in range(len(means)):
         low, high, own = block.low[c], block.high[c], before // 2 + c
         share = _ONE / np.float32(max(high - low, 1))
@@ -251,12 +213,18 @@ def spread(block: Any, steps: Any, around: Any) -> None:
         if high + 1 < len(around):
             for t in range(width):
                 around[high + 1, t] -= steps[c, t]
-    for r in range(1, len(around)):
-        for t in range(width):
-            around[r, t] += around[r - 1, t]
+    add_up(around)
     for c in range(len(steps)):
         for t in range(width):
             around[before // 2 + c, t] -= steps[c, t]
+
+
+@compiled
+def add_up(rows: Any) -> None:
+    """Each of the rows (n, width) becomes the sum of itself and all before it."""
+    for r in range(1, len(rows)):
+        for t in range(rows.shape[1]):
+            rows[r, t] += rows[r - 1, t]
 
 
 @compiled
