@@ -48,6 +48,7 @@ class Recipe:
         embedding_rate: of the tables, as a multiple of the dial's for tables that start at random; default: 0.3 for
             next-token vectors, else 1.
         position_heads: whether the first layer starts with heads that look back.
+        induction_heads: whether the second layer starts with heads that copy; only with the two above.
         weight_decay, warmup, cooldown: as in `pretrain`.
     """
 
@@ -59,6 +60,7 @@ class Recipe:
     next_token: bool = True
     embedding_rate: float | None = None
     position_heads: bool = True
+    induction_heads: bool = True
     weight_decay: float = 0.1
     warmup: float = 0.02
     cooldown: float = 0.5
@@ -73,6 +75,7 @@ def parse(setting: str) -> Recipe:
 
 def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precision) -> CausalModel:
     """A trained model."""
+    from zen_pipeline.models.induction_heads import start_induction_heads
     from zen_pipeline.models.position_heads import start_position_heads
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.stages.embed import NEXT_TOKEN_RATE
@@ -92,7 +95,9 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
             model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
             model.get_parameter("lm_head.weight").copy_(vectors.output)
     if recipe.position_heads:
-        start_position_heads(model)
+        looking_back = start_position_heads(model)
+        if recipe.next_token and recipe.induction_heads:
+            start_induction_heads(model, looking_back)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
     share = recipe.embedding_rate or (NEXT_TOKEN_RATE if recipe.next_token else 1.0)
     schedule = Schedule(

@@ -25,9 +25,10 @@ def test_matrices_move_as_under_torchs_muon(shape: tuple[int, int]) -> None:
         ours.grad, theirs.grad, other.grad = grad.clone(), grad.clone(), torch.ones(3)
         mine.step()
         reference.step()
-    # both iterate in bfloat16, whose relative precision is 2^-8, in another order of operations
-    assert (ours - theirs).abs().max() < 0.02 * 5 * 2**-6
-    assert (ours - pair(shape)[0]).abs().max() > 0.01
+    # torch's five rounds end with singular values between 0.7 and 1.2, ours nearer to 1, so lengths differ that much
+    moved, reference_moved = ours - pair(shape)[0], theirs - pair(shape)[0]
+    assert torch.cosine_similarity(moved.flatten(), reference_moved.flatten(), dim=0) > 0.97
+    assert 0.8 < moved.norm() / reference_moved.norm() < 1.4
 
 
 def test_the_rest_moves_as_under_torchs_adamw() -> None:
@@ -42,13 +43,25 @@ def test_the_rest_moves_as_under_torchs_adamw() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_orthogonalized_matrices_keep_their_singular_vectors_and_lose_their_values() -> None:
-    matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(2))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(24, 72), (72, 24), (1, 8)])
+def test_orthogonalized_matrices_keep_their_singular_vectors_and_lose_their_values(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(2))
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-    inside = u.mT @ orthogonalize(matrices) @ v.mT
-    diagonal = inside.diagonal(dim1=-2, dim2=-1)
-    assert 0.5 < diagonal.min() < diagonal.max() < 1.4
-    assert (inside - torch.diag_embed(diagonal)).abs().max() < 1e-4
+    assert (orthogonalize(matrices.to(dtype)).float() - u @ v).norm(dim=(1, 2)).max() < 0.25 * min(shape) ** 0.5
+    values = torch.linalg.svdvals(orthogonalize(matrices.to(dtype)).float())
+    assert 0.9 < values.min() < values.max() < 1.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_direction_grows_beyond_one(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    few = torch.randn(40, 2, generator=generator) @ torch.randn(2, 64, generator=generator)
+    noisy = few + 1e-3 * torch.randn(40, 64, generator=generator)
+    for matrix in (few, noisy, 1e-12 * noisy, torch.zeros(40, 64), torch.ones(40, 64)):
+        assert torch.linalg.svdvals(orthogonalize(matrix[None].to(dtype)).float()).max() < 1.1
 
 
 def test_the_state_survives_saving_and_loading() -> None:

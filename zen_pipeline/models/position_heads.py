@@ -28,7 +28,7 @@ _LEAST_SIDE = 0.05  # cosine of every token vector and the direction that is rea
 
 
 @torch.no_grad()
-def start_position_heads(model: Qwen3) -> None:
+def start_position_heads(model: Qwen3) -> Tensor:
     """Set queries and keys of the first layer of an untrained model, and move token vectors that point away.
 
     Head h looks h + 1 tokens back; heads behind the fourth keep their projections, unless they share a key with one of
@@ -37,6 +37,9 @@ def start_position_heads(model: Qwen3) -> None:
     Args:
         model: its token vectors are final but for the direction that is read: those that point away from the mean of
             all, of whatever length, get as much of it as makes the cosine 0.05.
+
+    Returns:
+        That direction, (C,), of length 1.
     """
     layer = model.model.layers[0]
     assert isinstance(layer, DecoderLayer)
@@ -55,6 +58,7 @@ def start_position_heads(model: Qwen3) -> None:
     gain = math.sqrt(_SHARPNESS / math.sqrt(config.head_dim))  # of queries and of keys; attention divides by the root
     attention.q_norm.weight.fill_(gain)
     attention.k_norm.weight.fill_(gain)
+    return direction
 
 
 def _one_side(vectors: Tensor) -> Tensor:

@@ -78,6 +78,10 @@ class PretrainConfig(Section):
         "next_token", description="what of the embedding stage the token tables start from"
     )
     position_heads: bool = Field(True, description="qwen3: the first layer starts with heads that look back")
+    induction_heads: bool = Field(
+        True,
+        description="qwen3 from next-token vectors, with position_heads: the second layer starts with heads that copy",
+    )
     model: ModelShape = ModelShape()
     document_mask: bool = Field(False, description="qwen3, gpt2: attention does not look into another document")
     whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")

@@ -38,7 +38,7 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 KIND = "embeddings"
 NEXT_TOKEN_FILE = "next_token.safetensors"
 TOKEN_VECTORS_FILE = "token_vectors.safetensors"

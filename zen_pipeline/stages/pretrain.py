@@ -22,7 +22,7 @@ from zen_pipeline.training.launcher import launch
 from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 log = get_logger(__name__)
 _MODEL_FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
@@ -93,14 +93,18 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
     if own.init_from is not None:
         check_vocabulary(Path(own.init_from), vocabulary)
     material = make_material(config, resolved, inputs, context.work)
+    next_token = start if own.start_vectors == "next_token" else None
+    looking_back = own.position_heads and own.init_from is None and family == "qwen3"
+    copying = own.induction_heads and looking_back and next_token is not None and resolved.model.layers > 1
     return TrainingJob(
         name="pretrain",
         family=family,
         model=None if own.init_from is not None else model_fields(resolved.model, material.vocab_size, family),
         init_from=own.init_from,
         token_vectors=start if own.start_vectors == "words" else None,
-        next_token_vectors=start if own.start_vectors == "next_token" else None,
-        position_heads=own.position_heads and own.init_from is None and family == "qwen3",
+        next_token_vectors=next_token,
+        position_heads=looking_back,
+        induction_heads=copying,
         data=material.data,
         context=resolved.model.context_length,
         steps=resolved.steps,

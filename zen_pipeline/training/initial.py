@@ -10,6 +10,7 @@ from torch import Tensor
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.models.folder import load_any
+from zen_pipeline.models.induction_heads import start_induction_heads
 from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import Qwen3
 from zen_pipeline.models.registry import CONFIGS, new_model
@@ -38,7 +39,9 @@ def initial_model(job: TrainingJob) -> FamilyModel:
     if job.token_vectors is not None:
         put_token_vectors(model, Path(job.token_vectors))
     if job.position_heads and isinstance(model, Qwen3):
-        start_position_heads(model)
+        looking_back = start_position_heads(model)
+        if job.induction_heads:
+            start_induction_heads(model, looking_back)
     model.recompute_activations(job.recompute_activations)
     return model.train()
 

@@ -136,6 +136,8 @@ class TrainingJob(_Record):
         next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
         position_heads: whether the first layer of a new qwen3 model starts with heads that look back; see
             `models.position_heads`.
+        induction_heads: whether its second layer starts with heads that copy; needs those that look back, next-token
+            vectors and two layers; see `models.induction_heads`.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
@@ -164,6 +166,7 @@ class TrainingJob(_Record):
     token_vectors: str | None = None
     next_token_vectors: str | None = None
     position_heads: bool = False
+    induction_heads: bool = False
     data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from zen_pipeline.models.blocks import rotate, seen_before
+from zen_pipeline.models.induction_heads import start_induction_heads
+from zen_pipeline.models.position_heads import start_position_heads
+from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3, Qwen3Config
+
+VOCABULARY = 400
+
+
+def untrained(heads: int = 3, kv_heads: int = 3) -> Qwen3:
+    config = Qwen3Config(
+        vocab_size=VOCABULARY, hidden_size=192, num_hidden_layers=2, num_attention_heads=heads,
+        num_key_value_heads=kv_heads, head_dim=64, intermediate_size=64, max_position_embeddings=256,
+    )  # fmt: skip
+    model = Qwen3(config, seed=0)
+    with torch.no_grad():  # a head that says something
+        model.get_parameter("lm_head.weight").normal_(std=0.1, generator=torch.Generator().manual_seed(2))
+    return model
+
+
+def started(model: Qwen3) -> Qwen3:
+    start_induction_heads(model, start_position_heads(model))
+    return model
+
+
+def repeated(length: int = 60) -> Tensor:
+    """(1, 2 * length): tokens in random order, twice."""
+    tokens = torch.randperm(VOCABULARY, generator=torch.Generator().manual_seed(1))[:length]
+    return torch.cat((tokens, tokens))[None]
+
+
+def attention_weights(model: Qwen3, tokens: Tensor) -> Tensor:
+    """(H, T, T) of the second layer, by its definition."""
+    first, second = model.model.layers
+    assert isinstance(first, DecoderLayer)
+    assert isinstance(second, DecoderLayer)
+    length, own = tokens.shape[1], second.self_attn
+    cos, sin = model.model.rotary(0, length)
+    x = first(model.token_embeddings(tokens), cos, sin, seen_before(length, 0, tokens.device))
+    x = second.input_layernorm(x)
+    q = rotate(own.q_norm(own.q_proj(x).view(1, length, own.heads, -1)), cos, sin)[0].transpose(0, 1)
+    k = rotate(own.k_norm(own.k_proj(x).view(1, length, own.kv_heads, -1)), cos, sin)[0].transpose(0, 1)
+    k = k.repeat_interleave(own.heads // own.kv_heads, dim=0)
+    scores = q @ k.mT / own.head_dim**0.5
+    return scores.masked_fill(torch.ones(length, length).triu(1).bool(), float("-inf")).softmax(dim=-1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("heads", "kv_heads", "copying"), [(3, 3, (0, 1)), (4, 2, (0, 2)), (4, 1, (0,))])
+def test_heads_look_at_what_came_after_the_same_token(heads: int, kv_heads: int, copying: tuple[int, ...]) -> None:
+    weights = attention_weights(started(untrained(heads, kv_heads)), repeated(60))
+    for head in range(heads):
+        found = weights[head].diagonal(-59)[1:]  # of the second time, on the token after the first time
+        assert (found.mean() > 0.6) == (head in copying)
+
+
+@torch.no_grad()
+def test_what_was_read_before_is_predicted_again() -> None:
+    tokens = repeated(60)
+    plain, copying = untrained(), started(untrained())
+
+    def losses(model: Qwen3) -> Tensor:
+        return cross_entropy(model(tokens)[0, :-1], tokens[0, 1:], reduction="none")
+
+    assert losses(copying)[60:].mean() < losses(plain)[60:].mean() - 1.0
+    assert losses(copying)[:59].mean() < losses(plain)[:59].mean() + 1.0
+
+
+@torch.no_grad()
+def test_the_tables_keep_all_but_some_directions() -> None:
+    model, before = started(untrained()), untrained()
+    start_position_heads(before)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        table, old = model.get_parameter(name), before.get_parameter(name)
+        assert torch.linalg.matrix_rank(table) == 192 - 32
+        assert torch.linalg.matrix_rank(table - old) == 32
+        assert (table - old).norm() < 0.5 * old.norm()
+
+
+@torch.no_grad()
+def test_the_first_layer_still_looks_back() -> None:
+    model = started(untrained())
+    looking_back = start_position_heads(untrained())
+    own = model.model.layers[0].self_attn
+    assert isinstance(own.q_proj.weight, Tensor)
+    torch.testing.assert_close(normalize(own.q_proj.weight[0], dim=0).abs(), looking_back.abs())
+    assert (normalize(model.token_embeddings.weight, dim=1) @ looking_back).min() > 0.04
+
+
+def test_all_heads_can_learn() -> None:
+    model, tokens = started(untrained()), repeated()
+    cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    for layer in (0, 1):
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            gradient = model.get_parameter(f"model.layers.{layer}.self_attn.{name}.weight").grad
+            assert gradient is not None
+            assert gradient.isfinite().all()
+            assert gradient.norm() > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tables", [torch.zeros, torch.ones])
+def test_tables_that_say_nothing_give_finite_weights(tables: type[Tensor]) -> None:
+    model = untrained()
+    model.token_embeddings.weight.copy_(tables(VOCABULARY, 192))
+    model.get_parameter("lm_head.weight").copy_(tables(VOCABULARY, 192))
+    started(model)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert model(repeated()).isfinite().all()
