@@ -175,6 +175,37 @@ def test_two_processes_make_the_same_artifact_as_one(
         pretrain.device_count(5, batch=4, enlarge="pretrain.batch_tokens")
 
 
+@pytest.mark.parametrize(
+    ("changes", "looking_back", "copying"),
+    [
+        ({}, True, True),
+        ({"induction_heads": False}, True, False),
+        ({"position_heads": False}, False, False),
+        ({"start_vectors": "none"}, True, False),
+        ({"model": {"layers": 1}}, True, False),
+        ({"model": {"tie_embeddings": True}}, True, False),
+        ({"family": "gpt2"}, False, False),
+    ],
+)
+def test_heads_are_started_where_they_fit(
+    changes: dict[str, Any],
+    looking_back: bool,
+    copying: bool,
+    validated: ArtifactRef,
+    tokenized: ArtifactRef,
+    workspace: Workspace,
+) -> None:
+    context = StageContext(workspace, "test")
+    vectors = store(workspace, "embed", "vectors", lambda output: (output / "next_token.safetensors").write_bytes(b""))
+    shape = {**SMALL["model"], "layers": 2} | changes.get("model", {})  # type: ignore[dict-item]
+    settings = {**SMALL, "start_vectors": "next_token", **changes, "model": shape}
+    config = Config.model_validate({"pretrain": settings, "budget": "1e6tokens"})
+    sizes = resolve.run(config, {"validate": validated}, context)
+    inputs = {"resolve": sizes, "tokenize": tokenized, "embed": vectors}
+    job = pretrain.make_job(config, load_resolved(sizes.path), inputs, workspace.home / "output", context)
+    assert (job.position_heads, job.induction_heads) == (looking_back, copying)
+
+
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
 ) -> None:

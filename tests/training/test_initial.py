@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
 
+from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.embeddings.next_token import next_token_vectors
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.training.initial import initial_model
 from zen_pipeline.training.job import TrainingJob
@@ -86,3 +91,26 @@ def test_heads_that_look_back_are_put_in_behind_the_token_tables(
     assert rows.abs().min() > 0.04
     assert rows.sign().unique().numel() == 1
     assert not (plain.embed_tokens.weight @ read > 0).all()
+
+
+def test_heads_that_copy_are_put_in_behind_next_token_vectors(
+    make_job: MakeJob, tokens_folder: Path, tmp_path: Path
+) -> None:
+    made = next_token_vectors(TokenSplit.open(tokens_folder, "train").tokens, 400, 32)
+    path = str(tmp_path / "next_token.safetensors")
+    save_file({"input": made.input, "output": made.output}, path)
+    plain, copying = (
+        initial_model(make_job(next_token_vectors=path, position_heads=True, induction_heads=heads))
+        for heads in (False, True)
+    )
+    tokens = torch.from_numpy(TokenSplit.open(tokens_folder, "valid").tokens[:640].astype("int64")).view(10, 64)
+
+    def loss(model: FamilyModel) -> float:
+        with torch.no_grad():
+            return float(cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()))
+
+    assert loss(plain) < math.log(400) - 1
+    assert loss(copying) != loss(plain)
+    assert loss(copying) < loss(plain) + 1
+    with pytest.raises(ValueError, match="induction_heads need position_heads, next_token_vectors"):
+        make_job(induction_heads=True, position_heads=True)

@@ -9,32 +9,35 @@ weights that training is free to change:
 2. In the first layer the head that looks one token back (`models/position_heads.py`) writes there which token it sees:
    a code, a projection of the token's vector which all tokens together fill evenly.
 3. In the second layer queries read the code of the present token from its vector, and keys the code of the token
-   before theirs from the cleared directions. Both turn slowly with their position, so their product says whether the
-   tokens are the same, more or less wherever they stand.
+   before theirs from the cleared directions. Both are in those dimensions of a head that turn slowest with their
+   position, so their product says whether the tokens are the same, and the more the nearer they stand.
 4. Values and outputs of these heads take the vector of the token that is looked at to what raises the logit of the same
    token, as far as matrices of their rank can.
+
+The first prediction is no better for it, since not all that is copied belongs there; what is gained shows after some
+steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zen_pipeline.models.blocks import Attention
+from zen_pipeline.models.position_heads import RESTING
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3
 
 # The best of those tried (docs/experiments.md).
 _CODE_SHARE = 6  # a code has at most this part of the width
 _WRITTEN = 2.0  # standard deviation of a code where it is written; token vectors have about 1
-_SHARPNESS = 6.0  # the score of equal tokens; that of unrelated ones is about 0
+_SHARPNESS = 6.0  # the score of equal tokens side by side; that of unrelated ones is about 0
 _BOOST = 2.0  # what the logit of a copied token gains in the mean, before the last normalization
 _COPYING = 2  # key/value heads
-_TINY = 1e-6  # instead of nothing, where tables say nothing about their tokens
 _RIDGE = 0.01  # of the mean variance, in the two regressions
+_TINY = 1e-6  # of what counts as nothing, where tables say nothing about their tokens
 
 
 @torch.no_grad()
@@ -48,45 +51,39 @@ def start_induction_heads(model: Qwen3, looking_back: Tensor) -> None:
     """
     first, second = _attention(model, 0), _attention(model, 1)
     inputs, outputs = model.token_embeddings.weight, model.get_parameter("lm_head.weight")
-    size = min(first.head_dim // 2, inputs.shape[1] // _CODE_SHARE)  # of a code
+    width, head_dim = inputs.shape[1], first.head_dim
+    size = max(1, min(head_dim // 2, width // _CODE_SHARE))  # of a code
     cleared = _least_used(inputs, outputs, looking_back, size)  # (C, size)
     for table in (inputs, outputs):
         table.sub_(table @ cleared @ cleared.mT)
-    tokens = F.rms_norm(inputs, inputs.shape[1:])  # (V, C), as the layers read them
+    tokens = F.rms_norm(inputs, (width,), eps=model.config.rms_norm_eps)  # (V, C), as the layers read them
     codes = _codes(tokens, cleared)  # (size, C)
 
-    width = first.head_dim
-    first.v_proj.weight[:width] = _rows(width, range(size), codes)
+    first.v_proj.weight[:size] = codes
     first.o_proj.weight[:, :size] = _WRITTEN * cleared
 
-    gain = math.sqrt(_SHARPNESS / math.sqrt(width))  # of queries and of keys; attention divides by the root
+    gain = math.sqrt(_SHARPNESS / math.sqrt(head_dim))  # of queries and of keys; attention divides by the root
     second.q_norm.weight.fill_(gain)
     second.k_norm.weight.fill_(gain)
-    # dimensions i and i + width / 2 turn together, the last ones slowest
-    slow = [width // 2 - 1 - i // 2 + (i % 2) * (width // 2) for i in range(size)]
+    half = head_dim // 2  # dimensions i and i + half turn together, the last ones slowest
+    slow = [half - 1 - i // 2 + (i % 2) * half for i in range(size)]
     copying = min(_COPYING, second.kv_heads)
-    values, writes = _same_token(tokens, outputs, cleared, rank=copying * width)
+    rank = min(head_dim, (width - size) // copying)  # of each
+    reads, writes = _same_token(tokens, outputs, cleared, rank=copying * rank)
     shared = second.heads // second.kv_heads  # queries of a key: the first of each group copies
     for head in range(copying):
-        own = slice(head * width, (head + 1) * width)
-        asking = slice(head * shared * width, (head * shared + 1) * width)
-        second.q_proj.weight[asking] = _rows(width, slow, codes)
-        second.k_proj.weight[own] = _rows(width, slow, cleared.mT)
-        second.v_proj.weight[own] = values[own]
-        second.o_proj.weight[:, asking] = writes[:, own]
+        key, query, part = head * head_dim, head * shared * head_dim, slice(head * rank, (head + 1) * rank)
+        queries, keys = second.q_proj.weight[query : query + head_dim], second.k_proj.weight[key : key + head_dim]
+        queries.zero_()[slow] = codes
+        keys.mul_(RESTING)[slow] = cleared.mT
+        second.v_proj.weight[key : key + rank] = reads[part]
+        second.o_proj.weight[:, query : query + rank] = writes[:, part]
 
 
 def _attention(model: Qwen3, number: int) -> Attention:
     layer = model.model.layers[number]
     assert isinstance(layer, DecoderLayer)
     return layer.self_attn
-
-
-def _rows(count: int, places: Sequence[int], rows: Tensor) -> Tensor:
-    """`count` rows of zeros but for the given ones at their places."""
-    result = rows.new_zeros(count, rows.shape[1])
-    result[list(places)] = rows
-    return result
 
 
 def _least_used(inputs: Tensor, outputs: Tensor, kept: Tensor, count: int) -> Tensor:
@@ -97,8 +94,7 @@ def _least_used(inputs: Tensor, outputs: Tensor, kept: Tensor, count: int) -> Te
         moments = others @ table.mT @ table @ others
         used += moments / (2.0 * moments.trace().clamp(min=_TINY))
     _, directions = torch.linalg.eigh(used)  # by ascending eigenvalues
-    result: Tensor = directions[:, :count]
-    return result
+    return _with_fixed_signs(directions[:, :count])
 
 
 def _codes(tokens: Tensor, cleared: Tensor) -> Tensor:
@@ -108,8 +104,9 @@ def _codes(tokens: Tensor, cleared: Tensor) -> Tensor:
     covariance = inside @ torch.cov(tokens.mT, correction=0) @ inside
     values, vectors = torch.linalg.eigh(covariance)
     size = cleared.shape[1]
-    result: Tensor = (vectors[:, -size:] / values[-size:].clamp(min=_TINY).sqrt()).mT
-    return result
+    values, vectors = values[-size:], _with_fixed_signs(vectors[:, -size:])
+    scales = torch.where(values > _TINY, values.clamp(min=_TINY).rsqrt(), 1.0)
+    return (vectors * scales).mT
 
 
 def _same_token(tokens: Tensor, outputs: Tensor, cleared: Tensor, *, rank: int) -> tuple[Tensor, Tensor]:
@@ -121,11 +118,13 @@ def _same_token(tokens: Tensor, outputs: Tensor, cleared: Tensor, *, rank: int) 
     both = wanted.mT @ seen / len(seen)
     product = torch.linalg.solve(_regularized(seen), torch.linalg.solve(_regularized(wanted), both).mT).mT
     product -= cleared @ (cleared.mT @ product)
-    left, values, right = torch.linalg.svd(product)
-    root = values[:rank].sqrt()
-    reads, writes = root[:, None] * right[:rank], left[:, :rank] * root
+    _, values, right = torch.linalg.svd(product)
+    reads = _with_fixed_signs(right[:rank].mT).mT
+    writes = product @ reads.mT  # left singular vectors times their values
+    root = values[:rank].clamp(min=_TINY).sqrt()
+    reads, writes = reads * root[:, None], writes / root
     boost = ((seen @ reads.mT @ writes.mT) * wanted).sum(dim=1).mean()
-    factor = math.sqrt(_BOOST / max(float(boost), _TINY))
+    factor = math.sqrt(_BOOST / float(boost)) if boost > _TINY else 1.0
     return reads * factor, writes * factor
 
 
@@ -133,3 +132,9 @@ def _regularized(rows: Tensor) -> Tensor:
     """The covariance of centred rows, with a ridge."""
     covariance = rows.mT @ rows / len(rows)
     return covariance + (_RIDGE * covariance.trace() / len(covariance)).clamp(min=_TINY) * torch.eye(len(covariance))
+
+
+def _with_fixed_signs(columns: Tensor) -> Tensor:
+    """Each column with that sign which makes its largest number positive: a decomposition leaves it open."""
+    largest = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
+    return columns * torch.where(largest < 0, -1.0, 1.0)

@@ -3,8 +3,9 @@
 A transformer first has to learn a head that looks at the token before (Elhage et al. 2021, "A Mathematical Framework
 for Transformer Circuits"); later layers build on it, such as those that continue what came after an earlier occurrence
 (Olsson et al. 2022, "In-context Learning and Induction Heads"). Here the heads of the first layer have it from the
-start: the first looks one token back, the second two, and so on. What they read changes nothing yet, because output
-projections start at zero, and all of it is trained like any other weight.
+start: the first looks one token back, the second two, and so on. What they read changes nothing by itself, because
+output projections start at zero (`models/induction_heads.py` has a use for it), and all of it is trained like any
+other weight.
 
 With rotary positions the score of a query and a key that are the same for every token is a sum of cosines of their
 distance, one for each pair of dimensions that turns together: with phases that agree at one distance it peaks there. A
@@ -24,6 +25,7 @@ from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3
 
 _LOOKING_BACK = 4  # heads
 _SHARPNESS = 20.0  # the score at the distance that is looked for; other distances have less, down to minus this
+RESTING = 0.1  # of their random weights is left to keys that no query reads, since two zeros would never learn
 _LEAST_SIDE = 0.05  # cosine of every token vector and the direction that is read
 
 
@@ -54,7 +56,9 @@ def start_position_heads(model: Qwen3) -> Tensor:
     queries = torch.cat([torch.cat((amplitudes * cos[d], -amplitudes * sin[d])) for d in distances])
     keys = key.repeat(-(-looking_back * attention.kv_heads // attention.heads))
     attention.q_proj.weight[: len(queries)] = queries[:, None] * direction
-    attention.k_proj.weight[: len(keys)] = keys[:, None] * direction
+    unused = torch.cat((amplitudes, amplitudes)).repeat(len(keys) // config.head_dim) == 0
+    rest = RESTING * unused[:, None] * attention.k_proj.weight[: len(keys)]
+    attention.k_proj.weight[: len(keys)] = keys[:, None] * direction + rest
     gain = math.sqrt(_SHARPNESS / math.sqrt(config.head_dim))  # of queries and of keys; attention divides by the root
     attention.q_norm.weight.fill_(gain)
     attention.k_norm.weight.fill_(gain)

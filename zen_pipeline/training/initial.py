@@ -50,8 +50,8 @@ def initial_model(job: TrainingJob) -> FamilyModel:
 def put_next_token_vectors(model: FamilyModel, path: Path) -> None:
     """Start embedding and head from vectors that predict the next token as the bigram does.
 
-    The residual branches start at zero, so the model's first prediction is softmax(norm(input) @ output.T), which is
-    what the vectors were fitted to.
+    The residual branches of a new model are zero, so its first prediction is softmax(norm(input) @ output.T), which is
+    what the vectors were fitted to, until heads that copy are put in.
 
     Raises:
         ConfigError: the vectors are for another vocabulary or width, or the model has no head of its own, or is of

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.files import write_atomically
@@ -191,6 +191,13 @@ class TrainingJob(_Record):
     tracking_uri: str | None = None
     tracking_run_id: str | None = None
     run_id: str = "none"
+
+    @model_validator(mode="after")
+    def _induction_heads_have_what_they_need(self) -> TrainingJob:
+        two_layers = (self.model or {}).get("num_hidden_layers", 0) > 1
+        if self.induction_heads and not (self.position_heads and self.next_token_vectors and two_layers):
+            raise ValueError("induction_heads need position_heads, next_token_vectors and a new model of two layers")
+        return self
 
     @property
     def identity(self) -> str:

@@ -149,13 +149,15 @@ class MuonAdamW(Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Matrices whose rows, or columns if there are fewer, are nearly orthonormal, (K, M, N), in the dtype given.
+    """Matrices of about the same singular vectors whose singular values are near one, (K, M, N), in the dtype given.
 
-    Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) brings all singular values near 1 by Newton-Schulz
-    iteration: X <- a X + (b A + c A A) X with A = X X^T, on the side on which A is small. Rows are divided by the root
-    of the sum of |A| in their row first, which makes the largest singular value at most 1 without making all others as
-    small as the Frobenius norm would (Prach and Lampert 2022, "Almost-Orthogonal Layers"; in Muon: Boissin et al. 2025,
-    "Turbo-Muon"), so that three rounds do what takes five without. Values below about 0.03 of the largest end below 1.
+    Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) does it by Newton-Schulz iteration:
+    X <- a X + (b A + c A A) X with A = X X^T, on the side on which A is small. Here rows are divided by the root of the
+    sum of |A| in their row first. That keeps the largest singular value below 1 and makes the others less small than
+    the Frobenius norm would (Prach and Lampert 2022, "Almost-Orthogonal Layers"; for Muon: Boissin et al. 2025,
+    "Turbo-Muon"), at the price of turning the singular vectors a little where rows differ in length.
+
+    Values above 0.03 after that come to within 0.04 of one; smaller ones, of which a square matrix has some, end below.
     """
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
