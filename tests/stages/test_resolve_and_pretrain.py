@@ -24,7 +24,7 @@ from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import Workspace
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "start_vectors": "none",
     "model": {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "context_length": 32},
     "steps": 12,
@@ -197,7 +197,7 @@ def test_heads_are_started_where_they_fit(
 ) -> None:
     context = StageContext(workspace, "test")
     vectors = store(workspace, "embed", "vectors", lambda output: (output / "next_token.safetensors").write_bytes(b""))
-    shape = {**SMALL["model"], "layers": 2} | changes.get("model", {})  # type: ignore[dict-item]
+    shape = {**SMALL["model"], "layers": 2} | changes.get("model", {})
     settings = {**SMALL, "start_vectors": "next_token", **changes, "model": shape}
     config = Config.model_validate({"pretrain": settings, "budget": "1e6tokens"})
     sizes = resolve.run(config, {"validate": validated}, context)
