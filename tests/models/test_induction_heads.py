@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from zen_pipeline.models.blocks import rotate, seen_before
+from tests.models.attention import attention_weights
+from zen_pipeline.models.blocks import seen_before
 from zen_pipeline.models.induction_heads import start_induction_heads
 from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3, Qwen3Config
@@ -39,26 +40,22 @@ def repeated(length: int = 60) -> Tensor:
     return torch.cat((tokens, tokens))[None]
 
 
-def attention_weights(model: Qwen3, tokens: Tensor) -> Tensor:
-    """(H, T, T) of the second layer, by its definition."""
+def second_layer(model: Qwen3, tokens: Tensor) -> Tensor:
+    """What the second layer attends to, (H, T, T)."""
     first, second = model.model.layers
     assert isinstance(first, DecoderLayer)
     assert isinstance(second, DecoderLayer)
-    length, own = tokens.shape[1], second.self_attn
-    cos, sin = model.model.rotary(0, length)
-    x = first(model.token_embeddings(tokens), cos, sin, seen_before(length, 0, tokens.device))
-    x = second.input_layernorm(x)
-    q = rotate(own.q_norm(own.q_proj(x).view(1, length, own.heads, -1)), cos, sin)[0].transpose(0, 1)
-    k = rotate(own.k_norm(own.k_proj(x).view(1, length, own.kv_heads, -1)), cos, sin)[0].transpose(0, 1)
-    k = k.repeat_interleave(own.heads // own.kv_heads, dim=0)
-    scores = q @ k.mT / own.head_dim**0.5
-    return scores.masked_fill(torch.ones(length, length).triu(1).bool(), float("-inf")).softmax(dim=-1)
+    length = tokens.shape[1]
+    visible = seen_before(length, 0, tokens.device)
+    return attention_weights(
+        model, second, first(model.token_embeddings(tokens), *model.model.rotary(0, length), visible)
+    )
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("heads", "kv_heads", "copying"), [(3, 3, (0, 1)), (4, 2, (0, 2)), (4, 1, (0,))])
 def test_heads_look_at_what_came_after_the_same_token(heads: int, kv_heads: int, copying: tuple[int, ...]) -> None:
-    weights = attention_weights(started(untrained(heads, kv_heads)), repeated(60))
+    weights = second_layer(started(untrained(heads, kv_heads)), repeated(60))
     for head in range(heads):
         found = weights[head].diagonal(-59)[1:]  # of the second time, on the token after the first time
         assert (found.mean() > 0.6) == (head in copying)

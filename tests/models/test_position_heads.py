@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zen_pipeline.models.blocks import rotate
+from tests.models.attention import attention_weights
 from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3, Qwen3Config
 
@@ -19,25 +19,18 @@ def started(heads: int, kv_heads: int, head_dim: int = 64) -> Qwen3:
     return model
 
 
-def attention_weights(model: Qwen3, tokens: Tensor) -> Tensor:
-    """(H, T, T) of the first layer, by its definition."""
-    layer, length = model.model.layers[0], len(tokens)
+def first_layer(model: Qwen3, tokens: Tensor) -> Tensor:
+    """What the first layer attends to, (H, T, T)."""
+    layer = model.model.layers[0]
     assert isinstance(layer, DecoderLayer)
-    own = layer.self_attn
-    x = layer.input_layernorm(model.token_embeddings(tokens[None]))
-    cos, sin = model.model.rotary(0, length)
-    q = rotate(own.q_norm(own.q_proj(x).view(1, length, own.heads, -1)), cos, sin)[0].transpose(0, 1)
-    k = rotate(own.k_norm(own.k_proj(x).view(1, length, own.kv_heads, -1)), cos, sin)[0].transpose(0, 1)
-    k = k.repeat_interleave(own.heads // own.kv_heads, dim=0)
-    scores = q @ k.mT / own.head_dim**0.5
-    return scores.masked_fill(torch.ones(length, length).triu(1).bool(), float("-inf")).softmax(dim=-1)
+    return attention_weights(model, layer, model.token_embeddings(tokens[None]))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("heads", "kv_heads", "looking_back"), [(3, 3, 3), (6, 2, 4), (6, 6, 4), (1, 1, 1)])
 def test_each_of_the_first_heads_looks_back_its_distance(heads: int, kv_heads: int, looking_back: int) -> None:
     tokens = torch.randint(0, 500, (256,), generator=torch.Generator().manual_seed(1))
-    weights = attention_weights(started(heads, kv_heads), tokens)
+    weights = first_layer(started(heads, kv_heads), tokens)
     for head in range(looking_back):
         assert weights[head].diagonal(-(head + 1)).min() > 0.9
     assert all(weights[head].diagonal(-(head + 1)).mean() < 0.2 for head in range(looking_back, heads))
@@ -46,7 +39,7 @@ def test_each_of_the_first_heads_looks_back_its_distance(heads: int, kv_heads: i
 @torch.no_grad()
 def test_small_heads_look_there_more_than_anywhere_else() -> None:
     tokens = torch.randint(0, 500, (256,), generator=torch.Generator().manual_seed(1))
-    weights = attention_weights(started(4, 4, head_dim=16), tokens)
+    weights = first_layer(started(4, 4, head_dim=16), tokens)
     for head in range(4):
         rows = torch.arange(head + 1, 256)
         assert torch.equal(weights[head][rows].argmax(dim=1), rows - head - 1)
