@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
 
 
-START_SECONDS = 8.0  # a training process imports and builds for so long (measured: 6 to 9 s on 2 cores)
+START_SECONDS = 5.0  # a training process imports and builds for so long, times `slowness`
 _MEASURED_FLOPS = 390e9  # see `slowness`: two cores with AVX-512
 MICRO_TOKENS = 2048  # in a forward pass: about as much as keeps the working set near the processor's cache
 _REPETITIONS = 15.4  # of a corpus, until another is worth 1/e of the first; see `worth_of_tokens`
@@ -178,7 +178,7 @@ def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers:
     tokens = micro_batch * context
     per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
     activations = tokens * (1.5 * per_token + 10.5 * config.vocab_size)
-    return int(670e6 + 4 * (3 + workers) * num_parameters(config) + activations)
+    return int(555e6 + 4 * (3 + workers) * num_parameters(config) + activations)
 
 
 def shape_of(config: AnyConfig, request: Request) -> Shape:

@@ -27,6 +27,7 @@ from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
 from zen_pipeline.training.events import Events, Stop, Stopped
 from zen_pipeline.training.job import Setback, Sharding, TrainingJob, TrainingResult
+from zen_pipeline.training.lean_import import import_lightning
 from zen_pipeline.training.processes import Processes, lost_another, sharding_for
 from zen_pipeline.training.setback import (
     RATE_FACTOR,
@@ -213,6 +214,7 @@ def _fit_once(
 
     model = initial_model(job)
 
+    import_lightning()
     import lightning.pytorch as pl
 
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
