@@ -150,10 +150,22 @@ def hidden(path: Path) -> Iterator[None]:
     aside.rename(path)
 
 
-def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(project_copy: Zen, databases: Path) -> None:
+# One that works in the flow's process, one with workers, one with a training process, and the one that is not stored.
+OFTEN = ("collect", "validate", "pretrain", "release")
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [OFTEN, pytest.param(tuple(name for name in STAGE_NAMES if name not in OFTEN), marks=pytest.mark.large)],
+    ids=["often", "the others"],
+)
+def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(
+    stages: tuple[str, ...], project_copy: Zen, databases: Path
+) -> None:
     workspace = Workspace(project_copy.folder / ".zen")
     shutil.copy(databases / "mlflow" / "mlflow.db", workspace.mlflow_folder / "mlflow.db")  # nothing is released
-    for number, stage in enumerate(STAGE_NAMES):
+    for stage in stages:
+        number = STAGE_NAMES.index(stage)
         fingerprint = workspace.last_fingerprint("tiny", stage)
         artifact = nullcontext() if stage == "release" else hidden(workspace.store.folder(stage, str(fingerprint)))
         with artifact:

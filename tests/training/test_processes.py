@@ -32,9 +32,11 @@ Hook = Callable[[str], None]
 
 # Python runs a module of this name first; in the training processes it changes what happens in a step.
 HOOK = """
-import os
-if "RANK" in os.environ or os.environ.get("HOOK_ALONE"):
+import os, sys
+if "zen_pipeline.training.worker" in sys.orig_argv:
     import json, signal, time
+    from zen_pipeline.training.lean_import import import_lightning
+    import_lightning()
     from zen_pipeline.training import module
     from zen_pipeline.errors import DataError
     rank, ordinary = int(os.environ.get("RANK", 0)), module.accumulate_gradients
@@ -54,7 +56,6 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(HOOK.format(change=change))
         monkeypatch.setenv("PYTHONPATH", str(folder))
-        monkeypatch.setenv("HOOK_ALONE", "1")
 
     return install
 
