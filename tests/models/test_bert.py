@@ -111,6 +111,19 @@ def test_a_fresh_head_is_put_on_a_trained_encoder(tmp_path: Path) -> None:
         )
 
 
+def test_a_fresh_head_is_put_on_an_encoder_that_has_none(tmp_path: Path) -> None:
+    """Published embedding models are saved like this."""
+    theirs = transformers.BertModel(transformers.BertConfig(**BASE.model_dump())).eval()
+    theirs.save_pretrained(tmp_path)
+    assert "embeddings.word_embeddings.weight" in load_file(tmp_path / "model.safetensors")
+    tokens = parity.ids(2, 9, 97)
+    with torch.no_grad():
+        found = load_encoder(tmp_path, BertForQuestionAnswering).hidden_states(tokens)
+        parity.assert_close(found, theirs(tokens).last_hidden_state)
+    with pytest.raises(ConfigError, match="architectures is"):
+        load_any(tmp_path, BertForMaskedLM)
+
+
 def test_names_of_before_2019_and_a_second_head_are_read(tmp_path: Path) -> None:
     """The published bert-base folders call gain and bias gamma and beta, and were saved with both pretraining heads."""
     theirs = transformers.BertForPreTraining(transformers.BertConfig(**BASE.model_dump()))

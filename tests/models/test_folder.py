@@ -164,6 +164,44 @@ def test_weights_that_do_not_fit_the_config_are_refused(folder: Path, changes: d
         load_model(folder)
 
 
+def test_a_shared_tensor_may_be_stored_under_either_name(tmp_path: Path) -> None:
+    """`safetensors.torch.save_model` keeps the first one by the alphabet."""
+    from safetensors.torch import load_file
+    from safetensors.torch import save_model as save_by_alphabet
+
+    ours = random_model(tied=True)
+    save_model(ours, tmp_path)
+    save_by_alphabet(ours, str(tmp_path / "model.safetensors"))
+    assert "model.embed_tokens.weight" not in load_file(tmp_path / "model.safetensors")
+    again = load_model(tmp_path)
+    assert torch.equal(again.token_embeddings.weight, ours.token_embeddings.weight)
+    assert again.lm_head.weight is again.token_embeddings.weight
+
+
+@pytest.mark.parametrize("family", ["Qwen3", "GPT2"])
+def test_a_decoder_saved_without_its_head_is_read_where_the_head_is_the_table(tmp_path: Path, family: str) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40}
+    sizes = {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48} if family == "Qwen3" else {}
+    config = getattr(transformers, f"{family}Config")(
+        **small, **sizes, tie_word_embeddings=True, max_position_embeddings=32
+    )
+    whole = getattr(transformers, f"{family}{'ForCausalLM' if family == 'Qwen3' else 'LMHeadModel'}")(config).eval()
+    whole.base_model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [f"{family}Model"]
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(tmp_path)(IDS), whole(IDS).logits, atol=1e-5, rtol=0)
+
+
+def test_how_a_given_model_is_to_be_sampled_stays_with_it(folder: Path, tmp_path: Path) -> None:
+    given = {"temperature": 0.6, "top_k": 20, "do_sample": True, "pad_token_id": 3, "eos_token_id": [5, 6]}
+    (folder / "generation_config.json").write_text(json.dumps({**given, "transformers_version": "4.51.0"}))
+    save_model(load_model(folder), tmp_path / "again")
+    kept = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    assert kept == {**given, "bos_token_id": 0}
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path / "again")
+    assert (theirs.temperature, theirs.top_k, theirs.pad_token_id) == (0.6, 20, 3)
+
+
 def test_damaged_and_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

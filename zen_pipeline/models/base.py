@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -29,6 +29,8 @@ class FamilyConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _given_generation: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     model_type: ClassVar[str]
     only: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
@@ -56,7 +58,10 @@ class FamilyConfig(BaseModel):
                 fields.pop(name, None)
                 if found is not None or type(None) in get_args(field.annotation):
                     fields[name] = found
-        return cls.parse({**fields, **cls.derived_fields(data, path)}, path)
+        config = cls.parse({**fields, **cls.derived_fields(data, path)}, path)
+        stated = {"transformers_version", "_from_model_config", *(config.generation() or {})}
+        config._given_generation = {name: value for name, value in generation.items() if name not in stated}
+        return config
 
     @classmethod
     def derived_fields(cls, _data: Mapping[str, Any], _path: Path) -> dict[str, Any]:
@@ -82,8 +87,14 @@ class FamilyConfig(BaseModel):
         return {"model_type": self.model_type, **self.model_dump(mode="json")}
 
     def generation(self) -> dict[str, Any] | None:
-        """The settings of generation_config.json; None for a model that generates nothing."""
+        """What the shape says about generation_config.json; None for a model that generates nothing."""
         return None
+
+    def generation_settings(self) -> dict[str, Any] | None:
+        """The content of generation_config.json: what came with the folder stays, such as how to sample."""
+        if (own := self.generation()) is None:
+            return None
+        return {**(self._given_generation or {"_from_model_config": True}), **own}
 
 
 class FamilyModel(nn.Module):

@@ -236,7 +236,12 @@ class Bert(FamilyModel):
     @override
     @classmethod
     def name_of(cls, stored: str) -> str | None:
-        """Files of before 2019 call gain and bias of a LayerNorm gamma and beta, and some hold the position ids."""
+        """Files of the bare encoder have no prefix.
+
+        Those of before 2019 call gain and bias of a LayerNorm gamma and beta, and some hold the position ids.
+        """
+        if stored.startswith(("embeddings.", "encoder.", "pooler.")):
+            stored = f"bert.{stored}"
         if stored.endswith("embeddings.position_ids") or stored.startswith("cls.seq_relationship."):
             return None
         if stored.startswith("bert.pooler.") and not cls.pooler:

@@ -58,7 +58,7 @@ def load_any(
             the config, or a model of another kind.
     """
     data = read_json(folder / CONFIG)
-    config, found = _config_of(data, folder), model_class(data, folder / CONFIG)
+    found, config = model_class(data, folder / CONFIG), _config_of(data, folder)
     if not issubclass(found, kind):
         raise ConfigError(f"{folder} holds a {found.architecture}, where {kind.wanted()} is needed")
     model = _empty(found, config, dtype, int8=data.get("quantization_config") is not None)
@@ -73,7 +73,7 @@ def load_encoder(folder: Path, kind: type[B], *, num_labels: int = 2, seed: int 
     """A model with the encoder of a BERT folder and a new head: the start of fine-tuning, in float32.
 
     Args:
-        folder: a BERT model with any head.
+        folder: a BERT model with any head, or without one.
         kind: the model with the wanted head.
         num_labels: classes of a classifier.
         seed: of the head's weights.
@@ -81,7 +81,7 @@ def load_encoder(folder: Path, kind: type[B], *, num_labels: int = 2, seed: int 
     Raises:
         ConfigError: as for `load_any`, or the folder holds another family.
     """
-    config = read_config(folder)
+    config = _config_of(read_json(folder / CONFIG), folder)
     if not isinstance(config, BertConfig):
         raise ConfigError(f"{folder} holds a {config.model_type} model, where a bert model is needed")
     model = kind(config.model_copy(update={"num_labels": num_labels}), seed=seed)
@@ -104,13 +104,14 @@ def read_config(folder: Path) -> AnyConfig:
     Raises:
         ConfigError: as for `load_any`.
     """
-    return _config_of(read_json(folder / CONFIG), folder)
+    data = read_json(folder / CONFIG)
+    model_class(data, folder / CONFIG)
+    return _config_of(data, folder)
 
 
 def _config_of(data: Mapping[str, Any], folder: Path) -> AnyConfig:
     path = folder / CONFIG
     kind = config_class(data, path)
-    model_class(data, path)
     if data.get("quantization_config") not in (None, QUANTIZATION):
         raise ConfigError(
             f"{path}: quantization_config is {data['quantization_config']!r}, but only float weights and this "
@@ -171,6 +172,10 @@ def fill_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool
             continue
         target.copy_(tensor)
         missing.discard(name)
+    for name, tensor in second.items():
+        if tied[name] in missing:  # a file may hold what is shared under either name
+            wanted[name].copy_(tensor)
+            missing.discard(tied[name])
     if missing:
         raise ConfigError(f"{folder}: the weights lack {len(missing)} tensors, among them {min(missing)}")
     for name, tensor in second.items():
@@ -235,8 +240,8 @@ def save_model(
     else:
         _save_shards(tensors, folder, max_shard_bytes)
     _write_json(folder / CONFIG, config)
-    if (generation := model.config.generation()) is not None:
-        _write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **generation})
+    if (generation := model.config.generation_settings()) is not None:
+        _write_json(folder / GENERATION_CONFIG, generation)
 
 
 def _save_shards(tensors: dict[str, Tensor], folder: Path, limit: int) -> None:

@@ -222,6 +222,12 @@ class Qwen3(CausalModel):
         return CacheShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
 
     @override
+    @classmethod
+    def name_of(cls, stored: str) -> str | None:
+        """Files of the bare model have no prefix."""
+        return stored if stored.startswith(("model.", "lm_head.")) else f"model.{stored}"
+
+    @override
     def tied(self) -> dict[str, str]:
         return {"lm_head.weight": "model.embed_tokens.weight"} if self.config.tie_word_embeddings else {}
 

@@ -32,6 +32,8 @@ MODELS: Mapping[str, Sequence[type[AnyModel]]] = {
     "bert": (BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification),
     "marian": (Marian,),
 }
+# Decoders without their head, which is the table of tokens where both are tied.
+_BARE: Mapping[str, type[AnyModel]] = {"GPT2Model": GPT2, "Qwen3Model": Qwen3}
 
 
 def config_class(data: Mapping[str, Any], path: Path) -> type[AnyConfig]:
@@ -58,6 +60,7 @@ def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
     if named == ["BertForPreTraining"]:  # masked LM with one more head
         return BertForMaskedLM
     known = {model.architecture: model for model in models}
+    known |= {name: model for name, model in _BARE.items() if model in models}
     if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
         raise ConfigError(f"{path}: architectures is {named!r}, but only {_listed(known)} is supported")
     return known[named[0]]
