@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from zen_pipeline.inference import scoring
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents, score_documents_in_full
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 
@@ -77,6 +78,20 @@ def test_neither_the_batch_nor_the_company_matters(model: Qwen3, stream: tuple[n
         alone = tokens[offsets[number] : offsets[number + 1]]
         nats = score_documents(model, alone, np.array([0, len(alone)]), context=16)
         np.testing.assert_allclose(nats, whole[number : number + 1], rtol=1e-5)
+
+
+def test_long_windows_are_scored_a_few_at_a_time(
+    model: Qwen3, stream: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, offsets = stream
+    whole = score_documents(model, tokens, offsets, context=32, batch=64)
+    seen: list[int] = []
+    handle = model.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel()))
+    monkeypatch.setattr(scoring, "_TOKENS", 40)
+    np.testing.assert_allclose(score_documents(model, tokens, offsets, context=32, batch=64), whole, rtol=1e-5)
+    handle.remove()
+    assert max(seen) <= 40
+    assert max(seen) > 32  # more than one where they fit
 
 
 def test_no_documents_no_scores(model: Qwen3) -> None:

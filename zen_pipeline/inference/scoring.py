@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Rows of logits in memory at once: 4,096 rows of a vocabulary of 32,768 in float32 are 512 MiB.
 _ROWS = 4096
+# Tokens in one forward pass, padding included: 16 windows of 1,024, however long the windows of a given model are.
+_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def score_documents_in_full(
         tokens: (N,) token ids of all documents, one after the other; may be a memmap.
         offsets: int64 (documents + 1,): where each document starts in `tokens`, and the end.
         context: positions that the model reads at once.
-        batch: windows per forward pass.
+        batch: windows per forward pass, at most; fewer where they are long.
 
     Raises:
         ValueError: the context is smaller than 2 or larger than the model's.
@@ -83,13 +85,24 @@ def score_documents_in_full(
     nats = np.zeros(documents, dtype=np.float64)
     correct = np.zeros(documents, dtype=np.int64)
     windows = sorted(_windows(offsets, context), key=lambda w: w.end - w.start)  # similar lengths: little padding
-    for first in range(0, len(windows), batch):
-        group = windows[first : first + batch]
+    for group in _groups(windows, batch):
         losses, hits = _score(model, tokens, group)
         owners = np.repeat([w.document for w in group], [w.scored for w in group])
         np.add.at(nats, owners, losses)
         np.add.at(correct, owners, hits)
     return DocumentScores(nats, correct, np.maximum(np.diff(offsets) - 1, 0))
+
+
+def _groups(windows: list[_Window], batch: int) -> Iterator[list[_Window]]:
+    """The windows, which come by their length, in groups of at most `batch` and of at most `_TOKENS`, or of one."""
+    group: list[_Window] = []
+    for window in windows:
+        if group and (len(group) == batch or (len(group) + 1) * (window.end - window.start) > _TOKENS):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
 
 
 def _windows(offsets: NDArray[np.int64], context: int) -> Iterator[_Window]:
