@@ -161,6 +161,16 @@ def test_the_tokenizer_is_in_the_gguf_file(folder: Path, workspace: Workspace) -
     assert "<|im_start|>" in held[keys.CHAT_TEMPLATE]
 
 
+def test_a_template_of_somebody_else_decides_alone_how_a_chat_begins(tmp_path: Path, workspace: Workspace) -> None:
+    gguf = pytest.importorskip("gguf")
+    folder = fill(tmp_path / "model", *MODELS["qwen3"])
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    target = registry.export(str(folder), workspace.home / "out", format="gguf", workspace=workspace)
+    held, keys = fields(gguf.GGUFReader(target / "model.gguf")), gguf.Keys.Tokenizer
+    assert (held[keys.CHAT_TEMPLATE], held[keys.ADD_BOS]) == (template, False)
+
+
 @pytest.mark.slow
 def test_llama_cpp_writes_the_same_text(folder: Path, workspace: Workspace) -> None:
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is compiled for minutes: install it by hand")

@@ -131,6 +131,20 @@ def test_nothing_is_pickled_and_requirements_are_few(released: Released, workspa
     assert len(required) < 12
 
 
+def test_a_chat_template_of_somebody_else_needs_transformers(
+    released: Released, folder: Path, workspace: Workspace
+) -> None:
+    template = "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}assistant: "
+    (folder / "chat_template.jinja").write_text(template)
+    try:
+        model = mlflow.pyfunc.load_model(released("chat"))
+    finally:
+        (folder / "chat_template.jinja").unlink()  # the other tests use the same folder
+    assert isinstance(model.predict([{"prompt": "Who?"}], params={"max_new_tokens": 2})[0], str)
+    required = (registry.resolve_model("champion", workspace).folder.parents[2] / "requirements.txt").read_text()
+    assert {"transformers", "jinja2"} <= {line.split("==")[0] for line in required.split()}
+
+
 @pytest.mark.slow
 def test_the_model_is_served_over_http(
     released: Released, folder: Path, tmp_path: Path, running_server: Callable[..., Any], free_port: Callable[[], int]

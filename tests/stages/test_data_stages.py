@@ -197,10 +197,12 @@ def test_a_tokenizer_that_is_brought_along_is_used(data: Path, context: StageCon
     own = chain(config_for(data), context)
     given = tmp_path / "model"
     Tokenizer.load(own["tokenize"].path / "tokenizer").save(given)
+    (given / "chat_template.jinja").write_text("a chat template, which transformers 5 keeps in a file of its own")
     config = config_for(data, overrides=(f"pretrain.init_from={given}",))
     refs = chain(config, context, vocab_size=300)
     used = refs["tokenize"].path / "tokenizer" / "tokenizer.json"
-    assert used.read_bytes() == (given / "tokenizer.json").read_bytes()
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert used.with_name(name).read_bytes() == (given / name).read_bytes()
     assert refs["tokenize"].summary["given"] is True
     with pytest.raises(ConfigError, match=r"missing has no tokenizer.json"):
         chain(config_for(data, overrides=(f"pretrain.init_from={tmp_path / 'missing'}",)), context)

@@ -10,6 +10,7 @@ import pytest
 from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.models.folder import load_model
 from zen_pipeline.settings.models import FinetuneConfig, PretrainConfig
@@ -135,6 +136,39 @@ def test_it_is_trained_on_the_devices_of_pretraining(
     assert (ref.summary["devices"], ref.summary["sharding"]) == (2, "full")
     assert ref.summary["tokens"] == tuned.summary["tokens"]
     assert ref.summary["final"]["train_loss"] == pytest.approx(tuned.summary["final"]["train_loss"], rel=0.1)
+
+
+def test_conversations_that_the_template_refuses_are_left_out_and_counted(
+    workspace: Workspace, inputs: dict[str, ArtifactRef], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.save_random_model(tmp_path, inputs["tokenize"].path)
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if '7' in m.content %}{{ raise_exception('no sevens') }}{% endif %}"
+        "{{ '<|im_start|>' + m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
+    )
+    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
+    with caplog.at_level("WARNING"):
+        ref = finetune.run(config_of(init_from=str(tmp_path), steps=2), given, StageContext(workspace, "test"))
+    counts = ref.summary["questions"]
+    kept = [q for name in ("train", "valid", "test") for q in read_questions(ref.path / f"questions_{name}.jsonl")]
+    assert counts["refused"] > 0
+    assert not [q for q in kept if any("7" in m["content"] for m in q.messages)]
+    assert f"{counts['refused']} conversations are left out" in caplog.text
+    assert "no sevens" in caplog.text
+
+
+def test_a_tokenizer_with_more_ids_than_the_given_model_has_embeddings_is_refused(
+    workspace: Workspace, inputs: dict[str, ArtifactRef], tmp_path: Path
+) -> None:
+    made.save_random_model(tmp_path, inputs["tokenize"].path)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    added = {**tokenizer["added_tokens"][0], "id": 5000, "content": "<|more|>"}
+    tokenizer["added_tokens"].append(added)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
+    with pytest.raises(ConfigError, match="embeddings"):
+        finetune.run(config_of(init_from=str(tmp_path), steps=2), given, StageContext(workspace, "test"))
 
 
 def test_it_starts_from_a_given_folder_with_that_folders_template(

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, MESSAGE_START, MESSAGE_END)
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# What a Hugging Face folder says about its tokenizer; the first is needed, the others are kept where they are.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
 
 # The pattern of Qwen2's tokenizer.json.
 QWEN2_PATTERN = (

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.machine.threads import torch_threads
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 _RUNS = 5  # short ones, of which the median counts: another process may disturb some
 _NEW_TOKENS = 64
-
-
-# What a model folder needs besides its weights, and what the pipeline's other records of training are not.
-_COMPANIONS = frozenset(
-    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def compare(source: Path, target: Path, documents: Documents, *, max_bits_per_by
     before = _measure(source, documents)
     save_model(quantize_(load_model(source)), target)
     for path in source.iterdir():
-        if path.is_file() and not (target / path.name).exists() and path.name in _COMPANIONS:
+        if path.is_file() and not (target / path.name).exists() and path.name in TOKENIZER_FILES:
             shutil.copy2(path, target / path.name)
     after = _measure(target, documents)
     chosen, reason = choose(before, after, max_bits_per_byte_loss)

@@ -18,7 +18,7 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -30,8 +30,10 @@ from pydantic import BaseModel, ConfigDict
 
 import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
+from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
 from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,14 +47,7 @@ BUNDLE = "artifacts/model"  # where MLflow puts the artifact called `model`
 RELEASE_FILE = "release.json"
 LINEAGE_FILE = "lineage.json"
 # What a model folder needs to be used; training logs and the like stay in the store.
-MODEL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
+MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
 # What answering needs; MLflow itself is added by MLflow. Named, since MLflow's own way imports everything to find out.
 _REQUIREMENTS = (
@@ -66,6 +61,7 @@ _REQUIREMENTS = (
     "pyyaml",
     "typing-extensions",
 )
+_FOR_TEMPLATES = ("transformers", "jinja2")  # besides, where a model brings a chat template of its own
 
 
 class Release(BaseModel):
@@ -165,6 +161,12 @@ def log_bundle(
     return model.model_id, location
 
 
+def _requirements(bundle: Bundle) -> Sequence[str]:
+    template = folder_template(bundle.files[f"{bundle.release.default}/tokenizer.json"].parent)
+    foreign = bundle.release.kind == "chat" and template not in (None, CHAT_TEMPLATE)
+    return (*_REQUIREMENTS, *_FOR_TEMPLATES) if foreign else _REQUIREMENTS
+
+
 def _link_or_copy(source: str, target: str) -> None:
     link_or_copy(Path(source), Path(target))
 
@@ -193,7 +195,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
             artifacts={"model": str(small)},
             code_paths=[str(package)],
             signature=signature(bundle.release.kind),
-            pip_requirements=[_pinned(name) for name in _REQUIREMENTS],
+            pip_requirements=[_pinned(name) for name in _requirements(bundle)],
             mlflow_model=model,
         )
     for cache in whole.rglob("__pycache__"):

@@ -129,7 +129,7 @@ def _add_tokenizer(writer: Any, folder: Path, model: CausalModel) -> None:
     import gguf
 
     from zen_pipeline.corpus.tokenizer import Tokenizer
-    from zen_pipeline.tasks.chat import folder_template
+    from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
 
     data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     start, stops, vocab_size = Tokenizer.load(folder).start_id, model.config.eos_token_id, model.config.vocab_size
@@ -146,10 +146,12 @@ def _add_tokenizer(writer: Any, folder: Path, model: CausalModel) -> None:
     writer.add_token_types(kinds)
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in data["model"]["merges"]])
     writer.add_bos_token_id(start)
-    writer.add_add_bos_token(True)  # every document and every prompt began with it
     # a chat model ends at one of two tokens; the other one, which starts a text, llama.cpp knows as such
     writer.add_eos_token_id(max(stops) if isinstance(stops, list) else start if stops is None else stops)
-    if (template := folder_template(folder)) is not None:
+    template = folder_template(folder)
+    # every document and every prompt of ours began with it; a template of somebody else writes what it needs by itself
+    writer.add_add_bos_token(template in (None, CHAT_TEMPLATE))
+    if template is not None:
         writer.add_chat_template(template)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
+from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from zen_pipeline.training.job import ConversationData, TrainingJob, TrainingResult
     from zen_pipeline.training.resolved import Resolved
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 KIND = "model"
 _MAX_VALIDATION = 256  # conversations; their loss then varies by a few hundredths of a nat
 _NOTHING_TO_LEARN = (
@@ -32,7 +34,9 @@ log = get_logger(__name__)
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Fill `output` with the chat model, its tokenizer and template, its history and the questions."""
+    from zen_pipeline.corpus.tokenizer import Tokenizer
     from zen_pipeline.models.folder import read_config
+    from zen_pipeline.stages.pretrain import check_vocabulary
     from zen_pipeline.stages.resolve import load_resolved, only_for_causal
     from zen_pipeline.training.launcher import launch
 
@@ -47,8 +51,13 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(KIND, skipped=_NOTHING_TO_LEARN)
     start = _start(config, inputs)
     tokenizer, chat = _tokenizer(start, context.work / "tokenizer")
+    shape = read_config(start)
+    check_vocabulary(start, Tokenizer.load(tokenizer).vocab_size)
+    questions, refused = _writable(questions, chat)
+    if not questions.train or not questions.test:
+        return Built(KIND, skipped=f"the chat template of {start} refuses all conversations to learn from or to ask")
     resolved = load_resolved(inputs["resolve"].path)
-    positions = min(resolved.model.context_length, read_config(start).max_position_embeddings)
+    positions = min(resolved.model.context_length, shape.max_position_embeddings)
     data, counts = _write_data(questions, chat, positions, context.work)
     if data is None:
         return Built(KIND, skipped=f"none of the {counts['too_long']} conversations fits into {positions} tokens")
@@ -57,7 +66,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     result = launch(job, work=context.work, progress=context.progress)
     _write_questions(output, questions)
     _end_at_message_end(output, chat)
-    return Built(KIND, summary=_summary(questions, counts, result))
+    return Built(KIND, summary=_summary(questions, {**counts, "refused": refused}, result))
 
 
 # --- what is learnt ---------------------------------------------------------------------------------------------------
@@ -91,6 +100,24 @@ def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
     if folder_template(folder) is None:
         write_template(folder)
     return folder, chat_format(folder)
+
+
+def _writable(questions: Split, chat: ChatFormat) -> tuple[Split, int]:
+    """Without the conversations that a chat template refuses, such as those of roles in an order it does not know."""
+    refused: list[str] = []
+
+    def writable(question: Question) -> bool:
+        try:
+            chat.render(question.messages)
+        except DataError as error:
+            refused.append(str(error))
+            return False
+        return True
+
+    train, valid, test = (list(filter(writable, part)) for part in (questions.train, questions.valid, questions.test))
+    if refused:
+        log.warning("%d conversations are left out; the first one: %s", len(refused), refused[0])
+    return replace(questions, train=train, valid=valid, test=test), len(refused)
 
 
 def _rendered(
@@ -192,7 +219,12 @@ def _summary(questions: Split, counts: dict[str, int], result: TrainingResult) -
 
     asked = {"train": len(questions.train), "valid": len(questions.valid), "test": len(questions.test)}
     return {
-        "questions": {**asked, "dropped_same_answer": questions.dropped, "too_long": counts["too_long"]},
+        "questions": {
+            **asked,
+            "dropped_same_answer": questions.dropped,
+            "too_long": counts["too_long"],
+            "refused": counts["refused"],
+        },
         "supervised_tokens": counts["supervised_tokens"],
         **training_summary(result),
     }

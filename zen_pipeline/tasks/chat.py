@@ -127,7 +127,10 @@ class ChatML:
 
 
 class FolderTemplate:
-    """The chat template of a Hugging Face folder, applied by transformers."""
+    """The chat template of a Hugging Face folder, applied by transformers.
+
+    Templates that can think are asked not to. Control tokens that are written in a message stay text.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         """Args: tokenizer: of transformers, with a chat template."""
@@ -137,17 +140,23 @@ class FolderTemplate:
         self.stop_ids = frozenset(i for i in ends if i is not None)
 
     def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """As the function `render`: an answer is what its message adds to the prompt before it."""
+        """As the function `render`: an answer goes from where its prompt ends to the first token that ends it.
+
+        Templates write earlier answers in another way than the last one (Qwen3's leaves out the empty thoughts that its
+        prompt ends with), so a prompt ends where the conversation differs from it. What an assistant says before
+        anybody asked is not learnt: most templates have no prompt for it.
+
+        Raises:
+            DataError: also when the template refuses this order of roles.
+        """
         checked = [dict(zip(("role", "content"), _checked(m), strict=True)) for m in messages]
         ids = self._apply(checked, ask=False)
         supervised = [False] * len(ids)
         for index, message in enumerate(checked):
-            if message["role"] != "assistant":
+            if index == 0 or message["role"] != "assistant":
                 continue
-            begin = len(self._apply(checked[:index], ask=True))
-            end = len(self._apply(checked[: index + 1], ask=False))
-            while end > begin and ids[end - 1] not in self.stop_ids:  # the line break after the end token
-                end -= 1
+            begin = _common_prefix(ids, self._apply(checked[:index], ask=True))
+            end = next((place for place in range(begin, len(ids)) if ids[place] in self.stop_ids), begin - 1) + 1
             supervised[begin:end] = [True] * (end - begin)
         return ids, supervised
 
@@ -160,10 +169,25 @@ class FolderTemplate:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _apply(self, messages: list[dict[str, str]], *, ask: bool) -> list[int]:
-        encoded = self._tokenizer.apply_chat_template(
-            messages, tokenize=True, add_generation_prompt=ask, return_dict=True
-        )
+        from jinja2 import TemplateError
+
+        options = {"enable_thinking": False, "sanitize_control_tokens": True}
+        try:
+            encoded = self._tokenizer.apply_chat_template(
+                messages, tokenize=True, add_generation_prompt=ask, return_dict=True, **options
+            )
+        except (TemplateError, ValueError) as error:  # a ValueError for no messages, and for what cannot be made text
+            roles = ", ".join(m["role"] for m in messages)
+            raise DataError(
+                f"the model's chat template refuses a conversation of {len(messages)} messages ({roles[:200]}): {error}"
+            ) from None
         return [int(i) for i in encoded["input_ids"]]
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    shorter = min(len(one), len(other))
+    return next((place for place in range(shorter) if one[place] != other[place]), shorter)
 
 
 def folder_template(folder: Path) -> str | None:

@@ -26,7 +26,7 @@ MAX_ANSWER = 300  # characters; longer first sentences are lists or formulas mor
 _MIN_WORDS = 3
 _MIN_LETTERS = 0.75  # share of letters and spaces in a sentence; below it are signatures, tables and formulas
 
-_CONVERSATIONS: frozenset[Kind] = frozenset({"chat", "preference", "qa"})
+CONVERSATIONS: frozenset[Kind] = frozenset({"chat", "preference", "qa"})
 
 Form = Literal["purpose", "arguments", "module"]
 # Shares of the forms where all are possible: most of what people ask is what a thing does.
@@ -141,7 +141,7 @@ def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: 
     dialogues: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
     objects: list[Documented] = []
     for record in records:
-        if record.kind in _CONVERSATIONS:
+        if record.kind in CONVERSATIONS:
             found = dialogue(record)
             if found is not None:
                 dialogues[str(record.split)].append(found)
@@ -162,7 +162,7 @@ def asks_anything(records: Path) -> bool:
 
     with pq.ParquetFile(records) as file:
         for batch in file.iter_batches(columns=["kind", "meta"]):
-            if set(pc.unique(batch["kind"]).to_pylist()) & _CONVERSATIONS:
+            if set(pc.unique(batch["kind"]).to_pylist()) & CONVERSATIONS:
                 return True
             if pc.any(pc.match_substring(batch["meta"], '"qualname"')).as_py():
                 return True

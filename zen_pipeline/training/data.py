@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
 from zen_pipeline.errors import DataError, TrainingError
 from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
 
@@ -334,10 +335,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     Raises:
         TrainingError: the source has none.
     """
-    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-    if not (source / names[0]).is_file():
-        raise TrainingError(f"{source / names[0]} is missing, so the model would have no tokenizer")
-    for name in names:
+    if not (source / TOKENIZER_FILES[0]).is_file():
+        raise TrainingError(f"{source / TOKENIZER_FILES[0]} is missing, so the model would have no tokenizer")
+    for name in TOKENIZER_FILES:
         if (source / name).is_file():
             temporary = target / f".{name}.tmp"
             temporary.write_bytes((source / name).read_bytes())
