@@ -109,7 +109,11 @@ class CleanSettings(Section):
 class ValidateConfig(Section):
     """What a record must be like, and when the whole corpus is refused."""
 
-    suites: str | None = Field(None, description="folder with records.json and corpus.json; default: the shipped ones")
+    suites: str | None = Field(
+        None,
+        description="folder with suites of your own (records.json, corpus.json, …); what is not in it stays as "
+        "shipped, an unknown name is an error",
+    )
     min_characters: int = Field(32, ge=0, description="shorter records are set aside")
     max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
     deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")

@@ -32,7 +32,12 @@ class EmbedConfig(Section):
     alpha: float = Field(0.75, ge=0.0, le=2.0, description="GloVe: power of the weight below x_max")
     deterministic: bool = Field(True, description="the same bits every time; false: threads without locks")
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: train word vectors on a GPU, not to the same bits")
-    threads: int | None = Field(None, ge=1, description="default: all cores", json_schema_extra=NOT_IDENTITY)
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="default: all cores; deterministic Word2Vec uses two at most",
+        json_schema_extra=NOT_IDENTITY,
+    )
     memory_megabytes: int = Field(
         1024, ge=16, description="GloVe: what counts and pairs may take each", json_schema_extra=NOT_IDENTITY
     )
@@ -138,6 +143,9 @@ class FinetuneConfig(Section):
     warmup: Fraction = 0.05
     cooldown: Fraction = 0.5
     gradient_clip: float = Field(1.0, gt=0.0)
-    test_fraction: Fraction = Field(0.1, description="share of the questions kept for the test")
+    test_fraction: Fraction = Field(
+        0.1,
+        description="share of the documented functions and classes kept for the test; conversations keep their split",
+    )
     checkpoint_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
     validate_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)

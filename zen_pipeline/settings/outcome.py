@@ -31,7 +31,7 @@ class ReleaseConfig(Section):
     seed_noise_bits_per_byte: float = Field(
         0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
     )
-    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1")
+    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1; an assumption, not measured")
     max_growth: float | None = Field(
         None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"
     )

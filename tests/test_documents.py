@@ -1,0 +1,68 @@
+"""The documents lead to what exists, and state what the code says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zen_pipeline import errors
+from zen_pipeline.config import Config
+from zen_pipeline.embeddings.next_token import MAX_VOCABULARY
+from zen_pipeline.stages.embed import FEWEST_DISTINCT, FEWEST_WORDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def read(name: str) -> str:
+    """A document as one line, so that it may be wrapped anywhere."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), link
+
+
+def test_both_readmes_lead_to_the_same_pages() -> None:
+    english, chinese = ({*LINK.findall(read(name))} for name in ("README.md", "README.zh.md"))
+    assert english - {"README.zh.md"} == chinese - {"README.md"}
+
+
+def _exit_codes(kind: type[errors.ZenError]) -> Iterator[int]:
+    yield kind.exit_code
+    for inner in kind.__subclasses__():
+        yield from _exit_codes(inner)
+
+
+def test_every_exit_code_is_listed() -> None:
+    page = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+    listed = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for n in row.split(",")}
+    assert listed == {0, *_exit_codes(errors.ZenError), 128 + 2, 128 + 15}  # 128 + SIGINT, 128 + SIGTERM
+
+
+def test_limits_and_thresholds_are_those_of_the_code() -> None:
+    using, embeddings, release = read("docs/using.md"), read("docs/embeddings.md"), Config().release
+    assert f"`release.seed_noise_bits_per_byte` ({release.seed_noise_bits_per_byte}" in using
+    assert f"`release.seed_noise_f1` ({release.seed_noise_f1}" in using
+    assert f"fewer than {FEWEST_WORDS:,} words, or of fewer than {FEWEST_DISTINCT} different ones" in using
+    assert f"there must be {FEWEST_WORDS:,} of them, and {FEWEST_DISTINCT} different ones" in embeddings
+    assert f"vocabularies up to {MAX_VOCABULARY:,}" in embeddings
+    assert f"`evaluate.max_questions` ({Config().evaluate.max_questions})" in read("docs/evaluation.md")
