@@ -97,6 +97,13 @@ def test_every_worker_has_something_to_do(batch_tokens: int, workers: int, micro
     assert (found.workers, found.micro_batch) == (workers, micro)
 
 
+def test_more_workers_than_conversations_of_a_step_take_one_each() -> None:
+    request = Request(budget="2h", train_bytes=10**10, cores=64, memory_bytes=8 << 30, batch_tokens=1 << 17)
+    found = choose(request, lambda _, case, __: Speed(1e4 * case.workers, 0.02))
+    assert found.workers == 64 > FINETUNE_BATCH
+    assert found.finetune.micro_batch == 1
+
+
 def test_dropout_and_graphics_cards_rule_out_workers() -> None:
     assert resolve("4m", family="marian").workers == 1
     assert resolve("4m", side_by_side=False).workers == 1

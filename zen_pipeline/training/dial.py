@@ -187,7 +187,7 @@ def choose(
         embedding_learning_rate=embeddings,
         finetune=Finetuning(
             steps=tuning,
-            micro_batch=FINETUNE_BATCH // case.workers,
+            micro_batch=max(1, FINETUNE_BATCH // case.workers),
             learning_rate=matrices / 4,
             embedding_learning_rate=embeddings / 4,
         ),
