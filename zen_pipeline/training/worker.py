@@ -7,6 +7,7 @@ last event says what failed; 143: it was asked to stop and has saved what it had
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -178,7 +179,8 @@ def fit(
         try:
             return _fit_once(job, source, None, processes, events, stop)
         except Diverged as error:
-            astray = error
+            astray = error.with_traceback(None)  # whose frames hold the model and the optimizer
+        gc.collect()  # Lightning's trainer and module hold each other
         setback = processes.of_first(_go_back(job, astray, events) if processes.rank == 0 else None)
         assert setback is not None
     try:
