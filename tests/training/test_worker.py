@@ -108,6 +108,38 @@ def test_sigterm_saves_the_step_it_is_in_and_the_next_start_goes_on(
     assert weights(job.output) == expected
 
 
+# A worker that is asked to stop while it scores the held-out sequences.
+STOPPED_IN_VALIDATION = """
+import signal, sys
+from zen_pipeline.training import module, worker
+
+ordinary = module.target_losses
+
+def interrupted(model, batch):
+    signal.raise_signal(signal.SIGTERM)
+    return ordinary(model, batch)
+
+module.target_losses = interrupted
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_in_the_last_validation_costs_neither_its_figures_nor_its_line(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job(steps=4, validate_every=4, threads=1, workers=1, batch=2)
+    job.save(tmp_path / "job.json")
+    command = [sys.executable, "-c", STOPPED_IN_VALIDATION, str(tmp_path / "job.json"), str(tmp_path / "result.json")]
+    stopped = subprocess.run(command, env=child_environment(1), capture_output=True, check=False)
+    assert stopped.returncode == 143
+    result = launch(job, work=tmp_path / "work")
+    assert result.resumed_from == []
+    assert result.validation_loss is not None
+    lines = read_lines(Path(job.output) / "history.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["validation_loss"] == pytest.approx(result.validation_loss, rel=1e-4)
+
+
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
