@@ -9,7 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,35 @@ def test_sigterm_saves_the_step_it_is_in_and_the_next_start_goes_on(
     result = launch(job, work=tmp_path / "work")
     assert result.resumed_from == [saved[-1]]
     assert weights(job.output) == expected
+
+
+@contextmanager
+def tracker() -> Iterator[tuple[str, list[int]]]:
+    """The address of a server that takes MLflow's metrics, and the steps whose losses have arrived."""
+    steps: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            steps.extend(metric["step"] for metric in content["metrics"] if metric["key"] == "loss")
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", steps
+        server.shutdown()
+
+
+def test_what_was_not_yet_logged_is_logged_when_training_is_stopped(make_job: MakeJob, tmp_path: Path) -> None:
+    with tracker() as (address, logged):
+        job = make_job(steps=100_000, validate_every=100_000, tracking_uri=address, tracking_run_id="1")
+        assert disturb(start(job, tmp_path / "work"), 5, signal.SIGTERM) == 143
+    history = read_lines(Path(job.checkpoints) / "history.jsonl")
+    assert len(history) >= 5
+    assert logged == [line["step"] for line in history]
 
 
 # A worker that is asked to stop while it scores the held-out sequences.
