@@ -325,3 +325,21 @@ def test_threads_of_the_child_sleep_while_they_wait() -> None:
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_tracking_server_that_is_away_holds_training_up_for_less_than_the_others_wait(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as most\n"
+        "from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as seconds\n"
+        "print((most.get() + 1) * seconds.get())"
+    )
+
+    def longest() -> float:
+        done = subprocess.run([sys.executable, "-c", code], env=child_environment(1), capture_output=True, check=True)
+        return float(done.stdout)
+
+    assert longest() < make_job().rank_timeout / 2
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "100")  # the user's own wish is kept
+    assert longest() == 300

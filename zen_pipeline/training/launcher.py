@@ -28,6 +28,9 @@ _STOP_SECONDS = 30.0  # what saving a checkpoint may take before the process is 
 _GROUP_SECONDS = 10.0  # what the other processes get when one has failed
 _LOG_LINES = 12
 
+# MLflow's own 7 retries of a server that is away take minutes, in which the other processes would give this one up.
+_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
 log = get_logger(__name__)
 
 
@@ -177,6 +180,7 @@ def child_environment(threads: int) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     return {
         **MLFLOW_QUIET,
+        **_MLFLOW_PATIENCE,
         **os.environ,
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost tenfold as soon as somebody else uses a core
         "OMP_NUM_THREADS": str(threads),
