@@ -10,10 +10,21 @@ from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
-from zen_pipeline.training.dial import FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
+from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision
 from zen_pipeline.training.measure import measure, measure_and_choose
 from zen_pipeline.training.rules import model_config, tokens_per_parameter, worth_of_tokens
+
+SMALL = Qwen3Config(
+    vocab_size=700,
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=3,
+    num_key_value_heads=1,
+    head_dim=16,
+    intermediate_size=100,
+    max_position_embeddings=128,
+)
 
 
 def machine(flops: float) -> Any:
@@ -126,6 +137,23 @@ def test_a_budget_in_tokens_is_met() -> None:
     assert found.estimates["tokens"] == pytest.approx(3e8, rel=0.01)
 
 
+def tuning_tokens(found: Resolved) -> int:
+    return found.finetune.steps * FINETUNE_BATCH * CONVERSATION_TOKENS
+
+
+@pytest.mark.parametrize("budget", ["3e5tokens", "3e8tokens", "1Mparams"])
+def test_a_budget_that_is_no_time_gives_fine_tuning_its_share_of_the_tokens(budget: str) -> None:
+    found = resolve(budget, train_bytes=10**10)
+    assert tuning_tokens(found) == pytest.approx(found.estimates["tokens"] * 0.15 / 0.85, rel=0.05)
+
+
+def test_a_budget_in_tokens_is_fine_tunings_where_there_is_no_pretraining(tmp_path: Path) -> None:
+    save_model(Qwen3(SMALL), tmp_path)
+    found = resolve("1e6tokens", init_from=str(tmp_path), pretraining=False)
+    assert tuning_tokens(found) == pytest.approx(1e6, rel=0.01)
+    assert found.estimates["tokens"] == 0
+
+
 def test_what_is_set_is_taken() -> None:
     shape = ModelShape(hidden_size=96, layers=3, heads=4, kv_heads=2, intermediate_size=200, context_length=128)
     found = resolve("4m", model=shape, vocab_size=1000, steps=77, batch_tokens=1024, micro_batch=3, precision="fp32")
@@ -166,21 +194,11 @@ def test_sizes_that_contradict_each_other_are_refused() -> None:
 
 
 def test_a_given_model_fixes_the_shape(tmp_path: Path) -> None:
-    config = Qwen3Config(
-        vocab_size=700,
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-        head_dim=16,
-        intermediate_size=100,
-        max_position_embeddings=128,
-    )
-    save_model(Qwen3(config), tmp_path)
+    save_model(Qwen3(SMALL), tmp_path)
     found = resolve("4m", init_from=str(tmp_path))
-    assert model_config(found.model, found.vocab_size) == config
+    assert model_config(found.model, found.vocab_size) == SMALL
     assert found.init_from
-    assert found.parameters == num_parameters(config)
+    assert found.parameters == num_parameters(SMALL)
     assert found.learning_rate < resolve("4m").learning_rate
     assert resolve("4m", init_from=str(tmp_path), pretraining=False).estimates["pretrain_seconds"] == 0
     with pytest.raises(ConfigError, match="is not a model folder"):

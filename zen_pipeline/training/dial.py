@@ -156,10 +156,14 @@ def choose(
     if not request.pretraining:
         steps = 1
 
-    # 6. Fine-tuning: the rest of the time, or as many tokens as 15 % of that would have been.
-    left = (seconds or step_seconds * steps / PRETRAIN_SHARE) * (1 - share)
-    tuning_step = FINETUNE_BATCH * CONVERSATION_TOKENS / speed.tokens_per_second + speed.optimizer_seconds
-    tuning = max(1, int(max(1.0, left - starting) * (1 - UPKEEP) / tuning_step))
+    # 6. Fine-tuning: the rest of the time. For other budgets the same share in tokens, or all where nothing is before.
+    tuning_tokens = FINETUNE_BATCH * CONVERSATION_TOKENS
+    tuning_step = tuning_tokens / speed.tokens_per_second + speed.optimizer_seconds
+    if seconds is not None:
+        tuning = int(max(1.0, (1 - share) * seconds - starting) * (1 - UPKEEP) / tuning_step)
+    else:
+        tuning = round((steps * batch_tokens * (1 - share) / share if request.pretraining else wanted) / tuning_tokens)
+    tuning = max(1, tuning)
     finetune_seconds = starting + tuning * tuning_step / (1 - UPKEEP) if request.finetuning else 0.0
     pretrain_seconds = starting + steps * step_seconds / (1 - UPKEEP) if request.pretraining else 0.0
     tokens = steps * batch_tokens if request.pretraining else 0
