@@ -235,6 +235,8 @@ class Checkpointer(pl.Callback):
         began = time.perf_counter()
         try:
             trainer.save_checkpoint(self._folder.path(step), weights_only=False)
+        except torch.OutOfMemoryError:  # a RuntimeError, but no matter of the disk
+            raise
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others wait
             self._events.warn(

@@ -110,8 +110,7 @@ def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any]
         rank, number = next(iter(killed.items()))
         message = f"process {rank} of {job.devices} was killed ({signal.Signals(number).name}), and the others with it"
         if number == signal.SIGKILL:
-            hint = "" if job.sharding == "full" else ", or pretrain.sharding: full"
-            message += f": perhaps memory ran out: try a smaller pretrain.micro_batch{hint}"
+            message += f": perhaps memory ran out: {job.memory_advice}"
     elif errors and silent:
         message = (
             f"process {', '.join(map(str, silent))} of {job.devices} did not answer the others within "
@@ -201,7 +200,7 @@ def _error(job: TrainingJob, code: int, failure: dict[str, Any] | None, path: Pa
         message = str(failure["message"])
         return kind(message if kind is not TrainingError else f"{job.name}: {message} (log: {path})")
     if code == -signal.SIGKILL:
-        what = "was killed (SIGKILL), perhaps because memory ran out: try a smaller pretrain.micro_batch"
+        what = f"was killed (SIGKILL), perhaps because memory ran out: {job.memory_advice}"
     elif code in (143, -signal.SIGTERM):
         what = "was asked to stop (SIGTERM) by another process; it saved what it had: start again to go on"
     else:

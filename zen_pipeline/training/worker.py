@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from zen_pipeline.errors import TrainingDiverged, ZenError
+from zen_pipeline.errors import TrainingDiverged, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
@@ -148,6 +148,8 @@ def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSi
             module, recorder = fit(job, processes, events, stop)
         except Stopped:
             raise SystemExit(STOPPED) from None
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"the GPU has no memory left: {job.memory_advice}. {error}") from error
         result = _result(job, module, recorder)
         weights = gathered(module.model.state_dict(keep_vars=True), keep=processes.rank == 0)
         if processes.rank == 0:
