@@ -40,3 +40,16 @@ def test_a_killed_process_is_reported_with_the_setting_of_its_own_stage(
     assert cause(job, {1: -signal.SIGKILL}, lost=(0,)) == (
         f"process 1 of 2 was killed (SIGKILL), and the others with it: perhaps memory ran out: {advice}"
     )
+
+
+def test_processes_that_nccl_aborts_have_waited_for_the_one_that_hangs(make_job: MakeJob) -> None:
+    job, aborted = make_job(devices=3, rank_timeout=4.0), -signal.SIGABRT
+    hanging = "process 1 of 3 did not answer the others within 4 s, and all were ended"
+    assert cause(job, {0: aborted}, lost=(2,)) == f"{hanging}; process 0 aborted (SIGABRT)"
+    for codes in ({0: aborted, 2: aborted}, {0: aborted, 1: -signal.SIGTERM, 2: aborted}):
+        assert cause(job, codes) == f"{hanging}; process 0, 2 aborted (SIGABRT)"
+
+
+def test_a_process_that_aborts_alone_is_the_cause(make_job: MakeJob) -> None:
+    found = cause(make_job(devices=2), {1: -signal.SIGABRT}, lost=(0,))
+    assert found == "process 1 of 2 was killed (SIGABRT), and the others with it"

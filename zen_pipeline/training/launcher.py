@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -104,23 +105,31 @@ def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any]
     codes = {
         int(rank): code for event in ends if event["event"] == "ended" for rank, code in event["exit_codes"].items()
     }
+    silent = set(range(job.devices)) - {int(event["rank"]) for event in errors}
+    aborted = {rank for rank, code in codes.items() if code == -signal.SIGABRT}
+    if silent - aborted:  # NCCL aborts the processes that have waited for another in vain
+        silent -= aborted
+        codes = {rank: code for rank, code in codes.items() if rank not in aborted}
     killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
-    silent = sorted(set(range(job.devices)) - {int(event["rank"]) for event in errors})
     if killed:
         rank, number = next(iter(killed.items()))
         message = f"process {rank} of {job.devices} was killed ({signal.Signals(number).name}), and the others with it"
         if number == signal.SIGKILL:
             message += f": perhaps memory ran out: {job.memory_advice}"
-    elif errors and silent:
+    elif (errors or aborted) and silent:
         message = (
-            f"process {', '.join(map(str, silent))} of {job.devices} did not answer the others within "
-            f"{job.rank_timeout:g} s, and all were ended"
-        )
+            f"process {_numbers(silent)} of {job.devices} did not answer the others within {job.rank_timeout:g} s, and "
+            "all were ended"
+        ) + (f"; process {_numbers(aborted)} aborted (SIGABRT)" if aborted else "")
     elif errors:
         message = str(errors[0]["message"])
     else:
         return None
     return {"event": "error", "error": "TrainingError", "message": message}
+
+
+def _numbers(ranks: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(ranks)))
 
 
 def _events(stream: IO[bytes]) -> Any:
