@@ -180,7 +180,7 @@ class LanguageModelTraining(pl.LightningModule):
             batch = scored[min(number, len(scored) - 1)]
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             with self.trainer.precision_plugin.val_step_context():
-                losses = target_losses(self.model, moved).double().cpu()
+                losses = target_losses(self.model, moved).cpu().double()
             if number >= len(scored):  # only to run the layers as often as the others, who need these rows of them
                 continue
             nats += float(losses.sum())

@@ -220,6 +220,7 @@ def _fit_once(
 
     import_lightning()
     import lightning.pytorch as pl
+    import torch
 
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
@@ -234,7 +235,7 @@ def _fit_once(
     recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY if processes.rank == 0 else None)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
-        accelerator="auto",
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",  # what was measured; never MPS
         devices=processes.size,
         strategy=_strategy(processes, sharding),
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
