@@ -38,7 +38,7 @@ def machine(flops: float) -> Any:
 
 
 def resolve(budget: str, flops: float = 2e11, train_bytes: int = 20_000_000, **settings: Any) -> Resolved:
-    request = Request(budget=budget, train_bytes=train_bytes, cores=2, memory_bytes=8 << 30, **settings)
+    request = Request(budget=budget, train_bytes=train_bytes, cores=2, **settings)
     return choose(request, machine(flops))
 
 
@@ -65,7 +65,7 @@ def test_the_predicted_time_is_the_budget(budget: str, seconds: float, finetunin
 
 
 def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
-    request = Request(budget="4m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30)
+    request = Request(budget="4m", train_bytes=20_000_000, cores=2)
     products: dict[Precision, float] = {"fp32": 90e9, "bf16": 1e9}
     timed: list[Precision] = []
 
@@ -80,7 +80,7 @@ def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
 
 
 def test_a_machine_with_slow_products_is_given_longer_before_training() -> None:
-    request = Request(budget="10m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30, finetuning=False)
+    request = Request(budget="10m", train_bytes=20_000_000, cores=2, finetuning=False)
     usual, slow = (
         choose(request, machine(2e11), product=lambda _, flops=flops: flops).estimates for flops in (390e9, 130e9)
     )
@@ -109,7 +109,7 @@ def test_every_worker_has_something_to_do(batch_tokens: int, workers: int, micro
 
 
 def test_more_workers_than_conversations_of_a_step_take_one_each() -> None:
-    request = Request(budget="2h", train_bytes=10**10, cores=64, memory_bytes=8 << 30, batch_tokens=1 << 17)
+    request = Request(budget="2h", train_bytes=10**10, cores=64, batch_tokens=1 << 17)
     found = choose(request, lambda _, case, __: Speed(1e4 * case.workers, 0.02))
     assert found.workers == 64 > FINETUNE_BATCH
     assert found.finetune.micro_batch == 1
@@ -213,9 +213,7 @@ def test_tokens_per_parameter_grow_from_half_to_twenty() -> None:
 
 def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
     shape = ModelShape(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_length=32)
-    request = Request(
-        budget="1m", train_bytes=100_000, cores=2, memory_bytes=1 << 30, model=shape, vocab_size=300, steps=5
-    )
+    request = Request(budget="1m", train_bytes=100_000, cores=2, model=shape, vocab_size=300, steps=5)
     found = measure_and_choose(request, tmp_path / "work")
     assert found.steps == 5
     assert found.finetune.micro_batch == FINETUNE_BATCH // found.workers

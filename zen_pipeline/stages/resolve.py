@@ -109,7 +109,6 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             budget=config.budget,
             train_bytes=text_bytes(records, family_of(config)),
             cores=machine.cores,
-            memory_bytes=machine.memory_gib << 30,
             vocab_size=config.tokenize.vocab_size,
             family=family_of(config),
             init_from=start_folder(config),

@@ -101,7 +101,6 @@ class Request(_Record):
         budget: as the user wrote it.
         train_bytes: UTF-8 bytes of the documents in the train split.
         cores: that training may use.
-        memory_bytes: that training may use.
         family: of the model.
         model, vocab_size, steps, batch_tokens, micro_batch, precision: the user's settings; None is chosen here.
         init_from: folder of a given model, which fixes shape and vocabulary.
@@ -117,7 +116,6 @@ class Request(_Record):
     budget: str
     train_bytes: int
     cores: int
-    memory_bytes: int
     family: Family = "qwen3"
     model: ModelShape = ModelShape()
     vocab_size: int | None = None
