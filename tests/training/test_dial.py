@@ -13,7 +13,14 @@ from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision
 from zen_pipeline.training.measure import measure, measure_and_choose
-from zen_pipeline.training.rules import model_config, tokens_per_parameter, worth_of_tokens
+from zen_pipeline.training.resolved import Gpu
+from zen_pipeline.training.rules import (
+    memory_bytes_for,
+    micro_tokens_for,
+    model_config,
+    tokens_per_parameter,
+    worth_of_tokens,
+)
 
 SMALL = Qwen3Config(
     vocab_size=700,
@@ -115,7 +122,35 @@ def test_more_workers_than_conversations_of_a_step_take_one_each() -> None:
     assert found.finetune.micro_batch == 1
 
 
-def test_dropout_and_graphics_cards_rule_out_workers() -> None:
+@pytest.mark.parametrize(("bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_gpu_is_timed_once_in_the_precision_that_it_is_made_for(bf16: bool, precision: Precision) -> None:
+    request = Request(budget="10m", train_bytes=10**10, cores=16, batch_tokens=1 << 18)
+    timed: list[tuple[Case, int]] = []
+
+    def measure(config: Qwen3Config, case: Case, micro_batch: int) -> Speed:
+        timed.append((case, micro_batch * config.max_position_embeddings))
+        return Speed(4e5 if case.precision == "fp32" else 3e5, 0.02)  # float32 may win with so small a model
+
+    found = choose(request, measure, gpu=Gpu(80 << 30, bf16))
+    assert timed == [(Case(precision, 16), 1 << 15)] * 2  # a model of middling size and the chosen one
+    assert (found.precision, found.workers) == (precision, 1)
+    assert any(f"So {precision} on the GPU, " in reason for reason in found.reasons)
+    assert not any("core" in reason for reason in found.reasons)
+    given = choose(request.model_copy(update={"precision": "fp32"}), measure, gpu=Gpu(80 << 30, bf16))
+    assert given.precision == "fp32"
+
+
+@pytest.mark.parametrize("memory", [2 << 30, 4 << 30, 16 << 30])
+def test_a_forward_pass_leaves_some_of_a_gpus_memory(memory: int) -> None:
+    config = model_config(resolve("4m").model, 4096)
+    context = config.max_position_embeddings
+    tokens = micro_tokens_for(config, context, Gpu(memory, bf16=True))
+    assert micro_tokens_for(config, context, None) <= tokens <= 1 << 15
+    assert memory_bytes_for(config, tokens // context, context) <= 0.6 * memory
+    assert tokens == 1 << 15 or memory_bytes_for(config, 2 * tokens // context, context) > 0.6 * memory
+
+
+def test_dropout_and_several_processes_rule_out_workers() -> None:
     assert resolve("4m", family="marian").workers == 1
     assert resolve("4m", side_by_side=False).workers == 1
     assert resolve("4m", family="bert").workers == 2

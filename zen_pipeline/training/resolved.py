@@ -39,6 +39,13 @@ class Case(NamedTuple):
         return f"{self.precision} on {cores}" + (f", {self.workers} micro-batches at a time" * (self.workers > 1))
 
 
+class Gpu(NamedTuple):
+    """The CUDA device that training runs on."""
+
+    memory_bytes: int
+    bf16: bool  # whether it has instructions for it
+
+
 class Finetuning(_Record):
     """Sizes of the second training."""
 
@@ -109,7 +116,7 @@ class Request(_Record):
         vectors: whether the embedding stage has something to do.
         ablation: whether that compares kinds of start vectors.
         compiling: whether that compiles its kernel first, as it does once on every machine.
-        side_by_side: whether several micro-batches may be computed at the same time.
+        side_by_side: whether several micro-batches may be computed at the same time; on a GPU they never are.
         spent_seconds: that the run has taken before.
     """
 
