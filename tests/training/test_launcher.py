@@ -46,8 +46,13 @@ def test_processes_that_nccl_aborts_have_waited_for_the_one_that_hangs(make_job:
     job, aborted = make_job(devices=3, rank_timeout=4.0), -signal.SIGABRT
     hanging = "process 1 of 3 did not answer the others within 4 s, and all were ended"
     assert cause(job, {0: aborted}, lost=(2,)) == f"{hanging}; process 0 aborted (SIGABRT)"
-    for codes in ({0: aborted, 2: aborted}, {0: aborted, 1: -signal.SIGTERM, 2: aborted}):
-        assert cause(job, codes) == f"{hanging}; process 0, 2 aborted (SIGABRT)"
+    for ended in (-signal.SIGTERM, -signal.SIGKILL):
+        assert cause(job, {0: aborted, 2: aborted, 1: ended}) == f"{hanging}; process 0, 2 aborted (SIGABRT)"
+
+
+def test_a_process_that_is_killed_before_others_abort_is_the_cause(make_job: MakeJob) -> None:
+    found = cause(make_job(devices=3), {1: -signal.SIGKILL, 0: -signal.SIGABRT, 2: -signal.SIGTERM})
+    assert found.startswith("process 1 of 3 was killed (SIGKILL)")
 
 
 def test_a_process_that_aborts_alone_is_the_cause(make_job: MakeJob) -> None:

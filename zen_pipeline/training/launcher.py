@@ -107,9 +107,9 @@ def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any]
     }
     silent = set(range(job.devices)) - {int(event["rank"]) for event in errors}
     aborted = {rank for rank, code in codes.items() if code == -signal.SIGABRT}
-    if silent - aborted:  # NCCL aborts the processes that have waited for another in vain
-        silent -= aborted
-        codes = {rank: code for rank, code in codes.items() if rank not in aborted}
+    if silent - aborted and next(iter(codes.values()), 0) == -signal.SIGABRT:
+        # NCCL aborts a process that has waited in vain for another; then the group ends what still runs
+        silent, codes = silent - aborted, {}
     killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
     if killed:
         rank, number = next(iter(killed.items()))
