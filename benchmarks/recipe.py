@@ -86,7 +86,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
     from zen_pipeline.training.schedule import learning_rate_factor
     from zen_pipeline.training.step import orthogonalization_dtype
 
-    request = Request(budget="3m", train_bytes=1 << 30, cores=cores, memory_bytes=8 << 30)
+    request = Request(budget="3m", train_bytes=1 << 30, cores=cores)
     shape = shape_for(recipe.width, request, 1e9).model_copy(update={"context_length": recipe.context})
     model = cast("CausalModel", new_model(model_config(shape, vocab_size(folder)), seed=seed).train())
     if recipe.next_token:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,15 @@ def test_two_processes_make_the_same_artifact_as_one(
     assert pretrain.device_count("auto", batch=4, enlarge="pretrain.batch_tokens") >= 1
     with pytest.raises(ConfigError, match=r"pretrain\.devices is 5, but a batch has 4 sequences"):
         pretrain.device_count(5, batch=4, enlarge="pretrain.batch_tokens")
+
+
+def test_every_process_has_a_gpu_of_its_own_or_none_has() -> None:
+    count = partial(pretrain.device_count, batch=8, enlarge="pretrain.batch_tokens")
+    assert [count("auto", gpus=gpus) for gpus in (0, 2, 100)] == [1, 2, 8]
+    assert [count(setting, gpus=0) for setting in (1, 4)] == [1, 4]
+    assert [count(setting, gpus=2) for setting in (1, 2)] == [1, 2]
+    with pytest.raises(ConfigError, match=r"pretrain\.devices is 4, but torch finds 2 CUDA devices"):
+        count(4, gpus=2)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,28 @@ from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
-from zen_pipeline.training.dial import FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
+from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision
 from zen_pipeline.training.measure import measure, measure_and_choose
-from zen_pipeline.training.rules import model_config, tokens_per_parameter, worth_of_tokens
+from zen_pipeline.training.resolved import Gpu
+from zen_pipeline.training.rules import (
+    memory_bytes_for,
+    micro_tokens_for,
+    model_config,
+    tokens_per_parameter,
+    worth_of_tokens,
+)
+
+SMALL = Qwen3Config(
+    vocab_size=700,
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=3,
+    num_key_value_heads=1,
+    head_dim=16,
+    intermediate_size=100,
+    max_position_embeddings=128,
+)
 
 
 def machine(flops: float) -> Any:
@@ -27,7 +45,7 @@ def machine(flops: float) -> Any:
 
 
 def resolve(budget: str, flops: float = 2e11, train_bytes: int = 20_000_000, **settings: Any) -> Resolved:
-    request = Request(budget=budget, train_bytes=train_bytes, cores=2, memory_bytes=8 << 30, **settings)
+    request = Request(budget=budget, train_bytes=train_bytes, cores=2, **settings)
     return choose(request, machine(flops))
 
 
@@ -54,7 +72,7 @@ def test_the_predicted_time_is_the_budget(budget: str, seconds: float, finetunin
 
 
 def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
-    request = Request(budget="4m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30)
+    request = Request(budget="4m", train_bytes=20_000_000, cores=2)
     products: dict[Precision, float] = {"fp32": 90e9, "bf16": 1e9}
     timed: list[Precision] = []
 
@@ -69,7 +87,7 @@ def test_a_precision_whose_products_are_slow_is_not_timed() -> None:
 
 
 def test_a_machine_with_slow_products_is_given_longer_before_training() -> None:
-    request = Request(budget="10m", train_bytes=20_000_000, cores=2, memory_bytes=8 << 30, finetuning=False)
+    request = Request(budget="10m", train_bytes=20_000_000, cores=2, finetuning=False)
     usual, slow = (
         choose(request, machine(2e11), product=lambda _, flops=flops: flops).estimates for flops in (390e9, 130e9)
     )
@@ -97,7 +115,42 @@ def test_every_worker_has_something_to_do(batch_tokens: int, workers: int, micro
     assert (found.workers, found.micro_batch) == (workers, micro)
 
 
-def test_dropout_and_graphics_cards_rule_out_workers() -> None:
+def test_more_workers_than_conversations_of_a_step_take_one_each() -> None:
+    request = Request(budget="2h", train_bytes=10**10, cores=64, batch_tokens=1 << 17)
+    found = choose(request, lambda _, case, __: Speed(1e4 * case.workers, 0.02))
+    assert found.workers == 64 > FINETUNE_BATCH
+    assert found.finetune.micro_batch == 1
+
+
+@pytest.mark.parametrize(("bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_gpu_is_timed_once_in_the_precision_that_it_is_made_for(bf16: bool, precision: Precision) -> None:
+    request = Request(budget="10m", train_bytes=10**10, cores=16, batch_tokens=1 << 18)
+    timed: list[tuple[Case, int]] = []
+
+    def measure(config: Qwen3Config, case: Case, micro_batch: int) -> Speed:
+        timed.append((case, micro_batch * config.max_position_embeddings))
+        return Speed(4e5 if case.precision == "fp32" else 3e5, 0.02)  # float32 may win with so small a model
+
+    found = choose(request, measure, gpu=Gpu(80 << 30, bf16))
+    assert timed == [(Case(precision, 16), 1 << 15)] * 2  # a model of middling size and the chosen one
+    assert (found.precision, found.workers) == (precision, 1)
+    assert any(f"So {precision} on the GPU, " in reason for reason in found.reasons)
+    assert not any("core" in reason for reason in found.reasons)
+    given = choose(request.model_copy(update={"precision": "fp32"}), measure, gpu=Gpu(80 << 30, bf16))
+    assert given.precision == "fp32"
+
+
+@pytest.mark.parametrize("memory", [2 << 30, 4 << 30, 16 << 30])
+def test_a_forward_pass_leaves_some_of_a_gpus_memory(memory: int) -> None:
+    config = model_config(resolve("4m").model, 4096)
+    context = config.max_position_embeddings
+    tokens = micro_tokens_for(config, context, Gpu(memory, bf16=True))
+    assert micro_tokens_for(config, context, None) <= tokens <= 1 << 15
+    assert memory_bytes_for(config, tokens // context, context) <= 0.6 * memory
+    assert tokens == 1 << 15 or memory_bytes_for(config, 2 * tokens // context, context) > 0.6 * memory
+
+
+def test_dropout_and_several_processes_rule_out_workers() -> None:
     assert resolve("4m", family="marian").workers == 1
     assert resolve("4m", side_by_side=False).workers == 1
     assert resolve("4m", family="bert").workers == 2
@@ -117,6 +170,23 @@ def test_a_budget_in_parameters_is_met_within_a_third(budget: str, wanted: float
 def test_a_budget_in_tokens_is_met() -> None:
     found = resolve("3e8tokens", train_bytes=10**10)
     assert found.estimates["tokens"] == pytest.approx(3e8, rel=0.01)
+
+
+def tuning_tokens(found: Resolved) -> int:
+    return found.finetune.steps * FINETUNE_BATCH * CONVERSATION_TOKENS
+
+
+@pytest.mark.parametrize("budget", ["3e5tokens", "3e8tokens", "1Mparams"])
+def test_a_budget_that_is_no_time_gives_fine_tuning_its_share_of_the_tokens(budget: str) -> None:
+    found = resolve(budget, train_bytes=10**10)
+    assert tuning_tokens(found) == pytest.approx(found.estimates["tokens"] * 0.15 / 0.85, rel=0.05)
+
+
+def test_a_budget_in_tokens_is_fine_tunings_where_there_is_no_pretraining(tmp_path: Path) -> None:
+    save_model(Qwen3(SMALL), tmp_path)
+    found = resolve("1e6tokens", init_from=str(tmp_path), pretraining=False)
+    assert tuning_tokens(found) == pytest.approx(1e6, rel=0.01)
+    assert found.estimates["tokens"] == 0
 
 
 def test_what_is_set_is_taken() -> None:
@@ -159,21 +229,11 @@ def test_sizes_that_contradict_each_other_are_refused() -> None:
 
 
 def test_a_given_model_fixes_the_shape(tmp_path: Path) -> None:
-    config = Qwen3Config(
-        vocab_size=700,
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-        head_dim=16,
-        intermediate_size=100,
-        max_position_embeddings=128,
-    )
-    save_model(Qwen3(config), tmp_path)
+    save_model(Qwen3(SMALL), tmp_path)
     found = resolve("4m", init_from=str(tmp_path))
-    assert model_config(found.model, found.vocab_size) == config
+    assert model_config(found.model, found.vocab_size) == SMALL
     assert found.init_from
-    assert found.parameters == num_parameters(config)
+    assert found.parameters == num_parameters(SMALL)
     assert found.learning_rate < resolve("4m").learning_rate
     assert resolve("4m", init_from=str(tmp_path), pretraining=False).estimates["pretrain_seconds"] == 0
     with pytest.raises(ConfigError, match="is not a model folder"):
@@ -188,9 +248,7 @@ def test_tokens_per_parameter_grow_from_half_to_twenty() -> None:
 
 def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
     shape = ModelShape(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_length=32)
-    request = Request(
-        budget="1m", train_bytes=100_000, cores=2, memory_bytes=1 << 30, model=shape, vocab_size=300, steps=5
-    )
+    request = Request(budget="1m", train_bytes=100_000, cores=2, model=shape, vocab_size=300, steps=5)
     found = measure_and_choose(request, tmp_path / "work")
     assert found.steps == 5
     assert found.finetune.micro_batch == FINETUNE_BATCH // found.workers

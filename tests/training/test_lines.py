@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zen_pipeline.tasks.questions import Question, read_questions, write_questions
 from zen_pipeline.training.lines import StepLines, read_lines
 
 
@@ -32,6 +33,23 @@ def test_steps_that_are_done_again_and_a_torn_line_are_cut_off(tmp_path: Path, w
     lines.open_after(0)
     assert read_lines(path) == warnings == []
     lines.close()
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path, warnings: list[str]) -> None:
+    lines = StepLines(tmp_path / "samples.jsonl", warnings.append)
+    lines.open_after(0)
+    entries = [{"step": step, "text": f"one{mark}two"} for step, mark in enumerate("\u2028\u2029\x85\x1c\r\n")]
+    for entry in entries:
+        lines.append(entry)
+    lines.close()
+    assert read_lines(lines.path) == entries
+
+
+def test_questions_may_hold_any_character(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "a\u2028b?"}, {"role": "assistant", "content": "c\x85d\u2029."}]
+    questions = [Question("one", "subject", "chat", messages), Question("two", "subject", "chat", messages)]
+    write_questions(tmp_path / "questions.jsonl", questions)
+    assert read_questions(tmp_path / "questions.jsonl") == questions
 
 
 def test_a_full_device_costs_lines_and_one_warning(tmp_path: Path, warnings: list[str]) -> None:

@@ -202,6 +202,20 @@ def test_all_processes_go_back_together(sharding: str, make_job: MakeJob, tmp_pa
     assert (result.steps, result.tokens) == (30, 30 * 4 * 64)
 
 
+@pytest.mark.parametrize("where", ["step", "checkpoint"])
+def test_a_gpu_without_memory_left_is_reported_with_what_to_set(
+    where: str, make_job: MakeJob, tmp_path: Path, hook: Hook
+) -> None:
+    hook(
+        "import torch; error = torch.OutOfMemoryError('CUDA out of memory')\n"
+        f"        if {where!r} == 'step': raise error\n"
+        "        torch.save = lambda *_: (_ for _ in ()).throw(error)"
+    )
+    message = "finetune: the GPU has no memory left: try a smaller finetune.batch_size. CUDA out of memory"
+    with pytest.raises(TrainingError, match=message):
+        launch(make_job(name="finetune", workers=1), work=tmp_path / "work")
+
+
 CASES = {
     "raises": ("raise DataError('record 7 is broken')", DataError, "^record 7 is broken$"),
     "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", TrainingError, r"process 1 of 2 was killed \(SIGKILL\)"),

@@ -21,14 +21,21 @@ from zen_pipeline.training.setback import Diverged, LossWatch
 
 MakeJob = Callable[..., TrainingJob]
 
-# A worker whose embeddings overflow in one step unless the learning rates have been lowered.
+# A worker whose embeddings overflow in one step unless the learning rates have been lowered; and which holds one model
+# at a time.
 FRAGILE = """
-import sys
+import gc, sys
 from zen_pipeline.training import worker
 from zen_pipeline.training.module import LanguageModelTraining as Training
 
 ordinary = Training._rate_factor
 Training._rate_factor = lambda self, step: 1e38 if step == 37 and self.setback is None else ordinary(self, step)
+
+def count(self):
+    begin(self)
+    assert sum(type(each) is Training for each in gc.get_objects()) == 1, "a second model is in memory"
+
+begin, Training.on_fit_start = Training.on_fit_start, count
 sys.exit(worker.main(sys.argv[1:]))
 """
 

@@ -9,7 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,67 @@ def test_sigterm_saves_the_step_it_is_in_and_the_next_start_goes_on(
     result = launch(job, work=tmp_path / "work")
     assert result.resumed_from == [saved[-1]]
     assert weights(job.output) == expected
+
+
+@contextmanager
+def tracker() -> Iterator[tuple[str, list[int]]]:
+    """The address of a server that takes MLflow's metrics, and the steps whose losses have arrived."""
+    steps: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            steps.extend(metric["step"] for metric in content["metrics"] if metric["key"] == "loss")
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", steps
+        server.shutdown()
+
+
+def test_what_was_not_yet_logged_is_logged_when_training_is_stopped(make_job: MakeJob, tmp_path: Path) -> None:
+    with tracker() as (address, logged):
+        job = make_job(steps=100_000, validate_every=100_000, tracking_uri=address, tracking_run_id="1")
+        assert disturb(start(job, tmp_path / "work"), 5, signal.SIGTERM) == 143
+    history = read_lines(Path(job.checkpoints) / "history.jsonl")
+    assert len(history) >= 5
+    assert logged == [line["step"] for line in history]
+
+
+# A worker that is asked to stop while it scores the held-out sequences.
+STOPPED_IN_VALIDATION = """
+import signal, sys
+from zen_pipeline.training import module, worker
+
+ordinary = module.target_losses
+
+def interrupted(model, batch):
+    signal.raise_signal(signal.SIGTERM)
+    return ordinary(model, batch)
+
+module.target_losses = interrupted
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_in_the_last_validation_costs_neither_its_figures_nor_its_line(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job(steps=4, validate_every=4, threads=1, workers=1, batch=2)
+    job.save(tmp_path / "job.json")
+    command = [sys.executable, "-c", STOPPED_IN_VALIDATION, str(tmp_path / "job.json"), str(tmp_path / "result.json")]
+    stopped = subprocess.run(command, env=child_environment(1), capture_output=True, check=False)
+    assert stopped.returncode == 143
+    result = launch(job, work=tmp_path / "work")
+    assert result.resumed_from == []
+    assert result.validation_loss is not None
+    lines = read_lines(Path(job.output) / "history.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["validation_loss"] == pytest.approx(result.validation_loss, rel=1e-4)
 
 
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
@@ -261,3 +325,21 @@ def test_threads_of_the_child_sleep_while_they_wait() -> None:
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_tracking_server_that_is_away_holds_training_up_for_less_than_the_others_wait(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as most\n"
+        "from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as seconds\n"
+        "print((most.get() + 1) * seconds.get())"
+    )
+
+    def longest() -> float:
+        done = subprocess.run([sys.executable, "-c", code], env=child_environment(1), capture_output=True, check=True)
+        return float(done.stdout)
+
+    assert longest() < make_job().rank_timeout / 2
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "100")  # the user's own wish is kept
+    assert longest() == 300

@@ -166,7 +166,7 @@ def _read_answers(file: Path) -> tuple[list[str], NDArray[np.float64]]:
     import numpy as np
 
     try:
-        answers = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        answers = [json.loads(line) for line in file.read_bytes().splitlines()]
         return [str(a["id"]) for a in answers], np.array([a["f1"] for a in answers], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file} cannot be read: {error}; evaluate again") from error

@@ -109,7 +109,6 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             budget=config.budget,
             train_bytes=text_bytes(records, family_of(config)),
             cores=machine.cores,
-            memory_bytes=machine.memory_gib << 30,
             vocab_size=config.tokenize.vocab_size,
             family=family_of(config),
             init_from=start_folder(config),
@@ -118,7 +117,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             vectors=_makes_vectors(config),
             ablation=ablation_steps(config) > 0,
             compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
-            side_by_side=not machine.gpus and config.pretrain.devices in ("auto", 1),
+            side_by_side=config.pretrain.devices in ("auto", 1),
             # of a run that finds its records in the store, what making them took
             spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),
             **{name: getattr(config.pretrain, name) for name in _SIZES},

@@ -336,7 +336,7 @@ def read_questions(path: Path) -> list[Question]:
         StoreError: the file is missing or damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().splitlines()  # bytes: text is cut at U+2028 too
         return [Question(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path} cannot be read: {error}; run `zen finetune` again") from None

@@ -161,9 +161,13 @@ class Recorder(pl.Callback):
         if self._readings is not None:
             self._state["joules"] += self._readings.joules()
 
+    def flush(self) -> None:
+        """Send MLflow what waits for it; nothing where another process does so."""
+        self._metrics.flush()
+
     @override
     def teardown(self, *_: Any, **__: Any) -> None:
-        self._metrics.flush()
+        self.flush()
         if self._history is not None:
             self._history.close()
 
@@ -222,6 +226,7 @@ class Checkpointer(pl.Callback):
         suspect = cast(LanguageModelTraining, pl_module).watch.suspect
         if isinstance(exception, Stopped) and trainer.global_step > 0 and not suspect:
             self._save(trainer)
+        self._recorder.flush()  # Lightning leaves out `teardown` then; after saving, since MLflow may be slow
 
     def _save(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
@@ -230,6 +235,8 @@ class Checkpointer(pl.Callback):
         began = time.perf_counter()
         try:
             trainer.save_checkpoint(self._folder.path(step), weights_only=False)
+        except torch.OutOfMemoryError:  # a RuntimeError, but no matter of the disk
+            raise
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others wait
             self._events.warn(

@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.training.job import Precision
-from zen_pipeline.training.resolved import Case, Finetuning, Request, Resolved
+from zen_pipeline.training.resolved import Case, Finetuning, Gpu, Request, Resolved
 from zen_pipeline.training.rules import (
-    MICRO_TOKENS,
     START_SECONDS,
     batch_tokens_for,
     compute_for_tokens,
@@ -24,6 +23,7 @@ from zen_pipeline.training.rules import (
     learning_rates_for,
     memory_bytes_for,
     micro_batch_for,
+    micro_tokens_for,
     model_config,
     preparation_seconds,
     shape_for,
@@ -76,6 +76,7 @@ def choose(
     measure: Measure,
     elapsed: Callable[[], float] = lambda: 0.0,
     product: Callable[[Precision], float] = lambda _: math.inf,
+    gpu: Gpu | None = None,
 ) -> Resolved:
     """All sizes for a budget.
 
@@ -84,6 +85,7 @@ def choose(
         measure: times one shape.
         elapsed: seconds since the request was made.
         product: FLOP/s of a matrix product in a precision: a model is not timed in one that is slower than float32.
+        gpu: that training runs on; None: it runs on the cores.
 
     Raises:
         ConfigError: a given model cannot be read, or the set sizes contradict each other.
@@ -96,9 +98,10 @@ def choose(
     plan = _Plan()
     corpus_tokens = request.train_bytes / BYTES_PER_TOKEN
 
-    # 1. Precision, threads and workers: measured on a model of middling size, the fastest wins.
+    # 1. Precision, threads and workers: measured on a model of middling size, the fastest wins. On a GPU the precision
+    #    follows from what it is, since so small a model leaves most of it idle in either.
     candidate = _given(request) or model_config(shape_for(256, request, corpus_tokens), 4096, request.family)
-    _fastest(request, candidate, measure, product, plan)
+    _fastest(request, candidate, measure, product, gpu, plan)
 
     # 2. Compute: the measured FLOP/s for the budget's time; for other budgets what they imply.
     share = (PRETRAIN_SHARE if request.finetuning else 1.0) if request.pretraining else 0.0
@@ -135,7 +138,8 @@ def choose(
     usable = max(1.0, share * (seconds or 0.0) - starting) * (1 - UPKEEP)
     wanted = usable * plan.flops / per_token if seconds is not None else tokens_wanted(budget.kind, budget.amount)
     batch_tokens = batch_tokens_for(request, wanted, shape.context_length)
-    case, micro = micro_batch_for(request, plan.case, batch_tokens // shape.context_length, shape.context_length)
+    context, most = shape.context_length, micro_tokens_for(config, shape.context_length, gpu)
+    case, micro = micro_batch_for(request, plan.case, batch_tokens // context, context, most)
 
     # 5. Steps: at the speed of this very model, in the time that is left now that it is known.
     speed = measure(config, case, micro)
@@ -147,7 +151,7 @@ def choose(
             f"of {budget.amount:.0f} s about {before:.0f} s go to the data, this measurement and the vectors" + half
         )
     plan.reasons.append(
-        f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({case}), and the optimizer takes "
+        f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({_named(case, gpu)}), and the optimizer takes "
         f"{speed.optimizer_seconds * 1000:.0f} ms a step"
     )
     step_seconds = batch_tokens / speed.tokens_per_second + speed.optimizer_seconds
@@ -156,10 +160,14 @@ def choose(
     if not request.pretraining:
         steps = 1
 
-    # 6. Fine-tuning: the rest of the time, or as many tokens as 15 % of that would have been.
-    left = (seconds or step_seconds * steps / PRETRAIN_SHARE) * (1 - share)
-    tuning_step = FINETUNE_BATCH * CONVERSATION_TOKENS / speed.tokens_per_second + speed.optimizer_seconds
-    tuning = max(1, int(max(1.0, left - starting) * (1 - UPKEEP) / tuning_step))
+    # 6. Fine-tuning: the rest of the time. For other budgets the same share in tokens, or all where nothing is before.
+    tuning_tokens = FINETUNE_BATCH * CONVERSATION_TOKENS
+    tuning_step = tuning_tokens / speed.tokens_per_second + speed.optimizer_seconds
+    if seconds is not None:
+        tuning = int(max(1.0, (1 - share) * seconds - starting) * (1 - UPKEEP) / tuning_step)
+    else:
+        tuning = round((steps * batch_tokens * (1 - share) / share if request.pretraining else wanted) / tuning_tokens)
+    tuning = max(1, tuning)
     finetune_seconds = starting + tuning * tuning_step / (1 - UPKEEP) if request.finetuning else 0.0
     pretrain_seconds = starting + steps * step_seconds / (1 - UPKEEP) if request.pretraining else 0.0
     tokens = steps * batch_tokens if request.pretraining else 0
@@ -187,7 +195,7 @@ def choose(
         embedding_learning_rate=embeddings,
         finetune=Finetuning(
             steps=tuning,
-            micro_batch=FINETUNE_BATCH // case.workers,
+            micro_batch=max(1, FINETUNE_BATCH // case.workers),
             learning_rate=matrices / 4,
             embedding_learning_rate=embeddings / 4,
         ),
@@ -224,37 +232,48 @@ def _time_left(request: Request, budget: float, elapsed: float, slow: float) -> 
 
 
 def _fastest(
-    request: Request, candidate: AnyConfig, measure: Measure, product: Callable[[Precision], float], plan: _Plan
+    request: Request,
+    candidate: AnyConfig,
+    measure: Measure,
+    product: Callable[[Precision], float],
+    gpu: Gpu | None,
+    plan: _Plan,
 ) -> None:
     """Fill in the way to compute, and FLOP/s."""
     from zen_pipeline.models.registry import flops_per_token
 
     context = min(256, candidate.max_position_embeddings)
-    micro = max(1, MICRO_TOKENS // context)
+    micro = max(1, micro_tokens_for(candidate, context, gpu) // context)
     found: dict[Case, float] = {}
 
     def try_out(case: Case) -> None:
         found[case] = measure(candidate, case, micro).tokens_per_second
 
-    precisions: list[Precision] = [request.precision] if request.precision else ["fp32", "bf16"]
+    precisions: list[Precision] = ["fp32", "bf16"] if gpu is None else ["bf16" if gpu.bf16 else "fp32"]
+    if request.precision:
+        precisions = [request.precision]
     if len(precisions) > 1 and (slow := product("bf16")) < (fast := product("fp32")):
         precisions = ["fp32"]  # without instructions for it a single step may take a minute
         plan.reasons.append(f"matrix products reach {fast / 1e9:.0f} GFLOP/s in fp32 and {slow / 1e9:.0f} in bf16")
     for precision in precisions:
         try_out(Case(precision, request.cores))
     precision = max(found, key=lambda case: found[case]).precision
-    if request.cores > 1:
+    if gpu is None and request.cores > 1:
         try_out(Case(precision, 1))
         if request.side_by_side and not drops_out(candidate):
             for workers in worker_counts(request.cores):
                 try_out(Case(precision, request.cores, workers))
     plan.case = max(found, key=lambda case: found[case])
     plan.flops = found[plan.case] * flops_per_token(candidate, context)
-    figures = "; ".join(f"{case}: {speed:,.0f}" for case, speed in found.items())
+    figures = "; ".join(f"{_named(case, gpu)}: {speed:,.0f}" for case, speed in found.items())
     plan.reasons.append(
         f"measured tokens/s of a model of {candidate.num_hidden_layers} layers of width {candidate.hidden_size}: "
-        f"{figures}. So {plan.case}, {plan.flops / 1e9:.0f} GFLOP/s"
+        f"{figures}. So {_named(plan.case, gpu)}, {plan.flops / 1e9:.0f} GFLOP/s"
     )
+
+
+def _named(case: Case, gpu: Gpu | None) -> str:
+    return str(case) if gpu is None else f"{case.precision} on the GPU"
 
 
 def _given(request: Request) -> AnyConfig | None:

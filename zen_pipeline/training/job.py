@@ -215,6 +215,13 @@ class TrainingJob(_Record):
         values = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
+    @property
+    def memory_advice(self) -> str:
+        """What the user can set when memory runs out; nothing that has finished is done again for it."""
+        smaller = "finetune.batch_size" if self.name == "finetune" else "pretrain.micro_batch"
+        sharded = self.devices == 1 or self.sharding == "full"
+        return f"try a smaller {smaller}" + ("" if sharded else ", or pretrain.sharding: full")
+
     def save(self, path: Path) -> None:
         """Write the job file."""
         write_atomically(path, self.model_dump_json(indent=1))

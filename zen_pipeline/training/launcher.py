@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -27,6 +28,9 @@ JOB, RESULT, LOG = "job.json", "result.json", "training.log"
 _STOP_SECONDS = 30.0  # what saving a checkpoint may take before the process is killed
 _GROUP_SECONDS = 10.0  # what the other processes get when one has failed
 _LOG_LINES = 12
+
+# MLflow's own 7 retries of a server that is away take minutes, in which the other processes would give this one up.
+_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 log = get_logger(__name__)
 
@@ -101,24 +105,31 @@ def _first_cause(ends: list[dict[str, Any]], job: TrainingJob) -> dict[str, Any]
     codes = {
         int(rank): code for event in ends if event["event"] == "ended" for rank, code in event["exit_codes"].items()
     }
+    silent = set(range(job.devices)) - {int(event["rank"]) for event in errors}
+    aborted = {rank for rank, code in codes.items() if code == -signal.SIGABRT}
+    if silent - aborted and next(iter(codes.values()), 0) == -signal.SIGABRT:
+        # NCCL aborts a process that has waited in vain for another; then the group ends what still runs
+        silent, codes = silent - aborted, {}
     killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
-    silent = sorted(set(range(job.devices)) - {int(event["rank"]) for event in errors})
     if killed:
         rank, number = next(iter(killed.items()))
         message = f"process {rank} of {job.devices} was killed ({signal.Signals(number).name}), and the others with it"
         if number == signal.SIGKILL:
-            hint = "" if job.sharding == "full" else ", or pretrain.sharding: full"
-            message += f": perhaps memory ran out: try a smaller pretrain.micro_batch{hint}"
-    elif errors and silent:
+            message += f": perhaps memory ran out: {job.memory_advice}"
+    elif (errors or aborted) and silent:
         message = (
-            f"process {', '.join(map(str, silent))} of {job.devices} did not answer the others within "
-            f"{job.rank_timeout:g} s, and all were ended"
-        )
+            f"process {_numbers(silent)} of {job.devices} did not answer the others within {job.rank_timeout:g} s, and "
+            "all were ended"
+        ) + (f"; process {_numbers(aborted)} aborted (SIGABRT)" if aborted else "")
     elif errors:
         message = str(errors[0]["message"])
     else:
         return None
     return {"event": "error", "error": "TrainingError", "message": message}
+
+
+def _numbers(ranks: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(ranks)))
 
 
 def _events(stream: IO[bytes]) -> Any:
@@ -177,6 +188,7 @@ def child_environment(threads: int) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     return {
         **MLFLOW_QUIET,
+        **_MLFLOW_PATIENCE,
         **os.environ,
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost tenfold as soon as somebody else uses a core
         "OMP_NUM_THREADS": str(threads),
@@ -197,7 +209,7 @@ def _error(job: TrainingJob, code: int, failure: dict[str, Any] | None, path: Pa
         message = str(failure["message"])
         return kind(message if kind is not TrainingError else f"{job.name}: {message} (log: {path})")
     if code == -signal.SIGKILL:
-        what = "was killed (SIGKILL), perhaps because memory ran out: try a smaller pretrain.micro_batch"
+        what = f"was killed (SIGKILL), perhaps because memory ran out: {job.memory_advice}"
     elif code in (143, -signal.SIGTERM):
         what = "was asked to stop (SIGTERM) by another process; it saved what it had: start again to go on"
     else:

@@ -69,7 +69,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """All lines of a file; none when there is no such file."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]  # bytes: text is cut at U+2028 too
 
 
 def _step_of(line: bytes) -> int:

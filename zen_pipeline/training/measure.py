@@ -19,6 +19,8 @@ from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision, Schedule
+from zen_pipeline.training.resolved import Gpu
+from zen_pipeline.training.rules import MEASURED_CONTEXT
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +80,7 @@ def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float =
 
     torch.set_num_threads(case.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context = min(1024, config.max_position_embeddings)
+    context = min(MEASURED_CONTEXT, config.max_position_embeddings)
     model = new_model(config).to(device).train()
     rates = {"learning_rate": 1e-3, "embedding_learning_rate": 1e-3, "weight_decay": 0.0}
     schedule = Schedule(**rates, warmup=0.0, cooldown=0.0, gradient_clip=1.0)
@@ -149,6 +151,16 @@ def _timed(work: Callable[[], object], device: object) -> float:
     return time.perf_counter() - began
 
 
+def _gpu() -> Gpu | None:
+    """The CUDA device that `measure` and the training process take, if there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    memory = int(torch.cuda.get_device_properties(0).total_memory)
+    return Gpu(memory, bf16=torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def main(arguments: list[str]) -> int:
     """The child process."""
     from zen_pipeline.training.worker import die_with_parent
@@ -161,7 +173,9 @@ def main(arguments: list[str]) -> int:
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
         timed = partial(measure, seconds=seconds)
         product = partial(matmul_flops, threads=request.cores, seconds=0.05, size=_SMALL_PRODUCT)
-        resolved = choose(request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product)
+        resolved = choose(
+            request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product, gpu=_gpu()
+        )
         resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:

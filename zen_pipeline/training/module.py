@@ -40,7 +40,7 @@ class LanguageModelTraining(pl.LightningModule):
     Args:
         model: trained in place.
         job: sizes, schedule, seed.
-        stop: asked before each micro-batch. The weights are those of the last step then.
+        stop: asked before each micro-batch of a step, when the weights are those of the last one.
         setback: that the job went back, which lowers the learning rates from there on.
         processes: those that train together; each gets the whole batch of a step and takes its share of it.
 
@@ -166,20 +166,21 @@ class LanguageModelTraining(pl.LightningModule):
     def validate(self, batches: Iterable[Batch], token_bytes: np.ndarray | None) -> dict[str, float]:
         """Loss on held-out sequences, nats per target, and bits per byte where `token_bytes` is given.
 
+        A stop waits for its end, so that every validation that falls due is recorded with its step.
+
         Bits per byte leave out targets that stand for no text. They are measured in windows whose first tokens see
         little before them, so they are a little above those of the evaluation stage.
         """
         nats, count, text_nats, text_bytes = 0.0, 0.0, 0.0, 0.0
         scored = list(batches)
         for first in range(0, len(scored), self._processes.size):
-            self._stop.check()
             number = first + self._processes.rank
             if number >= len(scored) and not self.sharded:
                 break
             batch = scored[min(number, len(scored) - 1)]
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             with self.trainer.precision_plugin.val_step_context():
-                losses = target_losses(self.model, moved).double().cpu()
+                losses = target_losses(self.model, moved).cpu().double()
             if number >= len(scored):  # only to run the layers as often as the others, who need these rows of them
                 continue
             nats += float(losses.sum())

@@ -39,6 +39,13 @@ class Case(NamedTuple):
         return f"{self.precision} on {cores}" + (f", {self.workers} micro-batches at a time" * (self.workers > 1))
 
 
+class Gpu(NamedTuple):
+    """The CUDA device that training runs on."""
+
+    memory_bytes: int
+    bf16: bool  # whether it has instructions for it
+
+
 class Finetuning(_Record):
     """Sizes of the second training."""
 
@@ -101,7 +108,6 @@ class Request(_Record):
         budget: as the user wrote it.
         train_bytes: UTF-8 bytes of the documents in the train split.
         cores: that training may use.
-        memory_bytes: that training may use.
         family: of the model.
         model, vocab_size, steps, batch_tokens, micro_batch, precision: the user's settings; None is chosen here.
         init_from: folder of a given model, which fixes shape and vocabulary.
@@ -110,14 +116,13 @@ class Request(_Record):
         vectors: whether the embedding stage has something to do.
         ablation: whether that compares kinds of start vectors.
         compiling: whether that compiles its kernel first, as it does once on every machine.
-        side_by_side: whether several micro-batches may be computed at the same time.
+        side_by_side: whether several micro-batches may be computed at the same time; on a GPU they never are.
         spent_seconds: that the run has taken before.
     """
 
     budget: str
     train_bytes: int
     cores: int
-    memory_bytes: int
     family: Family = "qwen3"
     model: ModelShape = ModelShape()
     vocab_size: int | None = None

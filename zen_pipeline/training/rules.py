@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.settings.models import Family
-from zen_pipeline.training.resolved import Case, Request, Shape
+from zen_pipeline.training.resolved import Case, Gpu, Request, Shape
 
 if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 START_SECONDS = 5.0  # a training process imports and builds for so long, times `slowness`
 _MEASURED_FLOPS = 390e9  # see `slowness`: two cores with AVX-512
 MICRO_TOKENS = 2048  # in a forward pass: about as much as keeps the working set near the processor's cache
+_MOST_MICRO_TOKENS = 32768  # in a forward pass on a GPU, which is slow at small products; assumption: enough for any
+_GPU_MEMORY_SHARE = 0.6  # that a forward pass may be expected to need; the rest is for what is not foreseen
+MEASURED_CONTEXT = 1024  # of a model that is timed, at most
 _REPETITIONS = 15.4  # of a corpus, until another is worth 1/e of the first; see `worth_of_tokens`
 _LAYER_EVERY = 48  # one layer per so much width
 # Vocabulary by parameters of the blocks: below so many, this one.
@@ -125,12 +128,25 @@ def worker_counts(cores: int) -> list[int]:
     return sorted({*(1 << k for k in range(1, cores.bit_length()) if 1 << k < cores), cores})
 
 
-def micro_batch_for(request: Request, case: Case, sequences: int, context: int) -> tuple[Case, int]:
+def micro_tokens_for(config: AnyConfig, context: int, gpu: Gpu | None) -> int:
+    """Tokens per forward pass: what suits a processor's cache, or as much as a GPU has memory for, up to 32,768."""
+    tokens, longest = MICRO_TOKENS, max(context, min(MEASURED_CONTEXT, config.max_position_embeddings))
+    while gpu is not None and tokens < _MOST_MICRO_TOKENS:
+        needed = memory_bytes_for(config, max(1, 2 * tokens // context), longest)
+        if needed > _GPU_MEMORY_SHARE * gpu.memory_bytes:
+            break
+        tokens *= 2
+    return tokens
+
+
+def micro_batch_for(
+    request: Request, case: Case, sequences: int, context: int, micro_tokens: int = MICRO_TOKENS
+) -> tuple[Case, int]:
     """Sequences per forward pass, such that all workers are busy, and no more workers than a step has sequences."""
     workers = max(1, min(case.workers, sequences))
     if request.micro_batch is not None:
         return case._replace(workers=workers), min(request.micro_batch, max(1, sequences))
-    rounds = math.ceil(sequences / (workers * max(1, MICRO_TOKENS // context)))
+    rounds = math.ceil(sequences / (workers * max(1, micro_tokens // context)))
     return case._replace(workers=workers), max(1, math.ceil(sequences / (workers * rounds)))
 
 

@@ -19,9 +19,6 @@ from zen_pipeline.files import write_atomically
 from zen_pipeline.training.job import Setback, TrainingJob
 
 RATE_FACTOR = 0.5  # of the learning rates after going back
-CLEARANCE = (
-    10  # steps that a checkpoint must lie before the step that failed: the weights may be bad before the loss is
-)
 _WINDOW = 128  # losses that say what is ordinary (the window of llm.c's outlier detector)
 _DEVIATIONS = 7.0  # above their mean is none of them (the spike score of OLMo 2 counts such steps)
 _LEAST_RISE = 0.1  # of the mean: a loss of almost zero varies by many deviations without harm

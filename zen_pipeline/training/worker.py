@@ -7,6 +7,7 @@ last event says what failed; 143: it was asked to stop and has saved what it had
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from zen_pipeline.errors import TrainingDiverged, ZenError
+from zen_pipeline.errors import TrainingDiverged, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
@@ -147,6 +148,8 @@ def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSi
             module, recorder = fit(job, processes, events, stop)
         except Stopped:
             raise SystemExit(STOPPED) from None
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"the GPU has no memory left: {job.memory_advice}. {error}") from error
         result = _result(job, module, recorder)
         weights = gathered(module.model.state_dict(keep_vars=True), keep=processes.rank == 0)
         if processes.rank == 0:
@@ -178,7 +181,8 @@ def fit(
         try:
             return _fit_once(job, source, None, processes, events, stop)
         except Diverged as error:
-            astray = error
+            astray = error.with_traceback(None)  # whose frames hold the model and the optimizer
+        gc.collect()  # Lightning's trainer and module hold each other
         setback = processes.of_first(_go_back(job, astray, events) if processes.rank == 0 else None)
         assert setback is not None
     try:
@@ -216,6 +220,7 @@ def _fit_once(
 
     import_lightning()
     import lightning.pytorch as pl
+    import torch
 
     from zen_pipeline.training.callbacks import HISTORY, Checkpointer, OwnSignals, Recorder, StepClock, Validator
     from zen_pipeline.training.checkpoint import CheckpointFolder
@@ -230,7 +235,7 @@ def _fit_once(
     recorder = Recorder(job, events, Path(job.checkpoints) / HISTORY if processes.rank == 0 else None)
     events.send("start", steps=job.steps, step=found[0] if found else 0, parameters=_parameters(module))
     trainer = pl.Trainer(
-        accelerator="auto",
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",  # what was measured; never MPS
         devices=processes.size,
         strategy=_strategy(processes, sharding),
         precision="bf16-mixed" if job.precision == "bf16" else "32-true",
