@@ -325,7 +325,7 @@ def test_token_files_that_are_not_what_was_written_are_refused(context: StageCon
 def test_answers_beyond_the_context_are_refused(context: StageContext) -> None:
     far = {"messages": [{"role": "user", "content": prose(1, 400)}, {"role": "assistant", "content": "yes"}]}
     records = [*(document(n) for n in range(30)), *(of_kind("chat", n, **far) for n in range(5))]
-    with pytest.raises(ValidationFailed, match=r"supervised_tokens.*In most conversations the answer lies beyond"):
+    with pytest.raises(ValidationFailed, match=r"supervised_tokens.*Most conversations are longer than the context"):
         tokenized(context, config_for(), records)
     near = [*(document(n) for n in range(30)), *(of_kind("chat", n, **CHAT) for n in range(5))]
     assert tokenized(context, config_for(), near).summary["judgement"]["stops"] == 0

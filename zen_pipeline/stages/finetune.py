@@ -25,8 +25,8 @@ STAGE_VERSION = 5
 KIND = "model"
 _MAX_VALIDATION = 256  # conversations; their loss then varies by a few hundredths of a nat
 _NOTHING_TO_LEARN = (
-    "the corpus holds no conversations and documents no functions or classes, so there is nothing to ask about: add "
-    "a .jsonl file with messages, or with question and answer, or the source python_docs"
+    "the corpus holds no conversations to learn from and to test with, and documents no functions or classes: add a "
+    ".jsonl file with messages, or with question and answer (test.jsonl for the test), or the source python_docs"
 )
 
 log = get_logger(__name__)
