@@ -194,7 +194,7 @@ def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers:
     tokens = micro_batch * context
     per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
     activations = tokens * (1.5 * per_token + 10.5 * config.vocab_size)
-    return int(555e6 + 4 * (3 + workers) * num_parameters(config) + activations)
+    return int(640e6 + 4 * (3 + workers) * num_parameters(config) + activations)
 
 
 def shape_of(config: AnyConfig, request: Request) -> Shape:
