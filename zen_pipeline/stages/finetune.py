@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +26,8 @@ _NOTHING_TO_LEARN = (
     "the corpus holds no conversations to learn from and to test with, and documents no functions or classes: add a "
     ".jsonl file with messages, or with question and answer (test.jsonl for the test), or the source python_docs"
 )
+
+Rendered = tuple[list[int], list[bool]]  # the ids of a conversation, and which of them are learnt
 
 log = get_logger(__name__)
 
@@ -53,12 +53,12 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     tokenizer, chat = _tokenizer(start, context.work / "tokenizer")
     shape = read_config(start)
     check_vocabulary(start, Tokenizer.load(tokenizer).vocab_size)
-    questions, refused = _writable(questions, chat)
+    questions, rendered, refused = _rendered(questions, chat)
     if not questions.train or not questions.test:
         return Built(KIND, skipped=f"the chat template of {start} refuses all conversations to learn from or to ask")
     resolved = load_resolved(inputs["resolve"].path)
     positions = min(resolved.model.context_length, shape.max_position_embeddings)
-    data, counts = _write_data(questions, chat, positions, context.work)
+    data, counts = _write_data(rendered, positions, context.work)
     if data is None:
         return Built(KIND, skipped=f"none of the {counts['too_long']} conversations fits into {positions} tokens")
     folders = {"init_from": str(start), "tokenizer": str(tokenizer), "output": str(output)}
@@ -102,42 +102,43 @@ def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
     return folder, chat_format(folder)
 
 
-def _writable(questions: Split, chat: ChatFormat) -> tuple[Split, int]:
-    """Without the conversations that a chat template refuses, such as those of roles in an order it does not know."""
+def _rendered(questions: Split, chat: ChatFormat) -> tuple[Split, dict[str, list[Rendered]], int]:
+    """Every conversation as ids, by split, and how many are left out because the chat template refuses them.
+
+    A template may refuse roles in an order that it does not know; what it refuses is neither learnt nor asked.
+    """
+    from zen_pipeline.tasks.questions import Split
+
+    kept: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
+    rendered: dict[str, list[Rendered]] = {"train": [], "valid": [], "test": []}
     refused: list[str] = []
-
-    def writable(question: Question) -> bool:
-        try:
-            chat.render(question.messages)
-        except DataError as error:
-            refused.append(str(error))
-            return False
-        return True
-
-    train, valid, test = (list(filter(writable, part)) for part in (questions.train, questions.valid, questions.test))
+    for name, part in (("train", questions.train), ("valid", questions.valid), ("test", questions.test)):
+        for question in part:
+            try:
+                rendered[name].append(chat.render(question.messages))
+            except DataError as error:
+                refused.append(str(error))
+            else:
+                kept[name].append(question)
     if refused:
         log.warning("%d conversations are left out; the first one: %s", len(refused), refused[0])
-    return replace(questions, train=train, valid=valid, test=test), len(refused)
+    return Split(**kept, dropped=questions.dropped), rendered, len(refused)
 
 
-def _rendered(
-    questions: Iterable[Question], chat: ChatFormat, positions: int
-) -> tuple[list[tuple[list[int], list[bool]]], int]:
-    """Conversations that fit into the context, and how many do not: half a question teaches nothing."""
-    rendered = [chat.render(q.messages) for q in questions]
-    fitting = [(ids, learnt) for ids, learnt in rendered if len(ids) <= positions + 1]
-    return fitting, len(rendered) - len(fitting)
+def _fitting(rendered: list[Rendered], positions: int) -> list[Rendered]:
+    """Conversations that fit into the context: half a question teaches nothing."""
+    return [(ids, learnt) for ids, learnt in rendered if len(ids) <= positions + 1]
 
 
 def _write_data(
-    questions: Split, chat: ChatFormat, positions: int, work: Path
+    rendered: dict[str, list[Rendered]], positions: int, work: Path
 ) -> tuple[ConversationData | None, dict[str, int]]:
     """The files of the training process, and what became of the conversations; no files when none fits."""
     from zen_pipeline.training.data import save_conversations
     from zen_pipeline.training.job import ConversationData
 
-    train, too_long = _rendered(questions.train, chat, positions)
-    valid, _ = _rendered(questions.valid[:_MAX_VALIDATION], chat, positions)
+    train, valid = _fitting(rendered["train"], positions), _fitting(rendered["valid"][:_MAX_VALIDATION], positions)
+    too_long = len(rendered["train"]) - len(train)
     if not train:
         return None, {"too_long": too_long}
     paths = {"train": work / "train.safetensors", "valid": work / "valid.safetensors"}

@@ -6,6 +6,7 @@ installed, for metrics that are never computed here.
 
 from __future__ import annotations
 
+from importlib import import_module
 from unittest.mock import patch
 
 from typing_extensions import override
@@ -31,4 +32,4 @@ def import_lightning() -> None:
         patch.object(imports, "RequirementCache", Requirements),
         patch.object(imports, "package_available", lambda name: name not in _UNUSED and available(name)),
     ):
-        import lightning.pytorch  # noqa: F401
+        import_module("lightning.pytorch")
