@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from zen_pipeline.corpus.expectations.allowed import ALLOWED
 from zen_pipeline.corpus.expectations.judging import Gate, Judge, set_aside_finding
 from zen_pipeline.corpus.expectations.suites import Entry
 from zen_pipeline.errors import ConfigError
@@ -62,6 +63,13 @@ def test_of_one_row_about_everything_the_value_is_shown(judge: Judge) -> None:
 def test_an_expectation_that_cannot_be_computed_is_the_users_mistake(judge: Judge, made: Entry, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         judge.findings(RECORDS, [made])
+
+
+def test_great_expectations_knows_everything_that_a_suite_may_name(judge: Judge) -> None:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    for kind, arguments in ALLOWED.items():
+        assert arguments <= set(get_expectation_impl(kind).__fields__), kind
 
 
 def test_records_are_set_aside_by_the_first_expectation_that_they_do_not_meet(judge: Judge) -> None:

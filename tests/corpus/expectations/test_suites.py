@@ -74,6 +74,37 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, text: str, message: st
         load_suites(str(tmp_path))
 
 
+HARM = "@__import__('os').system('touch harmed')"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "message"),
+    [
+        (
+            "expect_column_values_to_be_between",
+            {"column": "characters", "row_condition": HARM, "condition_parser": "pandas"},
+            "'row_condition' is no argument",
+        ),
+        ("expect_column_values_to_be_between", {"column": "characters", "min_value": {"$PARAMETER": HARM}}, "a number"),
+        ("expect_column_values_to_be_between", {"column": "characters", "max_value": HARM}, "must be a number"),
+        ("expect_column_values_to_be_between", {"column": "characters", "max_value": float("nan")}, "must be a number"),
+        ("expect_column_values_to_be_in_set", {"column": "kind", "value_set": [{"$PARAMETER": "now()"}]}, "a list of"),
+        ("expect_column_values_to_be_in_set", {"column": ["kind"], "value_set": []}, "column must be a text"),
+        ("expect_column_values_to_be_of_type", {"column": "kind", "type_": "np.load('x')"}, "must be a name"),
+        ("expect_column_values_to_match_regex", {"column": "kind", "regex": "("}, "no regular expression"),
+        ("expect_column_values_to_match_json_schema", {"column": "id", "json_schema": {}}, "there is no expectation"),
+        ("unexpected_rows_expectation", {"unexpected_rows_query": "SELECT 1"}, "there is no expectation"),
+        ("expect_column_values_to_be_betwen", {"column": "id"}, "did you mean expect_column_values_to_be_between"),
+    ],
+)
+def test_nothing_that_is_evaluated_can_stand_in_a_suite(
+    tmp_path: Path, kind: str, kwargs: dict[str, Any], message: str
+) -> None:
+    folder = write(tmp_path, "records", entry(kind, "warn", **kwargs))
+    with pytest.raises(ConfigError, match=message):
+        load_suites(folder, ["records"])
+
+
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no suite"):
         suite_digests(str(tmp_path))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from zen_pipeline.artifacts import canonical_json
+from zen_pipeline.corpus.expectations.allowed import check_allowed
 from zen_pipeline.corpus.records import Kind
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest
@@ -149,6 +150,7 @@ def _entry(suite: str, entry: Any, where: str) -> Entry:
     made = Entry(suite, where, entry["type"], kwargs, action, str(meta.get("advice", "")))
     if action == "set_aside":
         _check_set_aside(made)
+    check_allowed(where, made.type, kwargs)
     return made
 
 
