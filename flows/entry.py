@@ -83,7 +83,8 @@ def run_flow(
 
 
 def _load(target: str) -> Flow[Any, RunRecord]:
-    found: Flow[Any, RunRecord] = getattr(import_module(f"flows.{target}"), target)
+    module = import_module("flows.pipeline" if target == "pipeline" else "flows.stages")
+    found: Flow[Any, RunRecord] = getattr(module, target)
     for name in STAGE_NAMES:
         load_stage(name)
     import_module("mlflow.tracking")

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.parameters import DEFAULT, Settings
 from flows.run import opened
+from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.workspace import RunRecord
 
 
@@ -27,14 +28,6 @@ def pipeline(
         verify: check the digest of every stored artifact that is used.
     """
     with opened(config, require_release=require_release, recalibrate=recalibrate, wait=wait, verify=verify) as run:
-        records = run.stage("collect")
-        validated = run.stage("validate", records)
-        sizes = run.stage("resolve", validated)
-        tokens = run.stage("tokenize", validated, sizes)
-        vectors = run.stage("embed", validated, sizes, tokens)
-        base = run.stage("pretrain", sizes, tokens, vectors)
-        chat = run.stage("finetune", validated, sizes, tokens, base)
-        scores = run.stage("evaluate", validated, sizes, tokens, vectors, base, chat)
-        optimized = run.stage("optimize", validated, sizes, tokens, base, chat, scores)
-        run.stage("release", records, validated, sizes, tokens, vectors, base, chat, scores, optimized)
+        for name in STAGE_NAMES:
+            run.stage(name)
     return run.record

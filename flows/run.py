@@ -18,13 +18,12 @@ from flows.artifacts import publish, publish_refusal
 from flows.logs import library_logs
 from flows.parameters import Settings, resolve
 from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.config import Config
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
 from zen_pipeline.stages import load_stage
-from zen_pipeline.stages.runner import PipelineRun, stages_up_to, start_run, status_of
+from zen_pipeline.stages.runner import PipelineRun, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
 
-# A training process can die of something that passes (memory, a driver, a disk); it resumes from its checkpoint.
-RETRIED = ("pretrain", "finetune")
 RETRY_DELAYS: list[float] = [5, 60]  # seconds; enough for another process to give back what it held
 _STATE_NAMES = {"ran": "Completed", "cached": "Cached", "skipped": "Skipped"}
 
@@ -57,12 +56,17 @@ class FlowRun:
         self._log_ids = log_ids
 
     @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return self._run.config
+
+    @property
     def record(self) -> RunRecord:
         """What has happened so far."""
         return self._run.record
 
-    def stage(self, name: str, *inputs: ArtifactRef) -> ArtifactRef:
-        """Run one stage as a task named after it.
+    def stage(self, name: str) -> ArtifactRef:
+        """Run one stage as a task named after it, on the artifacts of the stages that it needs.
 
         The task always runs, because only the store knows whether the artifact is there and whole; a hit ends in a
         state named `Cached`, a stage with nothing to do in one named `Skipped`.
@@ -72,14 +76,8 @@ class FlowRun:
         """
         if (who := caller.get()) is not None:
             who.tasks += 1
+        inputs = [self._run.artifacts[needed] for needed in load_stage(name).needs(self._run.config)]
         return self._task(name)(*inputs).result()
-
-    def up_to(self, target: str) -> ArtifactRef:
-        """Run what one stage needs, and that stage."""
-        config = self._run.config
-        for name in stages_up_to(target, config):
-            self.stage(name, *(self._run.artifacts[n] for n in load_stage(name).needs(config)))
-        return self._run.artifacts[target]
 
     def _task(self, name: str) -> Task[..., State[ArtifactRef]]:
         def run_stage(*inputs: ArtifactRef) -> State[ArtifactRef]:
@@ -94,7 +92,7 @@ class FlowRun:
             publish(self._run.config, ref)
             return Completed(name=_STATE_NAMES[status_of(ref)], message=ref.skipped, data=ref)
 
-        retried = name in RETRIED
+        retried = load_stage(name).retried
         return Task(
             run_stage,
             name=name,

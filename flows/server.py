@@ -105,7 +105,7 @@ class EmbeddedServer:
 
     def _start(self, home: Path, listening: int, lifeline: int) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("serve.py")
-        # -P: the folder of the script must not be searched for modules, since it holds a `tokenize`.
+        # -P: neither the folder of the script nor the working folder is searched for modules.
         command = [sys.executable, "-P", str(script), str(listening), str(lifeline)]
         environment = {**os.environ, **{k: v for k, v in QUIET.items() if k not in os.environ}}
         environment.pop("PREFECT_API_URL", None)

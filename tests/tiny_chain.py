@@ -44,7 +44,8 @@ def install(failures: Mapping[str, Failure] | None = None, skipped: tuple[str, .
             stage, run = Stage("release", 1, always(*NEEDS), _no_build, _settings(name)), _release
         else:
             build = _build(name, (failures or {}).get(name), name in skipped)
-            stage = Stage(name, 1, always(*NEEDS[name]), build, _settings(name), _sources(name))
+            needs, retried = always(*NEEDS[name]), name in ("pretrain", "finetune")
+            stage = Stage(name, 1, needs, build, _settings(name), _sources(name), retried=retried)
             run = stage.run
         vars(module).update(STAGE=stage, run=run)
         sys.modules[module.__name__] = module

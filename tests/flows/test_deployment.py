@@ -31,8 +31,8 @@ TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 def test_every_flow_has_a_deployment_and_only_the_pipeline_has_a_schedule() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
-    flows = ["pipeline", *STAGE_NAMES]
-    assert [d["entrypoint"] for d in deployments] == [f"flows.{name}.{name}" for name in flows]
+    flows = ["flows.pipeline.pipeline", *(f"flows.stages.{name}" for name in STAGE_NAMES)]
+    assert [d["entrypoint"] for d in deployments] == flows
     assert [d["entrypoint"] for d in deployments if d.get("schedules")] == ["flows.pipeline.pipeline"]
     assert all(d["work_pool"]["name"] == "zen" for d in deployments)
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
@@ -56,7 +56,7 @@ def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(tm
         assert len(deployments) == len(STAGE_NAMES) + 1
         assert [s["slug"] for s in deployments["flows.pipeline.pipeline"]["schedules"]] == ["nightly"]
         pause_all(api, deployments)
-        collect = deployments["flows.collect.collect"]["id"]
+        collect = deployments["flows.stages.collect"]["id"]
 
         with worker(environment, tmp_path):
             called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": settings})

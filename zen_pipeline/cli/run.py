@@ -11,7 +11,7 @@ import typer
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption, Json, MoreData, Overrides, Preset
 from zen_pipeline.errors import ConfigError, ZenError
-from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.stages import STAGES
 
 if TYPE_CHECKING:
     from zen_pipeline.stages.plan import StagePlan, TrainingPlan
@@ -27,19 +27,6 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail when another run i
 Verify = Annotated[bool, typer.Option("--verify", help="Check the digest of every stored artifact that is used.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")]
 
-_STAGE_HELP = {
-    "collect": "Read the sources into records.",
-    "validate": "Clean, judge and split the records.",
-    "resolve": "Turn the budget into sizes, steps and precision.",
-    "tokenize": "Train the tokenizer and write the token shards.",
-    "embed": "Train word vectors.",
-    "pretrain": "Train the base model.",
-    "finetune": "Teach the base model to answer.",
-    "evaluate": "Measure both models on the test split.",
-    "optimize": "Make them smaller, if they stay as good.",
-    "release": "Register them, and promote what is better.",
-}
-
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
@@ -51,8 +38,8 @@ def add_to(app: typer.Typer) -> None:
     config_app = typer.Typer(help="Settings.", no_args_is_help=True)
     config_app.command("show")(config_show)
     app.add_typer(config_app, name="config")
-    for name in STAGE_NAMES:
-        text = f"{_STAGE_HELP[name]} Runs the stages before it as far as needed."
+    for name, summary in STAGES.items():
+        text = f"{summary} Runs the stages before it as far as needed."
         app.command(name, help=text, rich_help_panel="Stages")(_command(name))
 
 

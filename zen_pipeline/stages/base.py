@@ -93,6 +93,8 @@ class Stage:
         libraries: distributions whose version decides the result.
         judge: says on every run, also of a stored artifact, whether it may be used; returns the reference with the
             verdict in its summary. Not part of the identity.
+        retried: a failure may be of something that passes (memory, a driver, a disk), and the next attempt goes on from
+            a checkpoint.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Stage:
     sources: Callable[[Config, Workspace], dict[str, Any]] = no_sources
     libraries: tuple[str, ...] = ()
     judge: Judgement = not_judged
+    retried: bool = False
 
     def identity(self, config: Config, upstream: Mapping[str, str], workspace: Workspace) -> Identity:
         """What decides the result, known before anything runs.

@@ -253,5 +253,6 @@ STAGE = Stage(
     settings=_settings,
     sources=_sources,
     libraries=("torch", "lightning", "tokenizers"),
+    retried=True,
 )
 run = STAGE.run

@@ -241,5 +241,6 @@ STAGE = Stage(
     settings=_settings,
     sources=_sources,
     libraries=("torch", "lightning"),
+    retried=True,
 )
 run = STAGE.run
