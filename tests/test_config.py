@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ def test_several_problems_are_counted() -> None:
         "seed=many",
         "name=No Spaces",
         "name=2020-01-01",
+        'name="zen\\n"',
         "budget=soon",
         "embed.window=0",
         "pretrain=",
@@ -186,6 +188,19 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml"):
         load_config(file=tmp_path / "latin.yaml")
+
+
+def test_a_pipe_or_a_device_is_no_config_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")  # nobody writes to it, so that opening it would wait for ever
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="no regular file"):
+            load_config(file=path)
+
+
+def test_a_config_file_that_unfolds_to_millions_of_values_is_refused_at_once(tmp_path: Path) -> None:
+    levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 9)]
+    with pytest.raises(ConfigError):
+        load_config(file=config_file(tmp_path, "\n".join(["l0: &l0 [x]", *levels, "name: *l8"])))
 
 
 def test_an_empty_config_file_changes_nothing(tmp_path: Path) -> None:

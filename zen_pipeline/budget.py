@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-_BUDGET = re.compile(r"^(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|m|h|tokens|[kKMGB]?params)$")
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(s|m|h|tokens|[kKMGB]?params)")
 
 
 class Budget(BaseModel):
@@ -26,7 +26,7 @@ def parse_budget(text: str) -> Budget:
     Raises:
         ValueError: the text has another form, or the amount is zero.
     """
-    match = _BUDGET.match(text.strip())
+    match = _BUDGET.fullmatch(text.strip())
     if match is None or not 0 < float(match[1]) < math.inf:
         raise ValueError(f"{text!r} is not a budget: write 90s, 5m, 2h, 3e9tokens or 30Mparams")
     amount, unit = float(match[1]), match[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import read_small_text
 from zen_pipeline.settings.base import Section
 from zen_pipeline.settings.data import CollectConfig, TokenizeConfig, ValidateConfig
 from zen_pipeline.settings.models import EmbedConfig, FinetuneConfig, PretrainConfig
@@ -33,7 +34,7 @@ _PATH_SETTINGS = (
     ("embed", "probes"),
 )
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
 class Config(Section):
@@ -68,7 +69,7 @@ class Config(Section):
     @field_validator("name")
     @classmethod
     def _name_is_a_slug(cls, value: str) -> str:
-        if not _NAME.match(value):
+        if not _NAME.fullmatch(value):
             raise ValueError("use lower-case letters, digits, '-' and '_', at most 41 characters")
         return value
 
@@ -105,7 +106,7 @@ def load_config(
     Raises:
         ConfigError: unknown preset, unreadable file, unknown key (with the nearest one), value out of range.
     """
-    own = _read_yaml(file.read_text, str(file)) if file is not None else {}
+    own = _read_yaml(lambda: read_small_text(file), str(file)) if file is not None else {}
     named = own.pop("preset", None)
     if not isinstance(named, str | None):
         raise ConfigError(f"{file}: preset must be the name of a preset, found {named!r}")
@@ -180,12 +181,12 @@ def _read_preset(name: str) -> dict[str, Any]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"there is no preset {name!r}: {hint}presets are {', '.join(preset_names())}")
     resource = resources.files("zen_pipeline.presets") / f"{name}.yaml"
-    return _read_yaml(resource.read_text, f"preset {name}")
+    return _read_yaml(lambda: resource.read_text(encoding="utf-8"), f"preset {name}")
 
 
-def _read_yaml(read: Any, where: str) -> dict[str, Any]:
+def _read_yaml(read: Callable[[], str], where: str) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(read(encoding="utf-8"))
+        loaded = yaml.safe_load(read())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config {where}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist

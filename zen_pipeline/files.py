@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Iterable
 from glob import glob
@@ -25,6 +26,22 @@ def folder_digest(folder: Path) -> str:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
+
+
+def read_small_text(path: Path, limit: int = 4 << 20) -> str:
+    """The text of a file that a person wrote; a pipe, a device or a file beyond `limit` bytes is never read to its end.
+
+    Raises:
+        OSError: it is no such file, or cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: opening a pipe waits for who writes to it
+        raise OSError(errno.EINVAL, "it is no regular file: save what it gives in one", str(path))
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is longer than {limit >> 20} MiB", str(path))
+    return content.decode("utf-8-sig")
 
 
 def files_named(patterns: Iterable[str], setting: str) -> list[Path]:

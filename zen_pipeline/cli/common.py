@@ -100,14 +100,14 @@ def corpus(data: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
 
 
 # A name of the catalogue has no slash and no star; what has is a path, and needs no look into the catalogue.
-_MAY_BE_A_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
+_MAY_BE_A_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def _downloaded(name: str) -> str | None:
     """The folder of a downloaded public set; None for anything that is no name of one, or that exists as a path."""
     from zen_pipeline.errors import ConfigError
 
-    if not _MAY_BE_A_NAME.match(name) or os.path.lexists(name):
+    if not _MAY_BE_A_NAME.fullmatch(name) or os.path.lexists(name):
         return None
     from zen_pipeline.corpus.catalogue.entries import NOT_RECORDS
     from zen_pipeline.corpus.catalogue.local import LocalSets

@@ -33,8 +33,8 @@ FORMATS = ("hf", "gguf")
 KIND, METRICS = "zen.kind", "zen.metrics"
 FINGERPRINT = "zen.fingerprint."  # and the name of a stage
 _DEFAULT_PIPELINE = "zen"
-_VERSION = re.compile(r"^(?P<name>[^/@\s]+)/(?P<version>\d+)$")
-_ALIAS = re.compile(r"^(?P<name>[^/@\s]+)@(?P<alias>[^/@\s]+)$")
+_VERSION = re.compile(r"(?P<name>[^/@\s]+)/(?P<version>\d+)")
+_ALIAS = re.compile(r"(?P<name>[^/@\s]+)@(?P<alias>[^/@\s]+)")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def resolve_model(text: str, workspace: Workspace | None = None, *, pipeline: st
         StoreError: it is registered, but its files are gone.
     """
     path = Path(text).expanduser()
-    if text.startswith((".", "/", "~")) or (path.is_dir() and not _VERSION.match(text)):
+    if text.startswith((".", "/", "~")) or (path.is_dir() and not _VERSION.fullmatch(text)):
         return _resolve_folder(path)
     workspace = workspace or Workspace.find()
     client = _client(workspace)
@@ -127,9 +127,9 @@ def _form_of(folder: Path) -> Form:
 def _find(client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None) -> tuple[str, str, str | None]:
     """Name, version and alias that a model's name stands for."""
     models = aliases.registered_models(client)
-    if match := _VERSION.match(text):
+    if match := _VERSION.fullmatch(text):
         return match["name"], _existing_version(client, models, match["name"], match["version"], text), None
-    if match := _ALIAS.match(text):
+    if match := _ALIAS.fullmatch(text):
         name, alias = match["name"], match["alias"]
     elif text in (CHAMPION, CHALLENGER):
         name, alias = _most_finished(models, text, workspace, pipeline), text

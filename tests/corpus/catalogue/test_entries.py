@@ -71,6 +71,7 @@ def test_an_own_entry_is_added_and_replaces_one_of_the_same_name(tmp_path: Path)
         (("path: letters/one.txt", "path: .part/one.txt"), "relative path without hidden parts"),
         (("https://example.org/one.txt", "file:///etc/passwd"), "files.0.url"),
         (("sha256: null", "sha256: abc"), "files.0.sha256"),
+        (("sha256: null", f'sha256: "{"0" * 64}\\n"'), "files.0.sha256"),
         (("licence: CC0", "license: CC0"), "licen[cs]e"),
         (("kind: document", "kind: poem"), "kind"),
         ((OWN, "- a list"), "must be a mapping"),

@@ -12,13 +12,14 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import read_small_text
 from zen_pipeline.settings.base import Section
 
 # What a set is for: records of a kind that collection reads, or files for the word vectors.
 SetKind = Literal["document", "chat", "preference", "translation", "qa", "classification", "vectors", "probes"]
 NOT_RECORDS: tuple[SetKind, ...] = ("vectors", "probes")
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,60}$")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 _SUFFIX = ".yaml"
 
 
@@ -114,13 +115,13 @@ def find_entry(catalogue: dict[str, Entry], name: str) -> Entry:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_small_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the catalogue entry {path}: {error}") from None
 
 
 def _entry(name: str, text: str, where: str) -> Entry:
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: a data set is named in small letters, digits, dots and dashes, found {name!r}")
     try:
         loaded: Any = yaml.safe_load(text)

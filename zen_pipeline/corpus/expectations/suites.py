@@ -24,7 +24,7 @@ from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.corpus.expectations.allowed import check_allowed
 from zen_pipeline.corpus.records import Kind
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import file_digest
+from zen_pipeline.files import file_digest, read_small_text
 
 KIND_SUITES: tuple[str, ...] = get_args(Kind)
 # What each suite judges. `incoming`: all records that were read; `records`: those that are kept; a kind: those of
@@ -129,7 +129,7 @@ def load_suite(name: str, path: Path) -> list[Entry]:
         ConfigError: not JSON, or not of this form.
     """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = json.loads(read_small_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"the suite {path} cannot be read: {error}") from None
     entries = loaded.get("expectations") if isinstance(loaded, dict) else None
