@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tomllib
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ from typing import Any
 from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
+from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.tracking import without_password
 from zen_pipeline.workspace import Workspace
 
@@ -105,9 +105,8 @@ class EmbeddedServer:
 
     def _start(self, home: Path, listening: int, lifeline: int) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("serve.py")
-        # -P: neither the folder of the script nor the working folder is searched for modules.
-        command = [sys.executable, "-P", str(script), str(listening), str(lifeline)]
-        environment = {**os.environ, **{k: v for k, v in QUIET.items() if k not in os.environ}}
+        command = python_command(str(script), str(listening), str(lifeline))
+        environment = {**python_environment(), **{k: v for k, v in QUIET.items() if k not in os.environ}}
         environment.pop("PREFECT_API_URL", None)
         environment |= {
             "PREFECT_HOME": str(home),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests.traps import set_traps, sprung
 from tests.zen_command import Zen
 from zen_pipeline.workspace import Workspace
 
@@ -31,6 +32,17 @@ def shared_data() -> Callable[[str], Path]:
         return home / name
 
     return find
+
+
+@pytest.fixture
+def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder with modules that nobody may import; the test fails when somebody did."""
+    folder = tmp_path / "traps"
+    folder.mkdir()
+    set_traps(folder)
+    monkeypatch.chdir(folder)
+    yield
+    assert sprung(folder) == []
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ BASE = {
     "machine",
     "presets",
     "settings",
+    "subprocesses",
     "tracking",
     "workspace",
 }

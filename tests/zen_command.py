@@ -25,7 +25,7 @@ class Zen:
         """Run `zen ARGUMENTS` to its end."""
         kept = {k: v for k, v in os.environ.items() if k != "ZEN_HOME"}
         return subprocess.run(
-            [sys.executable, "-m", "zen_pipeline", *arguments],
+            [sys.executable, "-P", "-m", "zen_pipeline", *arguments],  # as the installed command looks for modules
             cwd=cwd or self.folder,
             env={**kept, "PYTHONPATH": str(ROOT), **environment},
             stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.traps import set_traps
 from tests.zen_command import Zen
 
 # Sizes so small that the whole chain takes a minute; every stage is the real one.
@@ -31,8 +32,9 @@ evaluate: {max_test_tokens: 3000, max_questions: 4, samples: 1, sample_tokens: 1
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Zen:
-    """A project on which `zen run` has ended well, in a folder where there was nothing but its `zen.yaml`."""
+    """A project on which `zen run` has ended well, in a folder with a `zen.yaml` and modules that nobody may import."""
     zen = Zen(tmp_path_factory.mktemp("project"))
+    set_traps(zen.folder)
     (zen.folder / "zen.yaml").write_text(SMALL)
     (zen.folder / "run.json").write_text(json.dumps(zen.json("run")))
     return zen

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.traps import sprung
 from tests.zen_command import ROOT, Zen
 from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
@@ -33,6 +34,10 @@ def test_a_first_run_does_every_stage_and_releases_a_champion(project: Zen) -> N
     assert result["released"] == {"model": "tiny-chat", "version": "1", "alias": "champion"}
     assert result["seconds"] > 0
     assert result["run_id"]
+
+
+def test_no_process_of_the_run_imports_from_the_users_folder(project: Zen) -> None:
+    assert sprung(project.folder) == []
 
 
 def test_a_second_run_takes_everything_from_the_store(project: Zen) -> None:

@@ -31,6 +31,7 @@ def test_small_corpora_are_read_in_this_process_and_large_ones_by_up_to_three() 
     assert worker_count(10, 7) == 7
 
 
+@pytest.mark.usefixtures("traps")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
     with Workers(workers) as several:

@@ -174,6 +174,7 @@ def test_without_a_chat_model_the_base_model_is_still_judged(
     assert '<section id="answers">' not in page
 
 
+@pytest.mark.usefixtures("traps")
 def test_without_a_base_model_the_chat_model_is_still_judged(
     workspace: Workspace, inputs: Mapping[str, ArtifactRef]
 ) -> None:

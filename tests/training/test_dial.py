@@ -246,6 +246,7 @@ def test_tokens_per_parameter_grow_from_half_to_twenty() -> None:
     assert (values[0], values[-1]) == (0.5, 20.0)
 
 
+@pytest.mark.usefixtures("traps")
 def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
     shape = ModelShape(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_length=32)
     request = Request(budget="1m", train_bytes=100_000, cores=2, model=shape, vocab_size=300, steps=5)

@@ -79,6 +79,7 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         assert difference.mean().abs() < 1e-6, name
 
 
+@pytest.mark.usefixtures("traps")
 def test_one_process_and_two_that_accumulate_end_alike(make_job: MakeJob, tmp_path: Path) -> None:
     whole = elsewhere(make_job(steps=12, precision="fp32", micro_batch=5, batch=5), tmp_path / "whole")
     parts = elsewhere(whole, tmp_path / "two", devices=2, micro_batch=1)

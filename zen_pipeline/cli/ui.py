@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from zen_pipeline.cli.common import say
 from zen_pipeline.errors import ZenError
+from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.tracking import MLFLOW_QUIET, local_tracking_uri
 
 if TYPE_CHECKING:
@@ -39,22 +39,22 @@ def serve(workspace: Workspace, *, port: int, prefect: bool) -> None:
 
 def _start_mlflow(workspace: Workspace, port: int) -> subprocess.Popen[bytes]:
     workspace.mlflow_folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = python_command("-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port))
     command += ["--backend-store-uri", local_tracking_uri(workspace.mlflow_folder), "--workers", "1"]
     # Without this, eight job processes are started beside the web server.
-    environment = {**os.environ, **MLFLOW_QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**python_environment(), **MLFLOW_QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
 def _start_prefect(workspace: Workspace) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
+        **python_environment(),
         "PREFECT_HOME": str(workspace.prefect_folder),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
     }
     environment.pop("PREFECT_UI_ENABLED", None)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(_PREFECT_PORT)]
+    command = python_command("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(_PREFECT_PORT))
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 

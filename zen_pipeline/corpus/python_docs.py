@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from zen_pipeline.corpus.language import UNKNOWN
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.subprocesses import python_command
 
 log = get_logger(__name__)
 
@@ -175,7 +175,7 @@ def _parse_batch(batch: Sequence[PythonFile]) -> list[dict[str, Any]]:
     A plain child running a script, not `multiprocessing`: that would import the caller's main module again.
     """
     lines = "".join(json.dumps([f.module, f.path]) + "\n" for f in batch)
-    command = [sys.executable, "-I", "-S", "-X", "utf8", docstrings.__file__]
+    command = python_command("-I", "-S", "-X", "utf8", docstrings.__file__)
     done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode != 0 or len(answers) != len(batch):

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from zen_pipeline.corpus.digests import cores
 from zen_pipeline.errors import DataError
+from zen_pipeline.subprocesses import safe_path_for_children
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -61,7 +62,7 @@ class Workers:
         waiting: deque[Future[Result]] = deque()
         try:
             for task in tasks:
-                with _not_interrupted():
+                with _not_interrupted(), safe_path_for_children():
                     waiting.append(pool.submit(function, task))
                 if len(waiting) > 2 * self._count:  # bounds the results that wait to be taken
                     yield waiting.popleft().result()
@@ -76,9 +77,10 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of Arrow and numba
-            self._pool = ProcessPoolExecutor(
-                self._count, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
-            )
+            with safe_path_for_children():
+                self._pool = ProcessPoolExecutor(
+                    self._count, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
+                )
         return self._pool
 
 

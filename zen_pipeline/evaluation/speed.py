@@ -7,7 +7,6 @@ Run as a module, it reads a JSON request from its standard input and writes one 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ZenError
 from zen_pipeline.machine import peak_memory
+from zen_pipeline.subprocesses import python_command, python_environment
 
 if TYPE_CHECKING:
     from zen_pipeline.models.base import CausalModel
@@ -57,15 +57,13 @@ def measure(folder: Path, prompt_ids: Sequence[int], *, tokens: int = 128) -> Sp
         ZenError: the process failed; the message carries the end of its error output.
     """
     request = json.dumps({"folder": str(folder), "prompt": list(map(int, prompt_ids[:_PROMPT])), "tokens": tokens})
-    package = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
-        [sys.executable, "-m", "zen_pipeline.evaluation.speed"],
+        python_command("-m", "zen_pipeline.evaluation.speed"),
         input=request,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE"},
+        env={**python_environment(), "OMP_WAIT_POLICY": "PASSIVE"},
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

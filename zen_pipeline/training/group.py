@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 from zen_pipeline.locks import hold_lock
+from zen_pipeline.subprocesses import python_command
 from zen_pipeline.training.events import Events
 from zen_pipeline.training.job import TrainingJob
 from zen_pipeline.training.worker import STOPPED, die_with_parent
@@ -47,9 +48,10 @@ def _run_workers(job: TrainingJob, files: list[str], events: Events) -> int:
     )
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing goes over the network
+    python, *arguments = python_command("-m", "zen_pipeline.training.worker", *files, str(os.getpid()))
     os.dup2(events.fileno(), 1)  # the workers' standard output is that of this process: their events go the same way
     try:
-        elastic_launch(config, sys.executable)("-m", "zen_pipeline.training.worker", *files, str(os.getpid()))
+        elastic_launch(config, python)(*arguments)
     except ChildFailedError as error:
         events.send("ended", exit_codes={rank: failure.exitcode for rank, failure in error.failures.items()})
         return 1

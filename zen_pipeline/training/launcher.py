@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from zen_pipeline import errors
 from zen_pipeline.errors import TrainingError, ZenError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.tracking import MLFLOW_QUIET
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 from zen_pipeline.training.progress import Progress
@@ -56,7 +56,7 @@ def launch(job: TrainingJob, *, work: Path, progress: bool = False) -> TrainingR
     result = work / RESULT
     result.unlink(missing_ok=True)
     module = "zen_pipeline.training.worker" if job.devices == 1 else "zen_pipeline.training.group"
-    command = [sys.executable, "-m", module, str(work / JOB), str(result), str(os.getpid())]
+    command = python_command("-m", module, str(work / JOB), str(result), str(os.getpid()))
     with (work / LOG).open("ab") as file:
         process = subprocess.Popen(
             command,
@@ -183,13 +183,11 @@ def _drain(process: subprocess.Popen[bytes], deadline: float) -> None:
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """The environment of a training process: threads that sleep while they wait, and this very package."""
-    package = Path(__file__).resolve().parents[2]
-    inherited = os.environ.get("PYTHONPATH")
+    """The environment of a training process: threads that sleep while they wait."""
     return {
         **MLFLOW_QUIET,
         **_MLFLOW_PATIENCE,
-        **os.environ,
+        **python_environment(),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost tenfold as soon as somebody else uses a core
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
@@ -199,7 +197,6 @@ def child_environment(threads: int) -> dict[str, str]:
         "MKL_DYNAMIC": "FALSE",  # another number of threads now and then would mean other rounding
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": os.pathsep.join([str(package), *([inherited] if inherited else [])]),
     }
 
 

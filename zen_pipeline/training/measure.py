@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
+from zen_pipeline.subprocesses import python_command
 from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision, Schedule
 from zen_pipeline.training.resolved import Gpu
@@ -47,7 +48,7 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     asked, answer, path = work / "request.json", work / "resolved.json", work / "measure.log"
     write_atomically(asked, request.model_dump_json())
     answer.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "zen_pipeline.training.measure", str(asked), str(answer), str(os.getpid())]
+    command = python_command("-m", "zen_pipeline.training.measure", str(asked), str(answer), str(os.getpid()))
     with path.open("wb") as log:
         process = subprocess.Popen(
             command,

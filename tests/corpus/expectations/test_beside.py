@@ -34,6 +34,7 @@ def test_what_the_function_raises_arrives(tmp_path: Path) -> None:
     assert beside.call(operator.add, 1, 2)[0] == 3, "and it goes on"
 
 
+@pytest.mark.usefixtures("traps")
 def test_a_process_that_has_left_is_started_again() -> None:
     process, _ = beside.call(os.getpid)
     os.kill(process, signal.SIGKILL)

@@ -7,7 +7,6 @@ with the process that started it.
 from __future__ import annotations
 
 import atexit
-import os
 import socket
 import subprocess
 import sys
@@ -17,16 +16,15 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from zen_pipeline.errors import DataError
+from zen_pipeline.subprocesses import python_command, python_environment
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 _IDLE = 60.0  # seconds
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 class _Beside(NamedTuple):
@@ -45,12 +43,12 @@ def begin() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
+            python_command("-m", __name__, str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the caller
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
+            env=python_environment(),
         )
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie when it leaves
     _running.append(_Beside(process, Connection(ours.detach())))

@@ -1,0 +1,46 @@
+"""Python in a process of its own: with this very package, and without what lies in the folder it happens to run in.
+
+`python -m`, `python -c` and multiprocessing look for modules in the working folder before the standard library; a
+`calendar.py` beside the user's text would be run in the place of Python's own.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SAFE_PATH = "PYTHONSAFEPATH"  # what `-P` is for one process, for all that it starts
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def python_command(*arguments: str) -> list[str]:
+    """The command that runs this Python with arguments such as `-m MODULE`."""
+    return [sys.executable, "-P", *arguments]
+
+
+def python_environment() -> dict[str, str]:
+    """This process's environment, for a child that imports this package and leaves the working folder alone."""
+    # An empty entry, as `PYTHONPATH=$PYTHONPATH:/more` makes it, would mean the working folder.
+    places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    installed = {*site.getsitepackages(), site.getusersitepackages()}
+    if str(_PACKAGE) not in installed:  # there it is found anyway, and behind the standard library
+        places.insert(0, str(_PACKAGE))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), SAFE_PATH: "1"}
+
+
+@contextmanager
+def safe_path_for_children() -> Iterator[None]:
+    """While this lasts, Python that somebody else starts from this process leaves the working folder alone too."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
