@@ -67,6 +67,27 @@ def test_paths_in_a_config_file_start_at_its_folder(tmp_path: Path) -> None:
     assert config.embed.probes == ("/probes/men.txt",)
 
 
+def test_an_override_names_an_entry_of_a_list_by_its_number() -> None:
+    config = load_config(data=["a"], overrides=["collect.sources.0.text_column=body"])
+    source = config.collect.sources[0]
+    assert isinstance(source, FilesSource)
+    assert (source.text_column, len(source.paths)) == ("body", 1)
+    with pytest.raises(ConfigError, match="no entry 3: it has 1"):
+        load_config(data=["a"], overrides=["collect.sources.3.text_column=body"])
+
+
+def test_what_is_said_of_rows_holds_for_every_source_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "collect: {sources: [{type: python_docs}, {type: files, paths: [a], fields: {label: y}}]}"
+    )
+    said = {"text_column": "body", "fields": {"source": "en"}}
+    source = load_config(file=tmp_path / "a.yaml", rows=said).collect.sources[1]
+    assert isinstance(source, FilesSource)
+    assert (source.text_column, source.fields) == ("body", {"label": "y", "source": "en"})
+    with pytest.raises(ConfigError, match="--data"):
+        load_config(rows=said)
+
+
 def test_an_override_can_hold_an_equals_sign_and_a_list() -> None:
     config = load_config(overrides=["validate.split_salt=a=b", "collect.sources=[{type: files, paths: [x]}]"])
     assert config.validate_.split_salt == "a=b"

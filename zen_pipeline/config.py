@@ -1,7 +1,7 @@
 """The whole configuration: the settings of every stage, presets and files in YAML, overrides as dotted keys.
 
-Order of precedence: preset, config file, `--data` and `--budget`, `--set a.b=c`. A key that does not exist is an
-error that names the nearest one. YAML is loaded safely and nothing in it can name code to run.
+Order of precedence: preset, config file, `--data`, `--budget` and what is said of rows, `--set a.b=c`. A key that does
+not exist is an error that names the nearest one. YAML is loaded safely and nothing in it can name code to run.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def load_config(
     file: Path | None = None,
     data: Iterable[str] = (),
     budget: str | None = None,
+    rows: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (),
 ) -> Config:
     """The resolved configuration.
@@ -101,6 +102,7 @@ def load_config(
         file: YAML file laid over the preset; relative paths in it start at its folder.
         data: paths that replace the configured sources; relative ones start at the working folder.
         budget: replaces the configured budget.
+        rows: settings that every source of files gets, such as `text_column`.
         overrides: `a.b=c`, the value in YAML.
 
     Raises:
@@ -117,6 +119,8 @@ def load_config(
         settings = merge(settings, {"collect": {"sources": [{"type": "files", "paths": paths}]}})
     if budget is not None:
         settings = merge(settings, {"budget": budget})
+    if rows:
+        settings = merge(settings, {"collect": {"sources": _sources_with(settings, rows)}})
     for override in overrides:
         settings = merge(settings, _parse_override(override))
     try:
@@ -166,13 +170,42 @@ def _anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     return anchored
 
 
+def _sources_with(settings: Mapping[str, Any], rows: Mapping[str, Any]) -> list[Any]:
+    """The sources, those of files with these settings laid over their own."""
+    collect = settings.get("collect")
+    sources = collect.get("sources") if isinstance(collect, Mapping) else None
+    sources = sources if isinstance(sources, list) else []
+    is_files = [isinstance(source, Mapping) and source.get("type") == "files" for source in sources]
+    if not any(is_files):
+        raise ConfigError(f"{', '.join(rows)} says how files are read, but no source is of files: name some by --data")
+    return [merge(each, rows) if files else each for each, files in zip(sources, is_files, strict=True)]
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on it: mappings are merged, everything else is replaced."""
+    """`base` with `over` laid on it: mappings are merged, everything else is replaced.
+
+    A mapping of numbers over a list is merged with the entries that the numbers count from 0.
+
+    Raises:
+        ConfigError: a list has no such entry.
+    """
     merged = dict(base)
     for key, value in over.items():
         present = merged.get(key)
-        merged[key] = merge(present, value) if isinstance(present, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(present, Mapping):
+            merged[key] = merge(present, value)
+        elif isinstance(value, Mapping) and isinstance(present, list) and all(k.isdecimal() for k in value):
+            merged[key] = _merge_entries(key, present, value)
+        else:
+            merged[key] = value
     return merged
+
+
+def _merge_entries(name: str, entries: list[Any], over: Mapping[str, Any]) -> list[Any]:
+    numbered = {str(number): entry for number, entry in enumerate(entries)}
+    if missing := over.keys() - numbered.keys():
+        raise ConfigError(f"{name} has no entry {min(missing)}: it has {len(entries)}, counted from 0")
+    return list(merge(numbered, over).values())
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -162,6 +162,13 @@ def test_the_first_records_of_any_file_are_shown(tmp_path: Path) -> None:
     assert not (tmp_path / ".zen").exists()
 
 
+def test_columns_of_a_table_without_a_header_are_named_by_number(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ham\tsee you at the ferry\nspam\twin a boat today\n")
+    shown = Zen(tmp_path).json("data", "show", "a.txt", "--no-header", "--text", "2", "--label", "1")
+    metas = [json.loads(record["meta"]) for record in shown["records"]]
+    assert [(m["label"], m["text"]) for m in metas] == [("ham", "see you at the ferry"), ("spam", "win a boat today")]
+
+
 def test_the_last_runs_corpus_is_shown_whatever_its_pipeline_is_called(prepared: Zen) -> None:
     (prepared.folder / "good.txt").write_text(letters())
     (prepared.folder / "zen.yaml").write_text("name: poems\n")

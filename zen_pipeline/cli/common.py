@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +57,7 @@ def settings(
     budget: str | None,
     family: str | None,
     overrides: Sequence[str] | None,
+    rows: Mapping[str, Any] | None = None,
 ) -> Config:
     """The configuration that the options name.
 
@@ -69,7 +70,12 @@ def settings(
         file = _project_file()
     chosen = [] if family is None else [f"pretrain.family={family}"]
     return load_config(
-        preset=preset, file=file, data=data or (), budget=budget, overrides=[*chosen, *(overrides or ())]
+        preset=preset,
+        file=file,
+        data=data or (),
+        budget=budget,
+        rows=rows,
+        overrides=[*chosen, *(overrides or ())],
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import ConfigFile, Json, Overrides, Pipeline
+from zen_pipeline.cli.rows import row_options
 
 if TYPE_CHECKING:
     from zen_pipeline.artifacts import ArtifactRef
@@ -96,6 +97,7 @@ def get(
 
 
 @app.command()
+@row_options
 def show(
     what: Annotated[
         str | None, typer.Argument(metavar="[NAME|PATH]", help="A public set, or files to look at.")
@@ -103,6 +105,8 @@ def show(
     pipeline: Pipeline = None,
     count: Annotated[int, typer.Option("--count", "-n", min=0, help="How many records.")] = 5,
     json: Json = False,
+    *,
+    rows: dict[str, Any],
 ) -> None:
     """Show a catalogue entry, the first records of files, or (without an argument) the corpus of the last run."""
     if what is None:
@@ -110,15 +114,18 @@ def show(
     elif not Path(what).expanduser().exists() and what in (catalogue := common.catalogue()[0]):
         _show_entry(catalogue[what], json=json)
     else:
-        _show_files(what, count, json=json)
+        _show_files(what, count, rows, json=json)
 
 
 @app.command()
+@row_options
 def validate(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, or a public set.")],
     config: ConfigFile = None,
     overrides: Overrides = None,
     json: Json = False,
+    *,
+    rows: dict[str, Any],
 ) -> None:
     """Read and judge files as a run would, and say what would be kept; exit code 3 when they may not be used."""
     from zen_pipeline.cli.data_summary import print_summary
@@ -127,7 +134,7 @@ def validate(
     from zen_pipeline.stages.runner import run_stage
     from zen_pipeline.workspace import Workspace
 
-    settings = common.settings(None, config, common.corpus(paths, None), None, None, overrides)
+    settings = common.settings(None, config, common.corpus(paths, None), None, None, overrides, rows)
     common.show_logs()
     workspace = Workspace.find_or_create()
     context = StageContext(workspace=workspace, run_id="data-validate")
@@ -179,7 +186,7 @@ def _show_entry(entry: Entry, *, json: bool) -> None:
         _print_yaml(shown)
 
 
-def _show_files(path: str, count: int, *, json: bool) -> None:
+def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> None:
     from dataclasses import asdict
     from itertools import islice
 
@@ -188,9 +195,12 @@ def _show_files(path: str, count: int, *, json: bool) -> None:
     from zen_pipeline.corpus.reading import FilesReader
     from zen_pipeline.corpus.records import Aside
     from zen_pipeline.corpus.tables import Shape
+    from zen_pipeline.settings.data import FilesSource
 
-    found = find_files(common.corpus([path], None))
-    entries = list(islice(FilesReader(Shape("text", None, {}), "auto").read(found.files), count))
+    (source,) = common.settings(None, None, common.corpus([path], None), None, None, None, rows).collect.sources
+    assert isinstance(source, FilesSource)
+    found = find_files(source.paths)
+    entries = list(islice(FilesReader(Shape.of(source), source.split_text).read(found.files), count))
     aside = [asdict(e) for e in entries if isinstance(e, Aside)]
     records = [asdict(e) for e in entries if not isinstance(e, Aside)]
     for record in records:
@@ -200,8 +210,8 @@ def _show_files(path: str, count: int, *, json: bool) -> None:
         shown = {"files": [f.name for f in found.files], "left_out": found.left_out}
         common.print_json({**shown, "records": records, "aside": aside})
         return
-    rows = [(r["id"], r["kind"], r["language"], r["split"], r["text"][:200]) for r in records]
-    common.print_table(f"first records of {path}", ["id", "kind", "language", "split", "text"], rows)
+    shown_rows = [(r["id"], r["kind"], r["language"], r["split"], r["text"][:200]) for r in records]
+    common.print_table(f"first records of {path}", ["id", "kind", "language", "split", "text"], shown_rows)
     if aside:
         common.print_table(
             "set aside", ["file", "where", "reason"], [(a["source"], a["where"], a["reason"]) for a in aside]

@@ -10,6 +10,7 @@ import typer
 
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption, Json, MoreData, Overrides, Preset
+from zen_pipeline.cli.rows import row_options
 from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.stages import STAGES
 
@@ -44,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command(target: str) -> Callable[..., None]:
+    @row_options
     def run(
         preset: Preset = None,
         config: ConfigFile = None,
@@ -58,8 +60,10 @@ def _command(target: str) -> Callable[..., None]:
         verify: Verify = False,
         verbose: Verbose = False,
         json: Json = False,
+        *,
+        rows: dict[str, Any],
     ) -> None:
-        resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides)
+        resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides, rows)
         common.show_logs(verbose=verbose)
         from flows.entry import run_flow
         from zen_pipeline.workspace import Workspace
@@ -112,6 +116,7 @@ def _print_run(record: RunRecord) -> None:
     print(f"done in {common.duration(common.seconds_since_start())}; `zen ui` shows the run")
 
 
+@row_options
 def plan(
     preset: Preset = None,
     config: ConfigFile = None,
@@ -121,9 +126,11 @@ def plan(
     family: FamilyOption = None,
     overrides: Overrides = None,
     json: Json = False,
+    *,
+    rows: dict[str, Any],
 ) -> None:
     """Say for each stage whether it would run, what changed, and what it and its training are expected to take."""
-    resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides)
+    resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides, rows)
     from zen_pipeline.stages.plan import make_plan, plan_training
     from zen_pipeline.workspace import Workspace
 
@@ -201,6 +208,7 @@ def init(
     print(f"wrote {target}: put your text where `paths` says, then `zen plan` and `zen run`")
 
 
+@row_options
 def config_show(
     preset: Preset = None,
     config: ConfigFile = None,
@@ -210,11 +218,12 @@ def config_show(
     family: FamilyOption = None,
     overrides: Overrides = None,
     json: Json = False,
+    *,
+    rows: dict[str, Any],
 ) -> None:
     """Print every setting as a run would use it."""
-    resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides).model_dump(
-        mode="json", by_alias=True
-    )
+    settings = common.settings(preset, config, common.corpus(data, more), budget, family, overrides, rows)
+    resolved = settings.model_dump(mode="json", by_alias=True)
     if json:
         common.print_json(resolved)
         return

@@ -36,7 +36,9 @@ def pair_lines(head: bytes, *, whole: bool) -> list[list[str]]:
 
 
 def has_header(shape: Shape, first: list[str]) -> bool:
-    """Whether the first line names columns of a known kind."""
+    """Whether the first line names columns of a known kind, as far as the user does not say so."""
+    if shape.header is False:
+        return False
     return kind_of(canonical(dict.fromkeys(first, "0"), shape.fields), shape.text_column.lower()) is not None
 
 

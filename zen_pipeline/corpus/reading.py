@@ -111,9 +111,9 @@ class FilesReader:
             head = stream.head()
             opened = file.at(stream)
             cells = [] if not_text(head) else pair_lines(head, whole=len(head) < HEAD)
-            if cells and not has_header(self._shape, cells[0]):
+            if cells and not self._shape.is_table and not has_header(self._shape, cells[0]):
                 yield from read_pairs(opened, cells)
-            elif cells or file.format == ".tsv":
+            elif cells or file.format == ".tsv" or self._shape.is_table:
                 yield from read_csv(replace(opened, format=".tsv"), self._shape)
             else:
                 yield from read_plain_text(opened, self._split_text)

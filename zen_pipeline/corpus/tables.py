@@ -22,6 +22,7 @@ from zen_pipeline.corpus.lines import Lines, TooLong, blocks
 from zen_pipeline.corpus.opening import TextFile, not_text, seekable
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
 from zen_pipeline.errors import DataError
+from zen_pipeline.settings.data import FilesSource
 
 _BATCH = 256  # rows of a parquet file that are held as Python objects at a time
 
@@ -37,11 +38,24 @@ class Shape:
         text_column: the field that holds the text of a document.
         kind: what every row is; None to recognise it.
         fields: our names of fields, and the names that the data has for them.
+        header: the first line of a table names its columns; None to recognise it. Without one, they are named by
+            their numbers: `1`, `2`, `3`.
     """
 
     text_column: str = "text"
     kind: Kind | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    header: bool | None = None
+
+    @classmethod
+    def of(cls, source: FilesSource) -> Shape:
+        """What the settings of a source say."""
+        return cls(source.text_column, source.kind, source.fields, source.header)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the user speaks of columns, so that a file with tabs is a table whatever it looks like."""
+        return self.header or (self.header is False and (self.text_column != "text" or bool(self.fields)))
 
 
 class Table:
@@ -212,10 +226,13 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
             place = f"line {number}"
             if isinstance(cells, str):
                 yield table.aside(place, cells, "")
-            elif header is None:
-                header = cells
+                continue
+            if header is None:
+                header = cells if shape.header is not False else [str(n) for n in range(1, len(cells) + 1)]
                 table.check_columns(header, dict.fromkeys(header, "0"))
-            elif len(cells) != len(header):
+                if header is cells:
+                    continue
+            if len(cells) != len(header):
                 reason = f"{len(cells)} cells where the header has {len(header)}"
                 reason += f"; it begins in line {first}: is a quote not closed?" if first < number else ""
                 yield table.aside(place, reason, ",".join(cells[:20]))

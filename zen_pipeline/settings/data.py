@@ -28,6 +28,11 @@ class FilesSource(Section):
     fields: dict[str, str] = Field(
         default={}, description="names of other fields in the data, by our own: {question: ask, answers: reply}"
     )
+    header: bool | None = Field(
+        None,
+        description="whether the first line of a table names its columns; default: recognised; without, they are "
+        "named 1, 2, 3, …",
+    )
     split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
         "auto", description="how a plain text file becomes records"
     )

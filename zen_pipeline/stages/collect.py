@@ -64,9 +64,7 @@ def _sources(config: Config, left_out: dict[str, int]) -> Iterator[tuple[str, It
         log.info("files: reading %d files in %s", len(found.files), ", ".join(source.paths))
         yield (
             source.type,
-            FilesReader(Shape(source.text_column, source.kind, source.fields), source.split_text, left_out).read(
-                found.files
-            ),
+            FilesReader(Shape.of(source), source.split_text, left_out).read(found.files),
         )
 
 
