@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from zen_pipeline.errors import ZenError
+from zen_pipeline.terminal import VisibleLines
 
 _LIBRARY = "zen_pipeline"
 _PREFECT_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_VISIBLE = VisibleLines()
 
 
 class _RunIds(logging.Filter):
@@ -59,8 +61,11 @@ def library_logs(ids: Mapping[str, str]) -> Iterator[None]:
     handler.addFilter(belongs)
     if present is None:
         library.addHandler(handler)
+    for shown in library.handlers:
+        shown.addFilter(_VISIBLE)
     for name in _PREFECT_LOGGERS:
         logging.getLogger(name).addFilter(quiet)
+        logging.getLogger(name).addFilter(_VISIBLE)
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ BASE = {
     "presets",
     "settings",
     "subprocesses",
+    "terminal",
     "tracking",
     "workspace",
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from zen_pipeline.terminal import VisibleLines
+
 
 def get_logger(name: str) -> logging.Logger:
     """The logger of one module; `zen` or the flow decides where it goes."""
@@ -17,4 +19,5 @@ def show_on_stderr(level: int = logging.INFO) -> None:
     if not any(isinstance(h, logging.StreamHandler) for h in root.handlers):
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.addFilter(VisibleLines())
         root.addHandler(handler)

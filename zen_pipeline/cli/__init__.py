@@ -10,21 +10,52 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+import typer.core
 
 from zen_pipeline.cli import data, embeddings, maintain, models, run, talk
 from zen_pipeline.errors import ZenError
 from zen_pipeline.files import explain_os_error
+from zen_pipeline.terminal import say, visible
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; what click says of a wrong command line quotes it, and a name in it may come from anybody."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As in click."""
+        with _visible_usage():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As in click."""
+        with _visible_usage():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)  # click's own have one, and print it themselves
+        if isinstance(message, str):
+            vars(error)["message"] = visible(message)
+        raise
+
+
 app = typer.Typer(
     name="zen",
+    cls=_Commands,
     help="From text that you own to language models that you can trust, again and again.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -90,5 +121,5 @@ def _end_stopped() -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    say(message)
     sys.exit(code)

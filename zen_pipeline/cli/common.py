@@ -1,20 +1,23 @@
-"""What several commands share: options, the config and workspace they name, tables and JSON."""
+"""What several commands share: options, and the config and workspace they name."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zen_pipeline.logs import show_on_stderr
+from zen_pipeline.terminal import print_json as print_json
+from zen_pipeline.terminal import print_table as print_table
+from zen_pipeline.terminal import print_yaml as print_yaml
+from zen_pipeline.terminal import say as say
+from zen_pipeline.terminal import show as show
 
 if TYPE_CHECKING:
     from zen_pipeline.artifacts import ArtifactRef
@@ -181,30 +184,6 @@ def show_logs(*, verbose: bool = False) -> None:
     show_on_stderr(logging.DEBUG if verbose else logging.INFO)
 
 
-def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str, allow_nan=False))
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()
-) -> None:
-    """A table on stdout; the columns numbered in `right` are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-
-    numeric = set(right)
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index in numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
-
-
 def duration(seconds: float | None) -> str:
     """`1.5 s`, `2 m 05 s`, `3 h 20 m`; empty when unknown."""
     if seconds is None:
@@ -232,8 +211,3 @@ def seconds_since_start() -> float:
     import psutil
 
     return max(0.0, time.time() - psutil.Process().create_time())
-
-
-def say(text: str) -> None:
-    """A line for people, on stderr."""
-    print(text, file=sys.stderr)

@@ -93,7 +93,7 @@ def get(
         size = common.byte_size(sum(f.bytes for f in files))
         new = sum(f.downloaded for f in files)
         what = f"{new} of {len(files)} files downloaded" if new else "was there already"
-        print(f"{entry.name}: {what}, {size} in {sets.folder(entry)}; licence: {entry.licence}")
+        common.show(f"{entry.name}: {what}, {size} in {sets.folder(entry)}; licence: {entry.licence}")
 
 
 @app.command()
@@ -248,6 +248,4 @@ def _here(downloaded: bool) -> str:
 
 
 def _print_yaml(value: dict[str, Any]) -> None:
-    import yaml
-
-    print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    common.print_yaml(value)

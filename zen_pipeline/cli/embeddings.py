@@ -177,7 +177,7 @@ def convert(
         common.print_json({"read": report.read, "dimensions": report.dimensions, "format": report.format,
                            "skipped": report.skipped, "written": written})  # fmt: skip
         return
-    print(f"{report}\nwritten to {target} ({written})")
+    common.show(f"{report}\nwritten to {target} ({written})")
 
 
 def _load(path: Path | None, pipeline: str | None) -> WordVectors:

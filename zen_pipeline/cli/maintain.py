@@ -33,7 +33,7 @@ def gc(
         return
     rows = [(r.folder, common.byte_size(r.bytes), r.what) for r in removed]
     common.print_table("would be removed" if dry_run else "removed", ["folder", "size", "what"], rows, right=[1])
-    print(f"{common.byte_size(freed)} {'would be freed' if dry_run else 'freed'}")
+    common.show(f"{common.byte_size(freed)} {'would be freed' if dry_run else 'freed'}")
 
 
 def ui(
@@ -55,10 +55,8 @@ def doctor(json: Json = False) -> None:
     if json:
         common.print_json({**facts.model_dump(), "problems": [p.model_dump() for p in problems]})
         return
-    import yaml
-
-    print(yaml.safe_dump(facts.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    common.print_yaml(facts.model_dump(mode="json"))
     for problem in problems:
-        print(f"! {problem.what}\n  {problem.why}\n  -> {problem.remedy}")
+        common.show(f"! {problem.what}\n  {problem.why}\n  -> {problem.remedy}")
     if not problems:
-        print("nothing is misconfigured")
+        common.show("nothing is misconfigured")

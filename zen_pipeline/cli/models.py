@@ -47,9 +47,7 @@ def show(name: Name = "champion", json: Json = False) -> None:
     if json:
         common.print_json(description)
         return
-    import yaml
-
-    print(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), end="")
+    common.print_yaml(description)
 
 
 @app.command()
@@ -91,11 +89,11 @@ def export(
     if json:
         common.print_json({"folder": str(folder)})
     else:
-        print(folder)
+        common.show(str(folder))
 
 
 def _report(name: str, version: str, json: bool) -> None:
     if json:
         common.print_json({"model": name, "version": version, "alias": "champion"})
     else:
-        print(f"{name}/{version} is champion")
+        common.show(f"{name}/{version} is champion")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from zen_pipeline.cli.common import byte_size, say
+from zen_pipeline.cli.common import byte_size
+from zen_pipeline.terminal import console, plain_column, say, visible
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.catalogue.entries import SetFile
@@ -29,17 +30,16 @@ def download_progress() -> Iterator[Progress]:
 
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    columns = (plain_column("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, TimeRemainingColumn(), console=console(stderr=True)) as bars:
         tasks = {}
 
         def report(file: SetFile, done: int, total: int | None) -> None:
             if file.path not in tasks:
-                tasks[file.path] = bars.add_task(file.path, total=total)
+                tasks[file.path] = bars.add_task(visible(file.path), total=total)
             bars.update(tasks[file.path], completed=done, total=total)
 
         yield report

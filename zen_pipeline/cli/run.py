@@ -112,8 +112,8 @@ def _print_run(record: RunRecord) -> None:
     rows = [(s.name, s.status, common.duration(s.seconds), s.artifact) for s in record.stages]
     common.print_table(f"run {record.run_id}", ["stage", "status", "time", "artifact"], rows, right=[2])
     for release in record.released:
-        print(f"{release['model']}/{release['version']} is {release['alias']}: {release['reason']}")
-    print(f"done in {common.duration(common.seconds_since_start())}; `zen ui` shows the run")
+        common.show(f"{release['model']}/{release['version']} is {release['alias']}: {release['reason']}")
+    common.show(f"done in {common.duration(common.seconds_since_start())}; `zen ui` shows the run")
 
 
 @row_options
@@ -151,14 +151,14 @@ def plan(
     unknown = [s.name for s in stages if s.status == "would_run" and s.seconds is None]
     if expected or unknown:
         besides = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
-        print(f"expected: {common.duration(sum(expected))}{besides}")
+        common.show(f"expected: {common.duration(sum(expected))}{besides}")
     if training is not None:
         _print_training(training)
 
 
 def _print_training(training: TrainingPlan) -> None:
     for reason in training.reasons:
-        print(f"- {reason}")
+        common.show(f"- {reason}")
     parts = [
         common.duration(training.seconds),
         f"{common.byte_size(training.memory_bytes)} of memory",
@@ -168,7 +168,7 @@ def _print_training(training: TrainingPlan) -> None:
         parts.append(f"about {training.watt_hours:.2g} Wh, from pretrain.watts_per_core")
     if training.cost is not None:
         parts.append(f"a cost of {training.cost:.2g}")
-    print(f"training: {', '.join(parts)}")
+    common.show(f"training: {', '.join(parts)}")
 
 
 def _plan_row(stage: StagePlan) -> tuple[object, ...]:
@@ -205,7 +205,7 @@ def init(
     text = commented_config(name=name, paths=common.corpus(data, more) or ["texts"])
     write_atomically(target, text)
     load_config(file=target)
-    print(f"wrote {target}: put your text where `paths` says, then `zen plan` and `zen run`")
+    common.show(f"wrote {target}: put your text where `paths` says, then `zen plan` and `zen run`")
 
 
 @row_options
@@ -227,6 +227,4 @@ def config_show(
     if json:
         common.print_json(resolved)
         return
-    import yaml
-
-    print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), end="")
+    common.print_yaml(resolved)

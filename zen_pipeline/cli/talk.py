@@ -101,7 +101,7 @@ class _Printer:
 
     def _print(self, text: str) -> None:
         if self._show:
-            print(text, end="", flush=True)
+            common.show(text, end="")
 
 
 def generate(
@@ -122,14 +122,14 @@ def generate(
         raise ConfigError(f"the prompt has {len(ids)} tokens, the model's context {room}: give a shorter one")
     printer = _Printer(speaker.tokenizer, show=not json)
     if not json:
-        print(text, end="", flush=True)
+        common.show(text, end="")
     started = time.monotonic()
     for token in speaker.speak(ids, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed):
         printer.add(token)
     completion = printer.end()
     seconds = time.monotonic() - started
     if not json:
-        print()
+        common.show()
         return
     common.print_json(
         {
@@ -208,6 +208,6 @@ def _answer(
         printer.add(token)
     answer = printer.end().strip()
     if show:
-        print()
+        common.show()
     messages.append({"role": "assistant", "content": answer})
     return answer

@@ -7,9 +7,9 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from zen_pipeline.cli.common import say
 from zen_pipeline.errors import ZenError
 from zen_pipeline.subprocesses import python_command, python_environment
+from zen_pipeline.terminal import say
 from zen_pipeline.tracking import MLFLOW_QUIET, local_tracking_uri
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from zen_pipeline.logs import get_logger
+from zen_pipeline.terminal import console, plain_column, visible
 
 _LINE_SECONDS = 15.0
 
@@ -33,7 +34,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(self._name, total=self._steps, note="")
+            self._task = self._bar.add_task(visible(self._name), total=self._steps, note="")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -73,13 +74,12 @@ class Progress:
 
 
 def _make_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    stderr = console(stderr=True)
+    if not stderr.is_terminal:
         return None
-    text = TextColumn("{task.description}")
-    note = TextColumn("{task.fields[note]}")
-    return RichProgress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note, console=console)
+    text = plain_column("{task.description}")
+    note = plain_column("{task.fields[note]}")
+    return RichProgress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note, console=stderr)
