@@ -1,6 +1,6 @@
 """A whole chain of real, tiny stages: they count words, so that a run takes moments and needs no training.
 
-`install()` puts them where `load_stage` finds the real ones; each reads what the stages before it wrote.
+`install()` puts them where `load_stage` finds the real ones; each needs what the real one needs, and reads it.
 """
 
 from __future__ import annotations
@@ -17,35 +17,22 @@ from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
 from zen_pipeline.files import folder_digest
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages import STAGE_NAMES
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages import STAGE_NAMES, load_stage
+from zen_pipeline.stages.base import Inputs, Stage, StageContext
 from zen_pipeline.workspace import Workspace
-
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    "collect": (),
-    "validate": ("collect",),
-    "resolve": ("validate",),
-    "tokenize": ("validate", "resolve"),
-    "embed": ("validate", "tokenize"),
-    "pretrain": ("resolve", "tokenize"),
-    "finetune": ("validate", "resolve", "tokenize", "pretrain"),
-    "evaluate": ("validate", "tokenize", "embed", "pretrain", "finetune"),
-    "optimize": ("tokenize", "pretrain", "finetune", "evaluate"),
-}
 
 Failure = Callable[[StageContext], None]
 
 
 def install(failures: Mapping[str, Failure] | None = None, skipped: tuple[str, ...] = ()) -> None:
     """Register the tiny stages; a stage named in `failures` calls that function in its build."""
-    for name in STAGE_NAMES:
+    for name, real in {name: load_stage(name) for name in STAGE_NAMES}.items():
         module = ModuleType(f"zen_pipeline.stages.{name}")
         if name == "release":
-            stage, run = Stage("release", 1, always(*NEEDS), _no_build, _settings(name)), _release
+            stage, run = Stage("release", 1, real.needs, _no_build, _settings(name)), _release
         else:
             build = _build(name, (failures or {}).get(name), name in skipped)
-            needs, retried = always(*NEEDS[name]), name in ("pretrain", "finetune")
-            stage = Stage(name, 1, needs, build, _settings(name), _sources(name), retried=retried)
+            stage = Stage(name, 1, real.needs, build, _settings(name), _sources(name), retried=real.retried)
             run = stage.run
         vars(module).update(STAGE=stage, run=run)
         sys.modules[module.__name__] = module

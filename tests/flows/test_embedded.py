@@ -10,19 +10,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import psutil
 import pytest
 
+from zen_pipeline.settings.models import Family
 from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.workspace import RunRecord, Workspace
 
 TESTS = Path(__file__).resolve().parents[1]
+FAMILIES = get_args(Family)
 
-# argv: the workspace, the target, the stage that fails, how it fails
+# argv: the workspace, the target, the stage that fails, how it fails, the families to run one after another
 PROGRAM = """
 import json, sys
 from tests import tiny_chain
@@ -41,21 +44,24 @@ def fail(context):
     if how != "TrainingErrorOnce" or first:
         raise getattr(errors, how.removesuffix("Once"))("it went wrong")
 
-home, target, stage, how = sys.argv[1:]
+home, target, stage, how, *families = sys.argv[1:]
 tiny_chain.install({stage: fail} if stage else {}, skipped=("optimize",))
 show_on_stderr()
 from flows.entry import run_flow
 workspace = Workspace.find_or_create()
-config = load_config(data=[home + "/corpus"])
+configs = [
+    load_config(data=[home + "/corpus"], overrides=[f"pretrain.family={family}"]) for family in families or ["qwen3"]
+]
 if how.endswith("Once"):
     import flows.run
     flows.run.RETRY_DELAYS[:] = [0]
-try:
-    record = run_flow(target, config, workspace)
-except errors.ZenError as error:
-    print(type(error).__name__, error)
-    sys.exit(error.exit_code)
-print(record.model_dump_json())
+for config in configs:
+    try:
+        record = run_flow(target, config, workspace)
+    except errors.ZenError as error:
+        print(type(error).__name__, error)
+        sys.exit(error.exit_code)
+    print(record.model_dump_json())
 """
 
 
@@ -69,7 +75,9 @@ class Zen:
     def workspace(self) -> Workspace:
         return Workspace(self.folder / ".zen")
 
-    def start(self, target: str = "pipeline", stage: str = "", how: str = "") -> subprocess.Popen[str]:
+    def start(
+        self, target: str = "pipeline", stage: str = "", how: str = "", families: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
         environment = {
             **kept,
@@ -79,7 +87,7 @@ class Zen:
             "PREFECT_PROFILES_PATH": str(self.folder / "profiles.toml"),
         }
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how],
+            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how, *families],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -87,8 +95,10 @@ class Zen:
             text=True,
         )
 
-    def run(self, target: str = "pipeline", stage: str = "", how: str = "") -> tuple[int, str, str]:
-        process = self.start(target, stage, how)
+    def run(
+        self, target: str = "pipeline", stage: str = "", how: str = "", families: Sequence[str] = ()
+    ) -> tuple[int, str, str]:
+        process = self.start(target, stage, how, families)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
@@ -190,6 +200,14 @@ def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
     lines = used.rows("SELECT l.message FROM log l JOIN task_run t ON t.id = l.task_run_id WHERE t.name = 'tokenize'")
     assert ("tokenize counts words",) in lines
     used.assert_nothing_is_left()
+
+
+def test_the_flow_hands_every_family_what_its_stages_need(used: Zen) -> None:
+    code, out, err = used.run(families=FAMILIES)
+    assert code == 0, err
+    for family, line in zip(FAMILIES, out.splitlines(), strict=True):
+        record = RunRecord.model_validate_json(line)
+        assert [s.name for s in record.stages] == list(STAGE_NAMES), family
 
 
 def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Zen) -> None:
