@@ -15,6 +15,7 @@ BASE = {
     "config",
     "errors",
     "files",
+    "limited",
     "locks",
     "logs",
     "machine",

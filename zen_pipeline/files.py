@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import threading
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from zen_pipeline.errors import ConfigError
 
@@ -97,3 +99,57 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# --- files in folders that somebody else made -------------------------------------------------------------------------
+
+_MOST_JSON_BYTES = 256 << 20  # the largest published tokenizer.json has a seventh of it
+
+
+def own_file(folder: Path, name: str) -> Path | None:
+    """A file of a given folder by its name in it; None where there is none.
+
+    A link is followed inside the folder only, or to the blobs beside a snapshot of Hugging Face's download cache.
+
+    Raises:
+        ConfigError: it is a link that leads elsewhere or to nothing, or no regular file.
+    """
+    path = folder / name
+    if not os.path.lexists(path):
+        return None
+    try:
+        found = path.resolve(strict=True)
+        roots = [folder.resolve()]
+    except (OSError, RuntimeError) as error:  # a RuntimeError for links in a circle
+        raise ConfigError(f"{path} cannot be read ({error}): put the file itself there") from None
+    if roots[0].parent.name == "snapshots":
+        roots.append(roots[0].parents[1] / "blobs")
+    if not any(found.is_relative_to(root) for root in roots):
+        raise ConfigError(f"{path} is a link that leads out of its folder, to {found}: put the file itself there")
+    if not found.is_file():
+        raise ConfigError(f"{path} is no regular file: put the file itself there")
+    return path
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a given folder.
+
+    Raises:
+        ConfigError: it is missing, a link that leads out of its folder, too large, nested too deeply, or holds
+            something else.
+    """
+    try:
+        if own_file(path.parent, path.name) is None:
+            raise ConfigError(f"{path.parent} has no {path.name}")
+        if (size := path.stat().st_size) > _MOST_JSON_BYTES:
+            raise ConfigError(f"{path} has {size} bytes, where at most {_MOST_JSON_BYTES} are read")
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply to be read") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds a JSON {type(data).__name__}, where an object is expected")
+    return data

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -109,10 +111,95 @@ def test_training_gives_the_same_file_whatever_the_number_of_threads(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "has no tokenizer.json"), ("{", "cannot be read"), ("[]", "cannot be read")],
+    [(None, "has no tokenizer.json"), ("{", "is not JSON"), ("[]", "a JSON list")],
 )
 def test_a_folder_without_a_usable_tokenizer_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(ConfigError, match=message):
         Tokenizer.load(tmp_path)
+
+
+def test_the_slow_form_of_a_tokenizer_is_named_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"tokenizer\.model.*save_pretrained"):
+        Tokenizer.load(tmp_path)
+
+
+def saved(folder: Path, **changes: Any) -> Path:
+    """The tokenizer with other parts in its tokenizer.json."""
+    TOKENIZER.save(folder)
+    data = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(data | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}),
+        ("normalizer", {"type": "Sequence", "normalizers": [
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 8}),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b"}),
+        ("pre_tokenizer", {"type": "Nonsense"}),
+        ("decoder", {"type": "Sequence", "decoders": [
+            {"type": "ByteLevel"}, {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}]}),
+    ],
+    ids=["a letter into a thousand", "doubled again and again", "a slow pattern", "unknown step", "in the decoder"],
+)  # fmt: skip
+def test_a_tokenizer_that_takes_memory_or_time_is_refused(tmp_path: Path, part: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"tokenizer\.json") as raised:
+        Tokenizer.load(saved(tmp_path, **{part: value}))
+    assert "\n" not in str(raised.value)
+
+
+def test_harmless_steps_are_used_as_they_are(tmp_path: Path) -> None:
+    lower = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}
+    replaced = {"type": "Replace", "pattern": {"String": "C"}, "content": "c"}
+    for normalizer in (lower, replaced):
+        tokenizer = Tokenizer.load(saved(tmp_path, normalizer=normalizer))
+        assert tokenizer.decode(tokenizer.encode("The Cat")) == ("the cat" if normalizer == lower else "The cat")
+
+
+def test_a_text_is_not_cut_or_filled_up_by_what_the_file_asks_for(tmp_path: Path) -> None:
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    fill = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
+    tokenizer = Tokenizer.load(saved(tmp_path, truncation=cut, padding={**fill, "pad_type_id": 0, "pad_token": "x"}))
+    assert tokenizer.decode(tokenizer.encode("x = 12345 + 67890")) == "x = 12345 + 67890"
+
+
+@pytest.mark.parametrize(("size", "named"), [(300, "300"), (None, "16777216")])
+def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path, size: int | None, named: str) -> None:
+    vocabulary = json.loads((saved(tmp_path) / "tokenizer.json").read_text())["model"]
+    if size is None:
+        vocabulary["vocab"] = {**vocabulary["vocab"], "Ġzzz": 4_000_000_000}
+    else:
+        (tmp_path / "config.json").write_text(json.dumps({"vocab_size": size}))
+    with pytest.raises(ConfigError, match=named):
+        Tokenizer.load(saved(tmp_path, model=vocabulary))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"added_tokens.json": {"<|extra|>": 303}},
+        {"tokenizer_config.json": {"added_tokens_decoder": {"303": {"content": "<|extra|>", "special": True}}}},
+    ],
+)
+def test_tokens_that_stand_beside_the_tokenizer_only_are_added(tmp_path: Path, files: dict[str, Any]) -> None:
+    saved(tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.encode_with_special("a<|extra|>b") == [*tokenizer.encode("a"), 303, *tokenizer.encode("b")]
+    assert 303 not in tokenizer.encode("a<|extra|>b")
+    (tmp_path / "added_tokens.json").write_text('{"<|far|>": 900}')
+    with pytest.raises(ConfigError, match=r"<\|far\|>.*900"):
+        Tokenizer.load(tmp_path)
+
+
+def test_special_tokens_may_be_objects_or_stand_in_their_own_file(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": null}')
+    (tmp_path / "special_tokens_map.json").write_text('{"eos_token": {"content": "<|im_start|>", "lstrip": false}}')
+    assert Tokenizer.load(tmp_path).stop_ids == {0, 1, 2}

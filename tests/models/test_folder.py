@@ -220,3 +220,93 @@ def test_an_index_cannot_name_files_elsewhere(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ConfigError, match="weight_map"):
         load_model(folder)
+
+
+DEEP: Any = 0
+for _ in range(200):
+    DEEP = [DEEP]
+
+
+SIZES = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "head_dim")
+IMPOSSIBLE = (None, [], {}, "x", -1, 10**9, 10**30, float("nan"), float("inf"), [[1]], {"a": 1}, DEEP)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, value) for field in SIZES for value in IMPOSSIBLE),
+        *((field, value) for field in ("architectures", "rope_parameters") for value in (1, "x", [[1]], DEEP)),
+        *(("rms_norm_eps", value) for value in (float("inf"), "x", [], -1)),
+    ],
+)
+def test_a_value_that_no_model_has_is_one_line_before_anything_is_allocated(
+    folder: Path, field: str, value: Any
+) -> None:
+    """Such a model would have up to 10^60 weights: building one before looking would end the test."""
+    edit(folder, **{field: value})
+    with pytest.raises(ConfigError) as raised:
+        load_model(folder)
+    assert len(str(raised.value)) < 500
+    assert "\n" not in str(raised.value)
+
+
+def test_sizes_are_compared_with_the_weights_before_a_model_is_built(folder: Path) -> None:
+    for field, found in (("num_hidden_layers", "25 tensors"), ("vocab_size", "longer than 48")):
+        data = (folder / "config.json").read_text()
+        edit(folder, **{field: 10**12})
+        for reader in (load_model, read_config):
+            with pytest.raises(ConfigError, match=f"{field} is 1000000000000, but the weights have.* {found}"):
+                reader(folder)
+        (folder / "config.json").write_text(data)
+    edit(folder, max_position_embeddings=10**12)
+    with pytest.raises(ConfigError, match="max_position_embeddings"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, number: float) -> None:
+    model = random_model()
+    model.lm_head.weight.data[3, 4] = number
+    save_model(model, tmp_path)
+    with pytest.raises(ConfigError, match=r"lm_head\.weight holds NaN or infinity"):
+        load_model(tmp_path)
+
+
+def test_nested_and_foreign_json_is_one_line(folder: Path) -> None:
+    for name, content, message in (
+        ("config.json", "[" * 200_000, "nested too deeply"),
+        ("config.json", "[1]", "a JSON list, where an object is expected"),
+        ("generation_config.json", '{"eos_token_id": ' + "[" * 200_000, "nested too deeply"),
+    ):
+        before = (folder / name).read_text()
+        (folder / name).write_text(content)
+        with pytest.raises(ConfigError, match=message):
+            load_model(folder)
+        (folder / name).write_text(before)
+
+
+def test_links_are_followed_inside_the_folder_and_to_the_download_caches_blobs_only(
+    folder: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.json"
+    (folder / "config.json").rename(secret)
+    (folder / "config.json").symlink_to(secret)
+    with pytest.raises(ConfigError, match="leads out of its folder"):
+        load_model(folder)
+    (folder / "config.json").unlink()
+    secret.rename(folder / "other.json")
+    (folder / "config.json").symlink_to("other.json")
+    load_model(folder)
+
+    snapshot = tmp_path / "models--x--y" / "snapshots" / "0123abc"
+    blobs = tmp_path / "models--x--y" / "blobs"
+    for path in (snapshot, blobs):
+        path.mkdir(parents=True)
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        (folder / name).resolve().rename(blobs / name)
+        (snapshot / name).symlink_to(f"../../blobs/{name}")
+    load_model(snapshot)
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to("nowhere.json")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_model(snapshot)

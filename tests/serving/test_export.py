@@ -205,3 +205,18 @@ def test_what_llama_cpp_cannot_do_is_named(tmp_path: Path, workspace: Workspace)
     (odd / "tokenizer.json").write_text(json.dumps(data))
     with pytest.raises(ConfigError, match="no name for this way of cutting"):
         registry.export(str(odd), tmp_path / "c", format="gguf", workspace=workspace)
+
+
+def test_a_folder_with_links_that_lead_out_of_it_is_not_exported(tmp_path: Path, workspace: Workspace) -> None:
+    folder = fill(tmp_path / "model", GPT2, GPT_2)
+    for name in ("added_tokens.json", "chat_template.jinja", "generation_config.json"):
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to("/etc/hostname")
+        with pytest.raises(ConfigError, match=rf"{name} is a link that leads out"):
+            registry.export(str(folder), tmp_path / "out", workspace=workspace)
+        assert not list((tmp_path / "out").glob("*"))
+        (folder / name).unlink()
+        if before is not None:
+            (folder / name).write_bytes(before)
+    registry.export(str(folder), tmp_path / "out", workspace=workspace)

@@ -13,6 +13,7 @@ from zen_pipeline.tasks.chat import (
     ChatML,
     FolderTemplate,
     chat_format,
+    folder_template,
     prompt,
     question_and_answer,
     render,
@@ -89,9 +90,9 @@ def test_the_prompt_is_the_beginning_of_the_conversation(tokenizer: Tokenizer, m
 
 @pytest.mark.parametrize("messages", CONVERSATIONS)
 def test_a_foreign_template_with_the_same_text_gives_the_same_ids_and_the_same_targets(
-    tokenizer: Tokenizer, transformers_tokenizer: Any, messages: list[dict[str, str]]
+    folder: Path, tokenizer: Tokenizer, messages: list[dict[str, str]]
 ) -> None:
-    foreign, ours = FolderTemplate(transformers_tokenizer), ChatML(tokenizer)
+    foreign, ours = FolderTemplate(folder, CHAT_TEMPLATE), ChatML(tokenizer)
     assert foreign.render(messages) == ours.render(messages)
     assert foreign.prompt(messages[:-1]) == ours.prompt(messages[:-1])
     assert foreign.stop_ids == ours.stop_ids
@@ -188,7 +189,7 @@ def test_what_an_assistant_says_before_anybody_asked_is_not_learnt(tmp_path: Pat
 def test_an_order_of_roles_that_the_template_refuses_is_a_mistake_of_the_data(tmp_path: Path) -> None:
     chat = with_template(tmp_path, ALTERNATING)
     assert chat.decode(chat.render(CONVERSATIONS[3])[0]) == "user: One?assistant: 1user: Two?assistant: 2"
-    with pytest.raises(DataError, match=r"3 messages \(system, user, assistant\): roles must alternate"):
+    with pytest.raises(DataError, match=r"3 messages \(system, user, assistant\): .*roles must alternate"):
         chat.render(CONVERSATIONS[2])
 
 
@@ -200,6 +201,107 @@ def test_special_tokens_in_a_message_stay_text_under_every_template(tmp_path: Pa
     for token in ("<|im_end|>", "<|im_start|>", "<|endoftext|>"):
         number = Tokenizer.load(tmp_path).token_id(token)
         assert forged.count(number) == honest.count(number)
+
+
+@pytest.mark.parametrize("template", [THINKING, ALTERNATING, "{{ bos_token }}{{ messages | tojson }}"])
+def test_transformers_applies_every_template_to_the_same_ids(tmp_path: Path, template: str) -> None:
+    from transformers import AutoTokenizer
+
+    chat = with_template(tmp_path, template)
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True)
+    for messages in (CONVERSATIONS[0], CONVERSATIONS[3][:3]):
+        for ask in (True, False):
+            expected = theirs.apply_chat_template(
+                messages, add_generation_prompt=ask, enable_thinking=False, sanitize_control_tokens=True
+            )["input_ids"]
+            assert (chat.prompt(messages) if ask else chat.render(messages)[0]) == expected
+
+
+DOUBLED = "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "message"),
+    [
+        (LOOP, ConfigError, "more time or memory"),
+        ("{{ 'a' * 10 ** 12 }}", ConfigError, "more time or memory"),
+        (DOUBLED, ConfigError, "more time or memory"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", DataError, "Recursion"),
+        ("{{ 1 / 0 }}", DataError, "ZeroDivision"),
+        ("{% for m in messages", DataError, "TemplateSyntaxError"),
+        ("{{ messages[99].content.x }}", DataError, "Undefined"),
+    ],
+)
+def test_a_template_that_does_not_end_or_fails_is_one_line(
+    tmp_path: Path, template: str, kind: type[Exception], message: str
+) -> None:
+    chat = with_template(tmp_path, template)
+    with pytest.raises(kind, match=message) as raised:
+        chat.prompt(CONVERSATIONS[0])
+    assert "\n" not in str(raised.value)
+    assert with_template(tmp_path, ALTERNATING).prompt(CONVERSATIONS[0][:1])  # the next one is not affected
+
+
+PLAIN = "{% for m in messages %}{{ m.content }}<|endoftext|>{% endfor %}"
+OTHER = "{% for m in messages %}other{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tokenizer_config.json": {"chat_template": PLAIN}},
+        {"tokenizer_config.json": {"chat_template": [{"name": "tool_use", "template": OTHER}]}, "more/default": PLAIN},
+        {"tokenizer_config.json": {"chat_template": [{"name": "x", "template": OTHER}, {"name": "default"}]}},
+        {"tokenizer_config.json": {"chat_template": {"default": PLAIN, "rag": OTHER}}},
+        {"tokenizer_config.json": {"chat_template": [{"name": "chat", "template": PLAIN}]}},
+        {"chat_template.json": {"chat_template": PLAIN}},
+        {"chat_template.jinja": PLAIN, "tokenizer_config.json": {"chat_template": OTHER}},
+        {"chat_template.jinja": PLAIN, "more/tool_use": OTHER},
+        {"more/default": PLAIN, "more/tool_use": OTHER},
+    ],
+    ids=str,
+)
+def test_a_template_is_found_in_every_form_that_transformers_writes(tmp_path: Path, files: dict[str, Any]) -> None:
+    train_tokenizer(TEXT, 400).save(tmp_path)
+    (tmp_path / "additional_chat_templates").mkdir()
+    for name, content in files.items():
+        if name.startswith("more/"):
+            (tmp_path / "additional_chat_templates" / f"{name[5:]}.jinja").write_text(content)
+        elif name.endswith(".jinja"):
+            (tmp_path / name).write_text(content)
+        else:
+            for entry in content["chat_template"] if isinstance(content["chat_template"], list) else ():
+                entry.setdefault("template", PLAIN)
+            present = json.loads((tmp_path / name).read_text()) if (tmp_path / name).exists() else {}
+            (tmp_path / name).write_text(json.dumps(present | content))
+    assert folder_template(tmp_path) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ([{"name": "tool_use", "template": OTHER}, {"name": "rag", "template": PLAIN}], "tool_use, rag"),
+        ([], "none"),
+        ([PLAIN], "a list"),
+        ({"default": [PLAIN]}, "a dict"),
+        (7, "a int"),
+    ],
+)
+def test_a_template_in_an_unknown_form_is_refused_and_never_replaced(
+    tmp_path: Path, template: Any, message: str
+) -> None:
+    train_tokenizer(TEXT, 400).save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    with pytest.raises(ConfigError, match=message):
+        chat_format(tmp_path)
+
+
+@pytest.mark.parametrize("ends", [3, [3, 4]])
+def test_an_answer_also_ends_where_the_generation_settings_say(tmp_path: Path, ends: Any) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    chat = with_template(tmp_path, PLAIN)
+    assert chat.stop_ids == {0, 2, 3} | ({4} if ends != 3 else set())
 
 
 def test_a_folder_without_template_and_without_chatml_tokens_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.training.test_worker_families import JOBS
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokenizer import Tokenizer, copy_tokenizer_files
 from zen_pipeline.tasks.chat import chat_format, write_template
-from zen_pipeline.training.data import copy_tokenizer, save_conversations
+from zen_pipeline.training.data import save_conversations
 from zen_pipeline.training.initial import initial_model
 from zen_pipeline.training.job import ConversationData, TrainingJob
 from zen_pipeline.training.samples import Sample, sampling
@@ -64,7 +64,7 @@ def test_sources_are_translated(family: str, make_job: MakeJob, tokens_folder: P
 
 
 def test_questions_are_answered(make_job: MakeJob, tokens_folder: Path, tmp_path: Path) -> None:
-    copy_tokenizer(tokens_folder / "tokenizer", tmp_path)
+    copy_tokenizer_files(tokens_folder / "tokenizer", tmp_path)
     write_template(tmp_path)
     chat = chat_format(tmp_path)
     messages = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "It is."}]

@@ -13,7 +13,8 @@ splits, which decides two things on purpose (figures in docs/experiments.md):
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from zen_pipeline.corpus.tokenizer_trial import try_tokenizer
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import own_file, read_json_object, write_atomically
 
 if TYPE_CHECKING:
     import tokenizers
@@ -30,18 +33,53 @@ END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im
 SPECIAL_TOKENS = (END_OF_TEXT, MESSAGE_START, MESSAGE_END)
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 # What a Hugging Face folder says about its tokenizer; the first is needed, the others are kept where they are.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
+TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+ADDED_TOKENS, TEMPLATE_FILE, OLD_TEMPLATE_FILE = "added_tokens.json", "chat_template.jinja", "chat_template.json"
+MORE_TEMPLATES = "additional_chat_templates"  # a folder of `NAME.jinja`
+SPECIAL_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_SLOW = ("tokenizer.model", "spiece.model", "source.spm", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
+_MOST_IDS = 1 << 24  # ids are places in tables; the largest published vocabularies have 2^18
 
 # The pattern of Qwen2's tokenizer.json.
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+def tokenizer_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder that belong to its tokenizer, by their names in it.
+
+    Raises:
+        ConfigError: one of them is a link that leads out of the folder.
+    """
+    names = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS, TEMPLATE_FILE, OLD_TEMPLATE_FILE]
+    names += sorted(f"{MORE_TEMPLATES}/{path.name}" for path in (folder / MORE_TEMPLATES).glob("*.jinja"))
+    found = ((name, own_file(folder, name)) for name in names)
+    return {name: path for name, path in found if path is not None}
+
+
+def copy_tokenizer_files(source: Path, target: Path) -> None:
+    """Copy the files of a tokenizer into a folder, each whole or not at all.
+
+    Raises:
+        ConfigError: there is no tokenizer.json, or a file is a link that leads out of the folder.
+    """
+    files = tokenizer_files(source)
+    if TOKENIZER not in files:
+        raise _without_tokenizer(source)
+    for name, path in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target / name, path.read_bytes())
+
+
+def _without_tokenizer(folder: Path) -> ConfigError:
+    slow = [name for name in _SLOW if (folder / name).exists()]
+    if slow:
+        return ConfigError(
+            f"{folder} has no {TOKENIZER}, only the slow form of a tokenizer ({', '.join(slow)}): convert it once with "
+            f"transformers: AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+        )
+    return ConfigError(f"{folder} has no {TOKENIZER}: name a folder that a fast tokenizer was saved in")
 
 
 class Tokenizer:
@@ -55,9 +93,11 @@ class Tokenizer:
     def __init__(self, raw: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
         # Text that happens to contain "<|im_end|>" stays text: nobody can write control tokens into a prompt.
         raw.encode_special_tokens = True
+        raw.no_truncation()  # a file may ask for either
+        raw.no_padding()
         self._raw = raw
         self.start_id = self._start_id(config)
-        names = (MESSAGE_END, _token_text(config.get("eos_token")))
+        names = (MESSAGE_END, token_text(config.get("eos_token")))
         ends = (raw.token_to_id(name) for name in names if name is not None)
         self.stop_ids = frozenset({self.start_id, *(i for i in ends if i is not None)})
 
@@ -66,26 +106,33 @@ class Tokenizer:
         """The tokenizer of a folder in Hugging Face's format.
 
         Raises:
-            ConfigError: there is no readable tokenizer.json, or it is not byte-level.
+            ConfigError: there is no readable tokenizer.json, it is not byte-level, it needs too much memory or time,
+                or has ids that no model has a vector for.
         """
         import tokenizers
 
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ConfigError(f"{folder} has no tokenizer.json: name a folder that a fast tokenizer was saved in")
-        try:
-            text = path.read_text(encoding="utf-8")
-            raw = tokenizers.Tokenizer.from_str(text)
-            config = _read_config(folder / "tokenizer_config.json")
-        except Exception as error:  # `tokenizers` raises the bare Exception for a file that it cannot read
-            raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-        if '"ByteLevel"' not in text:
+        path = own_file(folder, TOKENIZER)
+        if path is None:
+            raise _without_tokenizer(folder)
+        data, config = read_json_object(path), special_tokens(folder)
+        if not _is_byte_level(data):
             raise ConfigError(f"{path} is not a byte-level tokenizer; only those give every text back")
+        try_tokenizer(path, data)
+        try:
+            raw = tokenizers.Tokenizer.from_file(str(path))
+        except BaseException as error:  # `tokenizers` raises the bare Exception, or no Exception at all
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise ConfigError(f"{path} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
+        _add_tokens(raw, folder, config)
+        highest = max(raw.get_vocab().values(), default=-1)
+        if highest >= (most := _embeddings(folder)):
+            raise ConfigError(f"{path} has the id {highest}, but the model's vocabulary ends before {most}")
         return cls(raw, config)
 
     def _start_id(self, config: dict[str, Any]) -> int:
         """The one place that decides what stands before a document: our own token, else the model's bos or eos."""
-        for name in (END_OF_TEXT, _token_text(config.get("bos_token")), _token_text(config.get("eos_token"))):
+        for name in (END_OF_TEXT, token_text(config.get("bos_token")), token_text(config.get("eos_token"))):
             if name is not None and (found := self._raw.token_to_id(name)) is not None:
                 return int(found)
         raise ConfigError(f"the tokenizer has none of {END_OF_TEXT}, bos_token, eos_token to start a document with")
@@ -105,6 +152,11 @@ class Tokenizer:
             lengths[index] = 0 if added.special else len(added.content.encode())
         return lengths
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token, special ones included, with its id."""
+        return dict(self._raw.get_vocab())
+
     def token_id(self, token: str) -> int:
         """The id of a token that must exist.
 
@@ -120,6 +172,34 @@ class Tokenizer:
         """Ids of plain text, without any special token."""
         ids: list[int] = self._raw.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_with_special(self, text: str) -> list[int]:
+        """Ids of a text in which the names of special and added tokens stand for them."""
+        ids: list[int] = []
+        strip = False
+        for part in self._added_pattern.split(text) if self._added else [text]:
+            if (found := self._added.get(part)) is not None:
+                ids.append(found[0])
+                strip = found[1].rstrip
+            elif part:
+                ids += self.encode(part.lstrip() if strip else part)
+                strip = False
+        return ids
+
+    def mark_special(self, text: str, mark: str) -> str:
+        """The text with a mark behind the first character of each name of a special or added token."""
+        if not self._added:
+            return text
+        return self._added_pattern.sub(lambda found: found[0][0] + mark + found[0][1:], text)
+
+    @cached_property
+    def _added(self) -> dict[str, tuple[int, Any]]:
+        return {added.content: (place, added) for place, added in self._raw.get_added_tokens_decoder().items()}
+
+    @cached_property
+    def _added_pattern(self) -> re.Pattern[str]:
+        names = sorted(self._added, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, names)) + ")")
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of several texts, in parallel."""
@@ -171,14 +251,68 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(raw, {})
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    loaded = json.loads(path.read_text(encoding="utf-8"))
-    return loaded if isinstance(loaded, dict) else {}
+def special_tokens(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says, and special_tokens_map.json about special tokens that it does not name.
+
+    Raises:
+        ConfigError: one of the files holds no JSON object.
+    """
+    named, config = (
+        {} if own_file(folder, name) is None else read_json_object(folder / name)
+        for name in (SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG)
+    )
+    return {**named, **{key: value for key, value in config.items() if value is not None or key not in named}}
 
 
-def _token_text(entry: object) -> str | None:
+def _is_byte_level(data: Mapping[str, Any]) -> bool:
+    """Whether the decoder, alone or among others, turns the vocabulary's characters back into bytes."""
+    decoder = data.get("decoder")
+    steps = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
+    return isinstance(steps, list) and any(isinstance(s, dict) and s.get("type") == "ByteLevel" for s in steps)
+
+
+def _embeddings(folder: Path) -> int:
+    """One more than the highest id that the folder's model has a vector for, or that any model could have."""
+    if own_file(folder, "config.json") is None:
+        return _MOST_IDS
+    found = read_json_object(folder / "config.json").get("vocab_size")
+    return min(found, _MOST_IDS) if isinstance(found, int) and not isinstance(found, bool) else _MOST_IDS
+
+
+def _add_tokens(raw: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
+    """Add the tokens that stand beside tokenizer.json only: in added_tokens.json, or in `added_tokens_decoder`.
+
+    Raises:
+        ConfigError: an entry cannot be read, or its id is not the next one.
+    """
+    from tokenizers import AddedToken
+
+    plain = {} if own_file(folder, ADDED_TOKENS) is None else read_json_object(folder / ADDED_TOKENS)
+    objects = config.get("added_tokens_decoder") or {}
+    if not isinstance(objects, dict):
+        raise ConfigError(f"{folder / TOKENIZER_CONFIG}: added_tokens_decoder is no JSON object")
+    entries: dict[str | None, tuple[Any, Any]] = {content: (place, {}) for content, place in plain.items()}
+    entries |= {token_text(entry): (place, entry) for place, entry in objects.items()}
+    present = raw.get_vocab()
+    try:
+        wanted = sorted((int(place), content, dict(entry)) for content, (place, entry) in entries.items())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{folder}: the added tokens of the tokenizer cannot be read: {error}") from None
+    for place, content, entry in wanted:
+        if content is None or present.get(content, place) != place:
+            raise ConfigError(f"{folder}: the added token {content!r} has the id {place}, in {TOKENIZER} another")
+        if content in present:
+            continue
+        flags = {name: bool(entry.get(name)) for name in ("lstrip", "rstrip", "single_word", "normalized")}
+        raw.add_tokens([AddedToken(content, special=bool(entry.get("special", True)), **flags)])
+        if raw.token_to_id(content) != place:
+            raise ConfigError(
+                f"{folder}: the added token {content!r} should have the id {place}, but the next one is "
+                f"{raw.token_to_id(content)}: save the tokenizer again with transformers, as one {TOKENIZER}"
+            )
+
+
+def token_text(entry: object) -> str | None:
     """Special tokens stand in tokenizer_config.json as a string, or as an object with `content`."""
     if isinstance(entry, dict):
         entry = entry.get("content")

@@ -7,6 +7,7 @@ files differ from that (older names, weights kept as (in, out)), the class says 
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
@@ -19,6 +20,8 @@ from typing_extensions import override
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.blocks import CacheShape, KeyValueCache, Stack
 
+MOST_POSITIONS = 1 << 20  # tables of positions follow from the config alone, so nothing else bounds their memory
+
 
 class FamilyConfig(BaseModel):
     """The shape of a model, in transformers' field names.
@@ -28,8 +31,9 @@ class FamilyConfig(BaseModel):
         only: settings that transformers honours and this implementation does not, with the values that are accepted.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    vocab_size: int
     _given_generation: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     model_type: ClassVar[str]
@@ -50,7 +54,9 @@ class FamilyConfig(BaseModel):
         """
         for name, accepted in cls.only.items():
             if name in data and data[name] not in accepted:
-                raise ConfigError(f"{path}: {name} is {data[name]!r}, but only {accepted[0]!r} is supported")
+                raise ConfigError(
+                    f"{path}: {name} is {reprlib.repr(data[name])}, but only {accepted[0]!r} is supported"
+                )
         fields = {name: data[name] for name in cls.model_fields if name in data}
         for name, field in cls.model_fields.items():
             if name.endswith("_token_id"):
@@ -81,6 +87,17 @@ class FamilyConfig(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the shape"
             raise ConfigError(f"{path}: {where}: {first['msg']}") from None
+
+    def check_embedded(self, *names: str) -> None:
+        """Refuse token ids that the table of tokens has no row for; a validator of configs whose model reads them.
+
+        Raises:
+            ValueError: names the first one.
+        """
+        rows = self.vocab_size
+        for name in names:
+            if (found := getattr(self, name)) is not None and not 0 <= found < rows:
+                raise ValueError(f"{name} is {found}, but vocab_size is {rows}")
 
     def to_hugging_face(self) -> dict[str, Any]:
         """The content of config.json, but for the architecture and the dtype."""

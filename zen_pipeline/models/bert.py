@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from zen_pipeline.models.base import FamilyConfig, FamilyModel, init_normal, linear_weights
+from zen_pipeline.models.base import MOST_POSITIONS, FamilyConfig, FamilyModel, init_normal, linear_weights
 from zen_pipeline.models.blocks import (
     ACTIVATIONS,
     Activation,
@@ -47,7 +47,7 @@ class BertConfig(FamilyConfig):
     num_hidden_layers: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
-    max_position_embeddings: int = Field(ge=1)
+    max_position_embeddings: int = Field(ge=1, le=MOST_POSITIONS)
     type_vocab_size: int = Field(2, ge=1)
     hidden_act: Activation = "gelu"
     hidden_dropout_prob: float = Field(0.0, ge=0.0, lt=1.0)
@@ -59,12 +59,13 @@ class BertConfig(FamilyConfig):
     pad_token_id: int | None = 0
 
     @model_validator(mode="after")
-    def _heads_share_evenly(self) -> Self:
+    def _sizes_fit_together(self) -> Self:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
                 f"({self.num_attention_heads})"
             )
+        self.check_embedded("pad_token_id")
         return self
 
     @property

@@ -113,10 +113,11 @@ class RotaryEmbedding(nn.Module):
     def __init__(self, head_dim: int, max_positions: int, theta: float) -> None:
         super().__init__()
         self.head_dim, self.max_positions, self.theta = head_dim, max_positions, theta
-        self.fill()
+        if torch.get_default_device().type != "meta":
+            self.fill()
 
     def fill(self, device: torch.device | str = "cpu") -> None:
-        """Compute the tables; needed again after a move from the meta device.
+        """Compute the tables; needed after a move from the meta device.
 
         Never on the meta device itself, where arithmetic makes torch import its compiler, which takes seconds.
         """

@@ -7,6 +7,8 @@ does not know and then reads the integers as weights; so it says that it finds n
 from __future__ import annotations
 
 import json
+import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import own_file, read_json_object
 from zen_pipeline.models.base import CausalModel, FamilyModel
 from zen_pipeline.models.bert import Bert, BertConfig
 from zen_pipeline.models.int8 import Int8Linear, is_quantized, replace_linear_
@@ -57,11 +60,12 @@ def load_any(
         ConfigError: not a model folder, another family, a setting that cannot be honoured, weights that do not fit
             the config, or a model of another kind.
     """
-    data = read_json(folder / CONFIG)
+    data = _read_config(folder)
     found, config = model_class(data, folder / CONFIG), _config_of(data, folder)
     if not issubclass(found, kind):
         raise ConfigError(f"{folder} holds a {found.architecture}, where {kind.wanted()} is needed")
-    model = _empty(found, config, dtype, int8=data.get("quantization_config") is not None)
+    model = _empty(found, config, folder, dtype, int8=data.get("quantization_config") is not None)
+    check_weights(model, folder)
     model = model.to_empty(device=device)
     model.tie_weights()
     model.fill_buffers(device)
@@ -81,20 +85,29 @@ def load_encoder(folder: Path, kind: type[B], *, num_labels: int = 2, seed: int 
     Raises:
         ConfigError: as for `load_any`, or the folder holds another family.
     """
-    config = _config_of(read_json(folder / CONFIG), folder)
+    config = _config_of(_read_config(folder), folder)
     if not isinstance(config, BertConfig):
         raise ConfigError(f"{folder} holds a {config.model_type} model, where a bert model is needed")
-    model = kind(config.model_copy(update={"num_labels": num_labels}), seed=seed)
-    fill_weights(model, folder, keep=lambda name: not name.startswith("bert.") or ".pooler." in name)
+    config = config.model_copy(update={"num_labels": num_labels})
+
+    def keep(name: str) -> bool:
+        return not name.startswith("bert.") or ".pooler." in name
+
+    check_weights(_empty(kind, config, folder, torch.float32, int8=False), folder, keep=keep)
+    model = kind(config, seed=seed)
+    fill_weights(model, folder, keep=keep)
     return model.eval()
 
 
-def _empty(kind: type[M], config: AnyConfig, dtype: torch.dtype, *, int8: bool) -> M:
+def _empty(kind: type[M], config: AnyConfig, folder: Path, dtype: torch.dtype, *, int8: bool) -> M:
     """A model without memory, whose linear layers are as the file's."""
-    with torch.device("meta"):
-        model = kind(config, seed=None).to(dtype)
-        if int8:
-            replace_linear_(model, lambda x: Int8Linear(x.in_features, x.out_features, bias=x.bias is not None))
+    try:
+        with torch.device("meta"):
+            model = kind(config, seed=None).to(dtype)
+            if int8:
+                replace_linear_(model, lambda x: Int8Linear(x.in_features, x.out_features, bias=x.bias is not None))
+    except (RuntimeError, OverflowError, AssertionError) as error:
+        raise ConfigError(f"{folder / CONFIG}: no model has these sizes: {str(error).splitlines()[0]}") from None
     return model
 
 
@@ -104,46 +117,58 @@ def read_config(folder: Path) -> AnyConfig:
     Raises:
         ConfigError: as for `load_any`.
     """
-    data = read_json(folder / CONFIG)
+    data = _read_config(folder)
     model_class(data, folder / CONFIG)
     return _config_of(data, folder)
 
 
-def _config_of(data: Mapping[str, Any], folder: Path) -> AnyConfig:
-    path = folder / CONFIG
-    kind = config_class(data, path)
-    if data.get("quantization_config") not in (None, QUANTIZATION):
-        raise ConfigError(
-            f"{path}: quantization_config is {data['quantization_config']!r}, but only float weights and this "
-            "project's own int8 weights can be read: name the folder of the original model"
-        )
-    generation = read_json(folder / GENERATION_CONFIG) if (folder / GENERATION_CONFIG).is_file() else {}
-    return kind.from_hugging_face(data, generation, path)
+_SIZES = ("size", "dim", "inner", "embd", "model", "heads", "head")  # last words of the fields that are sizes
+_LAYERS = ("layers", "layer")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def _check_sizes(config: AnyConfig, folder: Path, *, int8: bool) -> None:
+    """Refuse sizes that the weights cannot have, before anything is built of them.
 
     Raises:
-        ConfigError: the file is missing or holds something else.
+        ConfigError: there are more layers than tensors, or a size is larger than any side of a tensor.
     """
+    shapes = [shape for _, _, shape in _headers(_weight_files(folder, int8=int8)) if 0 not in shape]
+    longest = max((max(shape, default=1) for shape in shapes), default=0)
+    limits = dict.fromkeys(_LAYERS, (len(shapes), "have {} tensors"))
+    limits |= dict.fromkeys(_SIZES, (longest, "have no tensor longer than {}"))
+    for name, value in config.model_dump().items():
+        most, what = limits.get(name.rpartition("_")[2], (math.inf, ""))
+        if isinstance(value, int) and value > most:
+            raise ConfigError(f"{folder / CONFIG}: {name} is {value}, but the weights {what.format(most)}")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if own_file(folder, CONFIG) is None:
+        raise ConfigError(f"{folder} is not a model folder: there is no {CONFIG} in it")
+    return read_json_object(folder / CONFIG)
+
+
+def _config_of(data: Mapping[str, Any], folder: Path) -> AnyConfig:
+    kind = config_class(data, folder / CONFIG)
+    if (quantization := data.get("quantization_config")) not in (None, QUANTIZATION):
+        raise ConfigError(
+            f"{folder / CONFIG}: quantization_config is {reprlib.repr(quantization)}, but only float weights "
+            "and this project's own int8 weights can be read: name the folder of the original model"
+        )
+    generation = read_json_object(path) if (path := own_file(folder, GENERATION_CONFIG)) is not None else {}
     try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path.parent} is not a model folder: {path.name} cannot be read ({error})") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} does not hold a JSON object")
-    return data
+        config = kind.from_hugging_face(data, generation, folder / CONFIG)
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+        raise ConfigError(f"{folder / CONFIG} holds a value of the wrong type: {error}") from None
+    _check_sizes(config, folder, int8=data.get("quantization_config") is not None)
+    return config
 
 
-@torch.no_grad()
-def fill_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool] = lambda _: False) -> None:
-    """Copy the folder's tensors into the model, converted to its dtypes.
+def check_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool] = lambda _: False) -> None:
+    """Compare the names and shapes of the folder's tensors with the model's; no tensor is read.
 
     Args:
-        model: filled in place.
+        model: may be on the meta device.
         folder: that holds the tensors.
         keep: names whose present values stay, whatever the folder holds.
 
@@ -152,59 +177,95 @@ def fill_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool
     """
     wanted, tied = model.state_dict(), model.tied()
     missing = {name for name in wanted if name not in tied and not keep(name)}
-    second: dict[str, Tensor] = {}  # the same memory as a tensor that may come later in the file
-    files = [folder / INT8_WEIGHTS] if is_quantized(model) else _weight_files(folder)
-    for stored, path, tensor in _tensors(files):
+    for stored, path, shape in _headers(_weight_files(folder, int8=is_quantized(model))):
         name = model.name_of(stored)
         if name is None or keep(name):
             continue
-        target = wanted.get(name)
-        if target is None:
+        if name not in wanted:
             raise ConfigError(f"{path}: the tensor {stored} belongs to no layer of the model in {CONFIG}")
-        if model.is_transposed(name):
-            tensor = tensor.T
-        if target.shape != tensor.shape:
+        shape = shape[::-1] if model.is_transposed(name) else shape
+        if wanted[name].shape != shape:
             raise ConfigError(
-                f"{path}: the tensor {name} is {tuple(tensor.shape)}, but {CONFIG} asks for {tuple(target.shape)}"
+                f"{path}: the tensor {name} is {shape}, but {CONFIG} asks for {tuple(wanted[name].shape)}"
             )
-        if name in tied:
-            second[name] = tensor.to(target)
-            continue
-        target.copy_(tensor)
-        missing.discard(name)
-    for name, tensor in second.items():
-        if tied[name] in missing:  # a file may hold what is shared under either name
-            wanted[name].copy_(tensor)
-            missing.discard(tied[name])
+        missing.discard(tied.get(name, name))  # a file may hold what is shared under either name
     if missing:
         raise ConfigError(f"{folder}: the weights lack {len(missing)} tensors, among them {min(missing)}")
+
+
+@torch.no_grad()
+def fill_weights(model: FamilyModel, folder: Path, *, keep: Callable[[str], bool] = lambda _: False) -> None:
+    """Copy the folder's tensors into the model, converted to its dtypes; arguments as for `check_weights`.
+
+    Raises:
+        ConfigError: a tensor cannot be read or holds NaN or infinity, or tensors differ that are one in the model.
+    """
+    wanted, tied = model.state_dict(), model.tied()
+    filled: set[str] = set()
+    second: dict[str, Tensor] = {}  # the same memory as a tensor that may come later in the file
+    for stored, path, tensor in _tensors(_weight_files(folder, int8=is_quantized(model))):
+        name = model.name_of(stored)
+        if name is None or keep(name):
+            continue
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ConfigError(f"{path}: the tensor {stored} holds NaN or infinity: the model is damaged")
+        if model.is_transposed(name):
+            tensor = tensor.T
+        if name in tied:
+            second[name] = tensor.to(wanted[name])
+        else:
+            wanted[name].copy_(tensor)
+            filled.add(name)
+    for name, tensor in second.items():
+        if tied[name] not in filled:
+            wanted[name].copy_(tensor)
+            filled.add(tied[name])
     for name, tensor in second.items():
         if not torch.equal(tensor, wanted[name]):
             where = tied[name].rpartition(".")[0]
             raise ConfigError(f"{folder}: {name} differs from {where}, but tie_word_embeddings is true")
 
 
+def _headers(files: Iterable[Path]) -> Iterator[tuple[str, Path, tuple[int, ...]]]:
+    """Name, file and shape of each tensor, none of which is read."""
+    for name, path, file in _opened(files):
+        yield name, path, tuple(file.get_slice(name).get_shape())
+
+
 def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, Path, Tensor]]:
+    for name, path, file in _opened(files):
+        yield name, path, file.get_tensor(name)
+
+
+def _opened(files: Iterable[Path]) -> Iterator[tuple[str, Path, Any]]:
     from safetensors import SafetensorError, safe_open
 
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (not a mapping)
-                    yield name, path, file.get_tensor(name)
+                    yield name, path, file
         except (OSError, SafetensorError) as error:
             raise ConfigError(f"{path} cannot be read as safetensors: {error}") from None
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
+def _weight_files(folder: Path, *, int8: bool) -> list[Path]:
+    names = [INT8_WEIGHTS] if int8 else [WEIGHTS]
+    if not int8 and own_file(folder, WEIGHTS) is None:
+        names = _shards(folder)
+    files = [own_file(folder, name) for name in names]
+    if None in files:
+        raise ConfigError(f"{folder} has no {names[files.index(None)]}")
+    return [file for file in files if file is not None]
+
+
+def _shards(folder: Path) -> list[str]:
+    if own_file(folder, INDEX) is None:
         raise ConfigError(f"{folder} has neither {WEIGHTS} nor {INDEX}: only safetensors weights are read")
-    shards = read_json(folder / INDEX).get("weight_map")
+    shards = read_json_object(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
         raise ConfigError(f"{folder / INDEX}: weight_map must name a file of this folder for every tensor")
-    return [folder / name for name in sorted(set(shards.values()))]
+    return sorted(set(shards.values()))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from zen_pipeline.models.base import CausalModel, FamilyConfig, init_normal, linear_weights
+from zen_pipeline.models.base import MOST_POSITIONS, CausalModel, FamilyConfig, init_normal, linear_weights
 from zen_pipeline.models.blocks import (
     ACTIVATIONS,
     Activation,
@@ -47,7 +47,7 @@ class GPT2Config(FamilyConfig):
     }
 
     vocab_size: int = Field(ge=1)
-    n_positions: int = Field(ge=1)
+    n_positions: int = Field(ge=1, le=MOST_POSITIONS)
     n_embd: int = Field(ge=1)
     n_layer: int = Field(ge=1)
     n_head: int = Field(ge=1)

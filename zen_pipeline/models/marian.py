@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from zen_pipeline.models.base import FamilyConfig, FamilyModel, init_normal, linear_weights, xavier_std
+from zen_pipeline.models.base import MOST_POSITIONS, FamilyConfig, FamilyModel, init_normal, linear_weights, xavier_std
 from zen_pipeline.models.blocks import (
     ACTIVATIONS,
     Activation,
@@ -53,7 +53,7 @@ class MarianConfig(FamilyConfig):
 
     vocab_size: int = Field(ge=1)
     decoder_vocab_size: int | None = Field(None, ge=1, description="default: vocab_size")
-    max_position_embeddings: int = Field(ge=1)
+    max_position_embeddings: int = Field(ge=1, le=MOST_POSITIONS)
     d_model: int = Field(ge=2, multiple_of=2)
     encoder_layers: int = Field(ge=1)
     encoder_attention_heads: int = Field(ge=1)
@@ -83,6 +83,9 @@ class MarianConfig(FamilyConfig):
             raise ValueError("decoder_vocab_size differs from vocab_size, but share_encoder_decoder_embeddings is true")
         if shared and not self.tie_word_embeddings:
             raise ValueError("tie_word_embeddings must be true where share_encoder_decoder_embeddings is")
+        self.check_embedded("pad_token_id")
+        if self.decoder_start_token_id >= self.target_size:
+            raise ValueError(f"decoder_start_token_id is {self.decoder_start_token_id}, of {self.target_size} tokens")
         return self
 
     @property
@@ -218,10 +221,11 @@ class _Side(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = Embedding(vocab_size, config.d_model, config.pad_token_id)
-        self.fill()
+        if torch.get_default_device().type != "meta":
+            self.fill()
 
     def fill(self, device: torch.device | str = "cpu") -> None:
-        """Compute the table of positions, (max_position_embeddings, C) float32; needed again after `to_empty`."""
+        """Compute the table of positions, (max_position_embeddings, C) float32; needed after a move from meta."""
         size = self.config.d_model
         exponent = torch.arange(0, size, 2, dtype=torch.float64, device=device) / size
         places = torch.arange(self.config.max_position_embeddings, dtype=torch.float64, device=device)

@@ -6,6 +6,7 @@ Field names and state-dict keys are those of Hugging Face's `Qwen3ForCausalLM`, 
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.models.base import CausalModel, FamilyConfig, linear_weights
+from zen_pipeline.models.base import MOST_POSITIONS, CausalModel, FamilyConfig, linear_weights
 from zen_pipeline.models.blocks import (
     Attention,
     CacheShape,
@@ -55,7 +56,7 @@ class Qwen3Config(FamilyConfig):
     num_key_value_heads: int = Field(ge=1)
     head_dim: int = Field(ge=2, multiple_of=2)
     intermediate_size: int = Field(ge=1)
-    max_position_embeddings: int = Field(ge=1)
+    max_position_embeddings: int = Field(ge=1, le=MOST_POSITIONS)
     rope_theta: float = Field(10_000.0, gt=0.0)
     rms_norm_eps: float = Field(1e-6, gt=0.0)
     tie_word_embeddings: bool = False
@@ -114,7 +115,9 @@ def _rope_theta(data: Mapping[str, Any], path: Path) -> float:
         rope = data.get(name) or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default" or set(rope) - {"rope_type", "type", "rope_theta"}:
-            raise ConfigError(f"{path}: {name} is {rope!r}, but only the default rotary positions are supported")
+            raise ConfigError(
+                f"{path}: {name} is {reprlib.repr(rope)}, but only the default rotary positions are supported"
+            )
         found = rope.get("rope_theta", found)
     return float(found)
 
@@ -130,7 +133,7 @@ def _sliding_windows(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
         first = int(data.get("max_window_layers", 28))
         kinds = ["sliding_attention" if i >= first else "full_attention" for i in range(data["num_hidden_layers"])]
     if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
-        raise ConfigError(f"{path}: layer_types holds {min(unknown)!r}, which is not supported")
+        raise ConfigError(f"{path}: layer_types holds {reprlib.repr(min(unknown))}, which is not supported")
     return {"sliding_layers": tuple(kind == "sliding_attention" for kind in kinds)}
 
 

@@ -42,9 +42,10 @@ def config_class(data: Mapping[str, Any], path: Path) -> type[AnyConfig]:
     Raises:
         ConfigError: another family; `path` is named.
     """
-    if (found := data.get("model_type")) not in CONFIGS:
-        raise ConfigError(f"{path}: model_type is {found!r}, but only {_listed(CONFIGS)} can be read")
-    return CONFIGS[str(found)]
+    found = data.get("model_type")
+    if not isinstance(found, str) or found not in CONFIGS:
+        raise ConfigError(f"{path}: model_type is {str(found)[:80]!r}, but only {_listed(CONFIGS)} can be read")
+    return CONFIGS[found]
 
 
 def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
@@ -61,8 +62,8 @@ def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
         return BertForMaskedLM
     known = {model.architecture: model for model in models}
     known |= {name: model for name, model in _BARE.items() if model in models}
-    if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
-        raise ConfigError(f"{path}: architectures is {named!r}, but only {_listed(known)} is supported")
+    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str) or named[0] not in known:
+        raise ConfigError(f"{path}: architectures is {str(named)[:200]}, but only {_listed(known)} is supported")
     return known[named[0]]
 
 

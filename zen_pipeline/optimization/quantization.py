@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
+from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.machine.threads import torch_threads
@@ -78,9 +78,7 @@ def compare(source: Path, target: Path, documents: Documents, *, max_bits_per_by
     """
     before = _measure(source, documents)
     save_model(quantize_(load_model(source)), target)
-    for path in source.iterdir():
-        if path.is_file() and not (target / path.name).exists() and path.name in TOKENIZER_FILES:
-            shutil.copy2(path, target / path.name)
+    copy_tokenizer_files(source, target)
     after = _measure(target, documents)
     chosen, reason = choose(before, after, max_bits_per_byte_loss)
     if chosen == "float":

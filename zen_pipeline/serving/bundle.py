@@ -30,8 +30,9 @@ from pydantic import BaseModel, ConfigDict
 
 import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
-from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
+from zen_pipeline.corpus.tokenizer import tokenizer_files
 from zen_pipeline.errors import StoreError
+from zen_pipeline.files import own_file
 from zen_pipeline.logs import get_logger
 from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
 
@@ -46,8 +47,6 @@ Form = Literal["float", "int8"]
 BUNDLE = "artifacts/model"  # where MLflow puts the artifact called `model`
 RELEASE_FILE = "release.json"
 LINEAGE_FILE = "lineage.json"
-# What a model folder needs to be used; training logs and the like stay in the store.
-MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
 # What answering needs; MLflow itself is added by MLflow. Named, since MLflow's own way imports everything to find out.
 _REQUIREMENTS = (
@@ -92,18 +91,21 @@ class Bundle:
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files of a model folder that a release keeps, by name.
+    """The files of a model folder that using it needs, by name; training logs and the like are left out.
 
     Raises:
         StoreError: the folder holds no model.
+        ConfigError: a file is a link that leads out of the folder.
     """
-    files = {name: folder / name for name in MODEL_FILES if (folder / name).is_file()}
-    weights = {path.name: path for path in sorted(folder.glob(WEIGHTS))}
+    names = ["config.json", "generation_config.json", *sorted(path.name for path in folder.glob(WEIGHTS))]
+    found = {name: path for name in names if (path := own_file(folder, name)) is not None}
+    weights = [name for name in found if Path(name).match(WEIGHTS)]
+    files = {**found, **tokenizer_files(folder)}
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
     if missing or not weights:
         what = missing[0] if missing else "model.safetensors"
         raise StoreError(f"{folder / what} is missing: the model cannot be released; run the stage again")
-    return {**files, **weights}
+    return files
 
 
 def weight_bytes(folder: Path) -> int:

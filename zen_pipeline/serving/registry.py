@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.files import read_json_object
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
 from zen_pipeline.serving.bundle import LINEAGE_FILE, RELEASE_FILE, Form, Kind, fetch, model_files, read_release
@@ -110,18 +111,13 @@ def _resolve_folder(path: Path) -> ResolvedModel:
 
 def _kind_of(folder: Path) -> Kind:
     """`chat` when the tokenizer has a chat template."""
-    if (folder / "chat_template.jinja").is_file():
-        return "chat"
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "base"
-    return "chat" if settings.get("chat_template") else "base"
+    from zen_pipeline.tasks.chat import folder_template
+
+    return "base" if folder_template(folder) is None else "chat"
 
 
 def _form_of(folder: Path) -> Form:
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return "int8" if "quantization_config" in settings else "float"
+    return "int8" if "quantization_config" in read_json_object(folder / "config.json") else "float"
 
 
 def _find(client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None) -> tuple[str, str, str | None]:
@@ -298,6 +294,7 @@ def export(text: str, target: Path, *, format: str = "hf", workspace: Workspace,
             write_gguf(folder, target, name=model.name or folder.name)
             return target
         for name, source in model_files(folder).items():
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, target / name)  # never a link: what is exported may be edited
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror}") from error

@@ -92,11 +92,10 @@ def _start(config: Config, inputs: Inputs) -> Path:
 
 def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
     """The tokenizer's files with a chat template: the one that they bring along, else ChatML."""
+    from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
     from zen_pipeline.tasks.chat import chat_format, folder_template, write_template
-    from zen_pipeline.training.data import copy_tokenizer
 
-    folder.mkdir(parents=True, exist_ok=True)
-    copy_tokenizer(start, folder)
+    copy_tokenizer_files(start, folder)
     if folder_template(folder) is None:
         write_template(folder)
     return folder, chat_format(folder)

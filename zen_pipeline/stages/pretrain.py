@@ -8,7 +8,7 @@ from typing import Any, Literal
 from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import file_digest
+from zen_pipeline.files import file_digest, own_file, read_json_object
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.facts import gpu_names
 from zen_pipeline.settings.models import CAUSAL_FAMILIES
@@ -27,6 +27,7 @@ log = get_logger(__name__)
 _MODEL_FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
     *("tokenizer*.json", "chat_template.jinja", "special_tokens_map.json"),
+    *("chat_template.json", "added_tokens.json", "additional_chat_templates/*.jinja"),
 )
 
 
@@ -63,10 +64,11 @@ def model_digest(folder: Path) -> str:
     """
     import hashlib
 
-    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern)})
+    found = {path for pattern in _MODEL_FILES for path in folder.glob(pattern)}
+    files = [path for path in sorted(found) if own_file(folder, path.relative_to(folder).as_posix()) is not None]
     if not (folder / "config.json").is_file():
         raise ConfigError(f"init_from names {folder}, where no config.json is: give a Hugging Face model folder")
-    digests = {path.name: file_digest(path) for path in files}
+    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
     return hashlib.sha256(canonical_json(digests).encode()).hexdigest()
 
 
@@ -181,12 +183,9 @@ def check_vocabulary(folder: Path, vocabulary: int) -> None:
     Raises:
         ConfigError: too few embeddings, or no readable config.json.
     """
-    import json
-
-    try:
-        found = int(json.loads((folder / "config.json").read_bytes())["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder / 'config.json'} cannot be read, or states no vocab_size: {error}") from None
+    found = read_json_object(folder / "config.json").get("vocab_size")
+    if not isinstance(found, int):
+        raise ConfigError(f"{folder / 'config.json'} states no vocab_size")
     if vocabulary > found:
         raise ConfigError(
             f"the tokens have {vocabulary} ids, but the model in {folder} has {found} embeddings: the tokenizer must "

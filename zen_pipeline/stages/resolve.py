@@ -5,7 +5,6 @@ The answer is kept per (budget, corpus, machine profile) until it is asked for a
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +13,7 @@ from zen_pipeline.artifacts import ArtifactRef, Built, Store, read_manifest
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import file_digest, write_atomically
+from zen_pipeline.files import file_digest, read_json_object, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
 from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
@@ -54,12 +53,14 @@ def family_of(config: Config) -> Family:
     if folder is None:
         return own or "qwen3"
     try:
-        found = json.loads((Path(folder) / "config.json").read_bytes()).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+        found: Any = read_json_object(Path(folder) / "config.json").get("model_type")
+    except ConfigError as error:
         raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
     if found not in get_args(Family):
         known = ", ".join(get_args(Family))
-        raise ConfigError(f"init_from names {folder}, a model of the family {found!r}: known ones are {known}")
+        raise ConfigError(
+            f"init_from names {folder}, a model of the family {str(found)[:80]!r}: known ones are {known}"
+        )
     if own is not None and own != found:
         raise ConfigError(f"pretrain.family is {own}, but init_from names a {found} model: leave the family out")
     family: Family = found

@@ -66,7 +66,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 def _tokenizer(config: Config, records: Path, kind: str | None, vocab_size: int, work: Path) -> Tokenizer:
     """The tokenizer in the work folder: left by an earlier, killed run, brought along, or trained now."""
     from zen_pipeline.corpus.texts import draw_texts, text_bytes
-    from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES, Tokenizer, train_tokenizer
+    from zen_pipeline.corpus.tokenizer import Tokenizer, copy_tokenizer_files, train_tokenizer
 
     folder, half_done = work / "tokenizer", work / "tokenizer.part"
     if folder.is_dir():
@@ -75,9 +75,7 @@ def _tokenizer(config: Config, records: Path, kind: str | None, vocab_size: int,
     half_done.mkdir()
     given = _given_folder(config)
     if given is not None:
-        for name in TOKENIZER_FILES:
-            if (given / name).is_file():
-                shutil.copy(given / name, half_done / name)
+        copy_tokenizer_files(given, half_done)
         trained_on: dict[str, Any] = {}
     else:
         size = text_bytes(records, kind=kind, split="train")
@@ -144,14 +142,15 @@ def _learns_pairs(config: Config) -> bool:
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
     """The digest of the tokenizer that is brought along, in place of its path."""
-    from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
+    from zen_pipeline.corpus.tokenizer import TOKENIZER, tokenizer_files
 
     folder = _given_folder(config)
     if folder is None:
         return {}
-    if not (folder / TOKENIZER_FILES[0]).is_file():
-        raise ConfigError(f"init_from: {folder} has no {TOKENIZER_FILES[0]}: name a folder with a saved fast tokenizer")
-    return {name: file_digest(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    files = tokenizer_files(folder)
+    if TOKENIZER not in files:
+        raise ConfigError(f"init_from: {folder} has no {TOKENIZER}: name a folder with a saved fast tokenizer")
+    return {name: file_digest(path) for name, path in files.items()}
 
 
 STAGE = Stage(

@@ -9,15 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from zen_pipeline.corpus.tokenizer import END_OF_TEXT as START
 from zen_pipeline.corpus.tokenizer import MESSAGE_END as END
 from zen_pipeline.corpus.tokenizer import MESSAGE_START as ROLE
+from zen_pipeline.corpus.tokenizer import (
+    MORE_TEMPLATES,
+    OLD_TEMPLATE_FILE,
+    SPECIAL_ROLES,
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG,
+    Tokenizer,
+    special_tokens,
+    token_text,
+    tokenizer_files,
+)
 from zen_pipeline.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.files import own_file, read_json_object
+from zen_pipeline.limited import LimitExceeded, Refused
+from zen_pipeline.tasks.template_process import render_template
 
 Message = Mapping[str, str]
 
@@ -127,17 +138,27 @@ class ChatML:
 
 
 class FolderTemplate:
-    """The chat template of a Hugging Face folder, applied by transformers.
+    """The chat template of a Hugging Face folder.
 
-    Templates that can think are asked not to. Control tokens that are written in a message stay text.
+    Templates that can think are asked not to. Control tokens that are written in a message stay text: a mark is put
+    into each, and the text is cut at the marks before it is encoded.
+
+    Args:
+        folder: of the model.
+        template: that it brings.
+
+    Raises:
+        ConfigError: the tokenizer cannot be used.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        """Args: tokenizer: of transformers, with a chat template."""
-        self._tokenizer = tokenizer
-        ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-        ends.add(tokenizer.get_vocab().get(END))
-        self.stop_ids = frozenset(i for i in ends if i is not None)
+    def __init__(self, folder: Path, template: str) -> None:
+        self._folder, self._template, self._tokenizer = folder, template, Tokenizer.load(folder)
+        names = special_tokens(folder)
+        self._variables = {name: text for name in SPECIAL_ROLES if (text := token_text(names.get(name))) is not None}
+        vocabulary = self._tokenizer.vocabulary
+        ends = (vocabulary.get(self._variables.get(name, "")) for name in ("eos_token", "pad_token"))
+        found = {i for i in (*ends, vocabulary.get(END)) if i is not None}
+        self.stop_ids = frozenset(found) | generation_ends(folder)
 
     def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
         """As the function `render`: an answer goes from where its prompt ends to the first token that ends it.
@@ -166,22 +187,25 @@ class FolderTemplate:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer's ids, special tokens left out."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self._tokenizer.decode(ids)
 
     def _apply(self, messages: list[dict[str, str]], *, ask: bool) -> list[int]:
-        from jinja2 import TemplateError
-
-        options = {"enable_thinking": False, "sanitize_control_tokens": True}
+        mark = next(m for m in map(chr, range(0xFDD0, 0xFDF0)) if not any(m in x["content"] for x in messages))
+        marked = [{**m, "content": self._tokenizer.mark_special(m["content"], mark)} for m in messages]
+        variables = {**self._variables, "enable_thinking": False}
+        roles = ", ".join(m["role"] for m in messages)[:200]
         try:
-            encoded = self._tokenizer.apply_chat_template(
-                messages, tokenize=True, add_generation_prompt=ask, return_dict=True, **options
-            )
-        except (TemplateError, ValueError) as error:  # a ValueError for no messages, and for what cannot be made text
-            roles = ", ".join(m["role"] for m in messages)
+            text = render_template(self._template, marked, ask=ask, variables=variables)
+        except Refused as error:
             raise DataError(
-                f"the model's chat template refuses a conversation of {len(messages)} messages ({roles[:200]}): {error}"
+                f"the chat template of {self._folder} refuses a conversation of {len(messages)} messages ({roles}): "
+                f"{error}"
             ) from None
-        return [int(i) for i in encoded["input_ids"]]
+        except LimitExceeded as error:
+            raise ConfigError(
+                f"the chat template of {self._folder} cannot be used: {error}; write another one into {TEMPLATE_FILE}"
+            ) from None
+        return [i for part in text.split(mark) for i in self._tokenizer.encode_with_special(part)]
 
 
 def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -190,33 +214,84 @@ def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     return next((place for place in range(shorter) if one[place] != other[place]), shorter)
 
 
+def generation_ends(folder: Path) -> frozenset[int]:
+    """The tokens at which generation_config.json lets an answer end: none, one, or a list."""
+    if own_file(folder, "generation_config.json") is None:
+        return frozenset()
+    found = read_json_object(folder / "generation_config.json").get("eos_token_id")
+    ends = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(end, int) for end in ends):
+        raise ConfigError(f"{folder / 'generation_config.json'}: eos_token_id must be an id or a list of ids")
+    return frozenset(ends)
+
+
 def folder_template(folder: Path) -> str | None:
-    """The chat template that a tokenizer's folder brings along, if any."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
+    """The chat template that a tokenizer's folder brings along, if any.
+
+    It is the first of chat_template.jinja, `chat_template` in tokenizer_config.json, chat_template.json. Of several
+    named ones, also those in additional_chat_templates/, the one that is called `default` counts, as in transformers,
+    or the only one.
+
+    Raises:
+        ConfigError: there is one in another form, or several of which none is the default.
+    """
+    file = own_file(folder, TEMPLATE_FILE)
+    if file is not None:
+        return _text(file)
+    more = {
+        path.stem: _text(path)
+        for name, path in tokenizer_files(folder).items()
+        if name.startswith(f"{MORE_TEMPLATES}/")
+    }
+    for name in (TOKENIZER_CONFIG, OLD_TEMPLATE_FILE):
+        if own_file(folder, name) is None:
+            continue
+        found = read_json_object(folder / name).get("chat_template")
+        if isinstance(found, str) and found:
+            return found
+        if found not in (None, ""):
+            return _chosen({**more, **_named(found, folder / name)}, folder / name)
+    return _chosen(more, folder / MORE_TEMPLATES) if more else None
+
+
+def _text(path: Path) -> str:
     try:
-        template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{folder / 'tokenizer_config.json'} cannot be read: {error}") from None
-    return template if isinstance(template, str) else None
+        return path.read_text(encoding="utf-8")
+    except ValueError:
+        raise ConfigError(f"{path} is not UTF-8") from None
+
+
+def _named(found: object, path: Path) -> dict[str, str]:
+    """Templates by name, from a list of `{"name", "template"}` or from an object."""
+    if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
+        found = {entry.get("name"): entry.get("template") for entry in found}
+    if not isinstance(found, dict) or not all(isinstance(x, str) for pair in found.items() for x in pair):
+        raise ConfigError(
+            f"{path}: chat_template is a {type(found).__name__}, where a text is expected, or a list of objects with "
+            f"`name` and `template`: write the template into {TEMPLATE_FILE}"
+        )
+    return {str(name): str(template) for name, template in found.items()}
+
+
+def _chosen(named: Mapping[str, str], path: Path) -> str:
+    if "default" in named or len(named) == 1:
+        return named.get("default") or next(iter(named.values()))
+    raise ConfigError(
+        f"{path} holds the chat templates {', '.join(named) or '(none)'}, of which none is called default: copy the "
+        f"one for conversations to {TEMPLATE_FILE}"
+    )
 
 
 def chat_format(folder: Path) -> ChatFormat:
     """How the model in a folder writes conversations: with the template that it brings, else ChatML.
 
     Raises:
-        ConfigError: it brings no template, and its tokenizer lacks ChatML's special tokens.
+        ConfigError: its template is in a form that is not known or cannot be used, or it brings none and its tokenizer
+            lacks ChatML's special tokens.
     """
-    from zen_pipeline.corpus.tokenizer import Tokenizer
-
     template = folder_template(folder)
-    if template not in (None, CHAT_TEMPLATE):
-        from transformers import AutoTokenizer
-
-        return FolderTemplate(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+    if template is not None and template != CHAT_TEMPLATE:
+        return FolderTemplate(folder, template)
     try:
         return ChatML(Tokenizer.load(folder))
     except ConfigError as error:
@@ -232,10 +307,7 @@ def write_template(folder: Path) -> None:
     Raises:
         ConfigError: tokenizer_config.json cannot be read.
     """
-    path = folder / "tokenizer_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    path = folder / TOKENIZER_CONFIG
+    config = {} if own_file(folder, TOKENIZER_CONFIG) is None else read_json_object(path)
     config |= {"chat_template": CHAT_TEMPLATE, "eos_token": END}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

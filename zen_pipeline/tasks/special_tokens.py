@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from zen_pipeline.corpus.tokenizer import Tokenizer, special_tokens, token_text
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.settings.models import Family
 
@@ -41,14 +42,13 @@ def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int 
     Raises:
         ConfigError: the tokenizer cannot be read, or has one of the tokens in another place.
     """
-    from tokenizers import AddedToken, Tokenizer
+    import tokenizers
 
-    raw = Tokenizer.from_file(str(source / "tokenizer.json"))
-    settings_file = source / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+    raw = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
+    settings = special_tokens(source)
     first = max(raw.get_vocab().values()) + 1
     added = [*sentinel_names(sentinels), *EXTRA_TOKENS[family]]
-    raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+    raw.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in added])
     ids = {SENTINEL: first} if sentinels else {}
     for place, token in enumerate(added, first):
         if (found := raw.token_to_id(token)) != place:
@@ -71,21 +71,15 @@ def required_ids(folder: Path, family: Family, sentinels: int = 0) -> dict[str, 
     Raises:
         ConfigError: the tokenizer has none for a role, or not so many sentinels, one after the other.
     """
-    from tokenizers import Tokenizer
-
-    raw = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    settings_file = folder / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+    vocabulary, settings = Tokenizer.load(folder).vocabulary, special_tokens(folder)
     ids = {}
     for role in (_ROLES[token] for token in EXTRA_TOKENS[family]):
-        named = settings.get(role)
-        text = named.get("content") if isinstance(named, dict) else named
-        found = raw.token_to_id(text) if isinstance(text, str) else None
+        found = vocabulary.get(token_text(settings.get(role)) or "")
         if found is None:
             raise ConfigError(f"the tokenizer in {folder} has no {role}, which a {family} model is trained with")
-        ids[role] = int(found)
+        ids[role] = found
     if sentinels:
-        places = [raw.token_to_id(name) for name in sentinel_names(sentinels)]
+        places = [vocabulary.get(name) for name in sentinel_names(sentinels)]
         if places[0] is None or places != list(range(places[0], places[0] + sentinels)):
             raise ConfigError(
                 f"the tokenizer in {folder} has no {sentinels} sentinels <extra_id_0>, <extra_id_1> … with ids one "

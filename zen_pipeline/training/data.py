@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,8 +11,7 @@ import torch
 from torch import Tensor
 
 from zen_pipeline.corpus.shards import TokenSplit
-from zen_pipeline.corpus.tokenizer import TOKENIZER_FILES
-from zen_pipeline.errors import DataError, TrainingError
+from zen_pipeline.errors import DataError
 from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
 
 IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
@@ -327,18 +325,3 @@ class StepLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the cursor."""
         self._first = int(state["step"])
-
-
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files beside a model.
-
-    Raises:
-        TrainingError: the source has none.
-    """
-    if not (source / TOKENIZER_FILES[0]).is_file():
-        raise TrainingError(f"{source / TOKENIZER_FILES[0]} is missing, so the model would have no tokenizer")
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            temporary = target / f".{name}.tmp"
-            temporary.write_bytes((source / name).read_bytes())
-            os.replace(temporary, target / name)

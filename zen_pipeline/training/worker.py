@@ -350,16 +350,16 @@ def _fill_output(
 ) -> None:
     import shutil
 
+    from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
     from zen_pipeline.models.folder import save_model
     from zen_pipeline.training.callbacks import HISTORY
-    from zen_pipeline.training.data import copy_tokenizer
     from zen_pipeline.training.samples import SAMPLES
 
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     save_model(module.model, output, weights=weights)
     if job.tokenizer is not None:
-        copy_tokenizer(Path(job.tokenizer), output)
+        copy_tokenizer_files(Path(job.tokenizer), output)
     for name in (HISTORY, SAMPLES):
         if (written := Path(job.checkpoints) / name).is_file():
             shutil.copyfile(written, output / name)
