@@ -2,7 +2,8 @@
 
     python benchmarks/cleaning.py [FILE | python_docs]
 
-FILE is text, divided at WikiText's headings when it has some, else at blank lines into pieces of 3,000 characters;
+FILE is text, divided at WikiText's headings when it has some, else at blank lines into pieces of 3,000 characters; or
+anything else that a corpus can be, whose records are taken;
 default: wikitext-2/train.txt below ZEN_SHARED_DATA. `python_docs` is the documentation of this Python.
 """
 
@@ -18,9 +19,12 @@ from pathlib import Path
 
 from zen_pipeline.corpus.cleaning import Cleaner, characters, quality
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, find_personal
+from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.language import identify
 from zen_pipeline.corpus.python_docs import read_python_docs
+from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Record
+from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.settings.data import CleanSettings
 
 RULES = ["gopher_quality", "gopher_repetition", "c4"]
@@ -45,6 +49,9 @@ def read_texts(name: str) -> list[str]:
     """Articles, pieces of a file, or the records of the Python documentation."""
     if name == "python_docs":
         return [record.text for record in read_python_docs([]) if isinstance(record, Record)]
+    if not name.endswith(".txt"):
+        entries = FilesReader(Shape("text", None, {}), "auto").read(find_files([name]).files)
+        return [entry.text for entry in entries if isinstance(entry, Record)]
     whole = Path(name).read_text(encoding="utf-8")
     articles = re.split(r"\n(?= = [^=])", whole)
     if len(articles) > 1:

@@ -1,16 +1,18 @@
 """Precision and recall of the detectors of personal data on labelled texts, by type, with every miss.
 
     python benchmarks/personal_data.py [FOLDER] [--details]
-    python benchmarks/personal_data.py --unlabelled [FILE | python_docs]
+    python benchmarks/personal_data.py --unlabelled FILE | FOLDER | python_docs
 
 FOLDER holds .json files in the format of presidio-research; default: presidio-pii below ZEN_SHARED_DATA. With
---unlabelled all findings in a text are listed, so that one can see which of them are none.
+--unlabelled every place that would be replaced in a text is listed, with their number per million words (a character
+that stands alone, as in Chinese, is a word), so that one can see which of them are none.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -19,13 +21,15 @@ from cleaning import read_texts
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, find_personal
 from zen_pipeline.corpus.cleaning.personal_eval import Score, evaluate
 
+WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("ZEN_SHARED_DATA", "../shared/data")) / "presidio-pii"
     parser.add_argument("folder", nargs="?", type=Path, default=default)
     parser.add_argument("--details", action="store_true", help="list findings without a label, too")
-    parser.add_argument("--unlabelled", metavar="TEXT", help="a file, or python_docs, as in benchmarks/cleaning.py")
+    parser.add_argument("--unlabelled", metavar="TEXT", help="as in benchmarks/cleaning.py")
     args = parser.parse_args()
     if args.unlabelled:
         print_findings(args.unlabelled)
@@ -47,8 +51,10 @@ def main() -> None:
 
 def print_findings(name: str) -> None:
     texts = read_texts(name)
+    words = sum(len(WORD.findall(text)) for text in texts)
     found = [(text, finding) for text in texts for finding in find_personal(text, DETECTORS)]
-    print(f"{sum(map(len, texts))} characters:", dict(Counter(finding.type for _, finding in found)))
+    counts = dict(Counter(finding.type for _, finding in found))
+    print(f"{words:,} words, {len(found)} replacements, {1e6 * len(found) / words:.1f} per million words: {counts}")
     for text, (start, end, kind) in found:
         print(f"  {kind} {text[max(start - 30, 0) : start]!r} {text[start:end]!r}")
 

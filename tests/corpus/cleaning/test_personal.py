@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.cleaning import identifiers, keys, personal, phones
+from zen_pipeline.corpus.cleaning import addresses, code, emails, identifiers, keys, personal, phones
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, PLACEHOLDERS, Finding, find_personal, replace_personal
 from zen_pipeline.corpus.cleaning.personal_eval import evaluate
 from zen_pipeline.errors import DataError
@@ -68,16 +68,29 @@ def test_code_that_speaks_of_keys_holds_none(text: str) -> None:
     [
         ("email", "write to ", "jane.o'neil+news@mail.my-firm.co.uk", "."),
         ("email", "邮箱是", "zhang_wei@qq.com", "，请联系"),
-        ("email", "<", "Müller@firma.de"[2:], ">"),
+        ("email", "von ", "maria.müller@firma.de", " schreibt"),
+        ("email", "an ", "jörg.groß@mühle.de", "."),
+        ("email", "", "info@пример.рф", " пишет"),
+        ("email", "联系", "zhang.san@公司.cn", "谢谢"),
+        ("email", "", "用户@例子.中国", ""),
+        ("email", "mail：", "wang@163.com", "。谢谢"),
+        ("email", "", "ANNA(at)mill.ch", ""),
+        ("email", "", "bob [at] firm [dot] com", " please"),
+        ("email", "", "user@[85.214.132.117]", " direct"),
+        ("email", "an ", "ｂｏｂ＠ｆｉｒｍ．ｃｏｍ", ""),
+        ("email", 'EMAIL = "', "bob@firm.com", '"'),
         ("login", "git clone https://", "bob:hunter2", "@git.firm.com/repo"),
         ("card", "card ", "4111 1111 1111 1111", ", valid to 12/29"),
         ("card", "Nr. ", "5500-0000-0000-0004", " "),
         ("card", "amex ", "378282246310005", ""),
         ("iban", "IBAN: ", "DE89 3704 0044 0532 0130 00", " please"),
-        ("iban", "an ", "GB82WEST12345698765432", "."),
+        ("iban", "account ", "GB82WEST12345698765432", "."),
         ("ssn", "born 1970, ", "078-05-1120", ""),
         ("ssn", "My SSN is ", "078 05 1120", ""),
         ("ip", "from ", "93.184.216.34", ":443"),
+        ("ip", "Server at ", "85.214.132.117", " answers"),
+        ("ip", "his IP address is ", "4.31.198.44", ""),
+        ("ip", "", "5.9.43.210", ' - - [10/Oct/2000:13:55:36 -0700] "GET /"'),
         ("ip", "host ", "2606:2800:220:1:248:1893:25c8:1946", " up"),
         ("phone", "reach us: ", "+41 44 668 18 00", " or by mail"),
         ("phone", "or ", "(212) 736-5000", "."),
@@ -86,15 +99,53 @@ def test_code_that_speaks_of_keys_holds_none(text: str) -> None:
         ("phone", "我的手机号是", "13812345678", "。"),
         ("phone", "Téléphone : ", "01 42 68 53 00", ""),
         ("phone", "", "0431 35 06 90", " office"),
+        ("phone", "", "+49 (0)30 901820", ""),
+        ("phone", "", "0049 30 901820", ""),
+        ("phone", "", "+8613812345678", ""),
+        ("phone", "call me: ", "０１７１ ２３４５６７８", ""),
+        ("phone", "电话：", "010-62781234", " 转 5"),
+        ("phone", "тел. ", "495 123-45-67", ""),
+        ("phone", "Reach me at ", "0171-2345678", " today"),
     ],
 )
 def test_each_type_is_found_exactly(kind: str, before: str, value: str, after: str) -> None:
     assert found(before + value + after) == [(kind, value)]
 
 
+UNTOUCHED = """\
+Upgrade to 3.12.0.1 before you continue with the migration.
+Chrome 119.0.60.105 and Firefox 3.6.1.2 were both tested; Oracle 19.3.0.0 needs the patch set.
+1.2.3.4 Handling of timeouts (see also 4.2.1.3)
+The object identifier 1.3.6.1 stands for internet in SNMP; node 18.17.1.2 is fine.
+libfoo-1.2.3.4.tar.gz and libbar_2.0.1.9_amd64.deb are on the mirror.
+The server runs 10.4.20.1 of the agent; update it from 12.4.0.1 to 13.2.0.3.
+dns: use 8.8.8.8 or 1.1.1.1, the gateway is 192.168.0.1, the mask 255.255.255.0
+The nets are 10.0.0.0/8, 172.16.0.0/12, 100.64.3.4, 169.254.10.20, 85.214.0.0/16,
+224.0.0.251 and fe80::1ff:fe23:4567:890a
+h = x@self.weight.mean(axis=0) + b; y = q@k.transpose(-2, -1); z = A@x.in + 1
+import icon from './icon@2x.png', ![](assets/logo@2x.ai), npm install lodash@latest.tgz and react@next.js
+Follow us at @mill@social.firm.org on the network.
+scp build.zip deploy@build.internal.lan:/srv; ssh ubuntu@ec2-1.compute.amazonaws.com
+Message-ID: <142480216486.20800.16526@nightshade.mastaler.com>
+The status id 4539578763621486100 was archived at 1748503543012; seed = 4111111111111111
+Call the function 1234567 times, then call it 10000000 times, and call(1234567) again.
+The RFC says: reach 1000000 connections; we reached 5000000 users.
+The handy formula 2 000 000 / 365 gives 5479; a mobile 12345678 pixel sensor is large, as are 1080 2400 pixels.
+We called 2012-2013 the dry years, 1914 1918 1939 1945 the wet ones.
+The sum of +12 34 56 78 90 must be zero; the difference was +10.5-20.25 and +3.14/2.71.
+200-300-4000 and 123-456-7890 are part codes of the lathe, ticket 555.123.4567 refers to the torque table.
+Order 415-555-0132 has shipped; Art.-Nr. 212-555-0199; lot 650-253-0000; Part no. 123-45-6789 fits
+The interval was 2024-05-01T12:00:00+0200 to 2024-05-02.
+Dial 1 2 3 4 5 6 7 8 9; the phone has 12000000 pixels; 电话机销量达到1200000台
+x = 212-736-5000
+tokenizer: Qwen2TokenizerFast-v2.5b7, token_type: bearer_v2_alpha99, keyboard: IBM-ModelM-1391401-x2y3z4
+The commit DE89370400440532013000 is a bank number in tests.""".splitlines()
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        *UNTOUCHED,
         "user@example.com and root@localhost and @decorator and a @ b",
         "git clone git@github.com:firm/repo.git",
         "https://host:8080/path and postgresql://localhost:5432/db",
@@ -141,7 +192,11 @@ def test_findings_are_in_order_and_apart(text: str) -> None:
 
 def test_from_each_place_a_pattern_reads_a_bounded_stretch() -> None:
     """So the time is linear in the length of the text, whatever it is: what is repeated has a largest number."""
-    values = [value for module in (identifiers, keys, personal, phones) for value in vars(module).values()]
+    values = [
+        value
+        for module in (addresses, code, emails, identifiers, keys, personal, phones)
+        for value in vars(module).values()
+    ]
     patterns = [value for value in values if isinstance(value, re.Pattern)] + [form for _, form in keys._FORMS]
     assert len(patterns) > 35
     for pattern in patterns:
@@ -188,5 +243,6 @@ def test_a_file_in_another_format_is_named(content: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["generated_large.json", "generated_small.json", "synth_dataset_v2.json"])
 def test_personal_data_of_the_presidio_set_is_found(name: str, shared_data: Callable[[str], Path]) -> None:
     for kind, score in evaluate(shared_data("presidio-pii") / name).items():
-        assert score.recall >= (0.98 if kind == "phone" else 1.0), (kind, score.missed)
+        missed = [value for _, value in score.missed if not (kind == "ip" and value.startswith("10."))]  # private
+        assert not missed, kind
         assert score.precision >= 0.98, (kind, score.wrong)

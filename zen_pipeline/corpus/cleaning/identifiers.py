@@ -1,10 +1,11 @@
-"""Numbers that lead to a person: payment cards, bank accounts, social security numbers, network addresses."""
+"""Numbers that lead to a person: payment cards, bank accounts, social security numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from zen_pipeline.corpus.cleaning.code import is_bare_code
 
 Span = tuple[int, int]
 
@@ -19,11 +20,18 @@ RUN_INSIDE = re.compile(r"\d[\d ().\-/\u00a0]{4,60}\d", re.ASCII)
 _CARD = re.compile(r"\d(?<![\w.].)(?<!\d[ -].)\d{3}(?:[ -]?\d){8,15}(?![ -]?\d)(?!\.\d|\w)", re.ASCII)
 # Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay, Maestro from 13 digits.
 _ISSUER = re.compile(r"4|5[0-9]|2[2-7]|3[0456789]|6|1800|2131")
-_CARD_WORDS = re.compile(r"card|\bcc\b|karte|carte|tarjeta|卡", re.IGNORECASE)
+_CARD_WORDS = re.compile(
+    r"card|\bcc\b|karte|carte|tarjeta|visa\b|amex|american express|maestro|\bpay|卡", re.IGNORECASE
+)
+_CARD_GROUPS = re.compile(
+    r"\d{4}(?P<one>[ -])\d{4}(?P=one)\d{4}(?P=one)\d{1,7}|\d{4}(?P<two>[ -])\d{6}(?P=two)\d{5}", re.ASCII
+)
 _SSN = re.compile(r"\d(?<![\d-].)\d\d-\d\d-\d{4}(?![\d-])", re.ASCII)
 _SSN_LOOSE = re.compile(r"\d(?<![\d-].)\d\d[ .]?\d\d[ .]?\d{4}(?![\d-])", re.ASCII)
 _NO_SSN = re.compile(r"000|666|\d{3}\D?00|.{0,20}0000$")  # never given out
-_SSN_WORDS = re.compile(r"\bSSN\b|social security", re.IGNORECASE)
+_SSN_WORDS = re.compile(
+    r"\bSSNs?\b|social[ -]sec|soc\.? sec|tax(?:payer)? id|\bitin\b|\bborn\b|birth|\bdob\b", re.IGNORECASE
+)
 
 # Length of an IBAN by country: ISO 13616 register, release 99.
 _IBAN_LENGTHS = {
@@ -44,21 +52,24 @@ _IBAN = re.compile(
     re.ASCII,
 )
 
-_IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?!\w|\.\d)", re.ASCII)
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}:?[0-9A-Fa-f]{0,4}(?![\w:.])", re.ASCII)
-_COLONS = re.compile(r":(?:[0-9A-Fa-f]{0,4}:){2}")  # in every address of version 6 that counts; quickly looked for
-_VERSION = re.compile(r"(?:version|release|\bv|\bver\.?|[-_/=~^<>])\s?$", re.IGNORECASE)
+_IBAN_WORDS = re.compile(
+    r"iban|account|\bacct|konto|\bbank|compte|cuenta|transfer|\bwire|überweis|\bbic\b|swift|账户|账号|帐号",
+    re.IGNORECASE,
+)
 
 
 def find_cards(text: str) -> Iterator[Span]:
-    """Payment cards: 13 to 19 digits that begin as an issuer's do and pass the check digit (ISO/IEC 7812-1).
+    """Payment cards: 12 to 19 digits with the check digit (ISO/IEC 7812-1), after a word such as "card".
 
-    Of 12 digits, as some Maestro cards have, or with another beginning, only after a word such as "card".
+    Without such a word only where they stand in groups as on a card and begin as an issuer's do: of all numbers of
+    that length every tenth passes the check.
     """
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
-        certain = len(digits) >= 13 and _ISSUER.match(digits)
-        if _luhn(digits) and (certain or _CARD_WORDS.search(text, max(match.start() - 40, 0), match.start())):
+        if not _luhn(digits):
+            continue
+        certain = _ISSUER.match(digits) and _CARD_GROUPS.fullmatch(match[0]) and not is_bare_code(text, *match.span())
+        if certain or _CARD_WORDS.search(text, max(match.start() - 40, 0), match.start()):
             yield match.span()
 
 
@@ -68,24 +79,30 @@ def _luhn(digits: str) -> bool:
 
 
 def find_ssns(text: str) -> Iterator[Span]:
-    """Social security numbers of the USA: `123-45-6789`; with other separators only where the text says so."""
-    yield from (match.span() for match in _SSN.finditer(text) if not _NO_SSN.match(match[0]))
-    lower = text.lower()
-    if "ssn" in lower or "social security" in lower:
-        for match in _SSN_LOOSE.finditer(text):
-            announced = _SSN_WORDS.search(text, max(match.start() - 60, 0), match.start())
+    """Social security numbers of the USA, `123-45-6789`, where the words around say so; parts have such numbers too."""
+    if not _SSN_WORDS.search(text):
+        return
+    for pattern in (_SSN, _SSN_LOOSE):
+        for match in pattern.finditer(text):
+            before, after = (max(match.start() - 60, 0), match.start()), (match.end(), match.end() + 30)
+            announced = _SSN_WORDS.search(text, *before) or _SSN_WORDS.search(text, *after)
             if announced and not _NO_SSN.match(match[0]):
                 yield match.span()
 
 
 def find_ibans(text: str) -> Iterator[Span]:
-    """Bank accounts: a country's IBAN of the right length whose remainder modulo 97 is 1 (ISO 13616)."""
+    """Bank accounts: a country's IBAN of the right length whose remainder modulo 97 is 1 (ISO 13616).
+
+    In groups of four, or after a word such as "account": other numbers of programs look the same.
+    """
     for match in _IBAN.finditer(text):
         start = match.start() - 2
         candidate = text[start : match.end()]
         length = _IBAN_LENGTHS.get(candidate[:2].upper())
         end = _end_of(candidate, length) if length else 0
-        if end and _remainder(candidate[:end].replace(" ", "")) == 1:
+        if not end or _remainder(candidate[:end].replace(" ", "")) != 1:
+            continue
+        if " " in candidate[:end] or _IBAN_WORDS.search(text, max(start - 60, 0), start):
             yield start, start + end
 
 
@@ -97,28 +114,3 @@ def _end_of(text: str, length: int) -> int:
 
 def _remainder(iban: str) -> int:
     return int("".join(str(int(c, 36)) for c in iban[4:] + iban[:4])) % 97
-
-
-def find_addresses(text: str) -> Iterator[Span]:
-    """IP addresses of version 4 and 6 that name a machine: not loopback, masks, or those reserved for documents."""
-    for match in _IPV4.finditer(text):
-        if _names_a_machine(match[0]) and not _VERSION.search(text, max(match.start() - 12, 0), match.start()):
-            yield match.span()
-    if _COLONS.search(text):
-        for match in _IPV6.finditer(text):
-            # Short forms such as `a::b` are also slices and names of C++.
-            if len(match[0]) >= 10 and match[0].count(":") >= 3 and _names_a_machine(match[0]):
-                yield match.span()
-
-
-_DOCUMENT_NETS = ("192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:", "255.", "0.")  # RFC 5737, RFC 3849, masks
-
-
-def _names_a_machine(text: str) -> bool:
-    try:
-        address = IPv6Address(text) if ":" in text else IPv4Address(text)
-    except AddressValueError:
-        return False
-    if address.is_loopback or address.is_unspecified or address.is_multicast:
-        return False
-    return not str(address).startswith(_DOCUMENT_NETS)

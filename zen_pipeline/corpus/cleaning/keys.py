@@ -49,7 +49,7 @@ _IN_NAMES = ("passw", "pwd", "secret", "token", "key")  # one of these is in eac
 _NAME = re.compile("|".join(_NAMES), re.IGNORECASE)
 # The rest of the name, an assignment, and a value that is no variable, call, placeholder or type.
 _ASSIGNED = re.compile(
-    r"""[\w-]{0,20}["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])"""
+    r"""(?:s|\d{1,2}|[_-](?!type|name|url|uri|file|path|len|count|class|format|limit|size|field|header|hash)[\w-]{0,19}|(?-i:[A-Z])\w{0,19})?["']?\s{0,3}(?:=>|:=|=|:)\s{0,3}["']?([A-Za-z0-9+/=_.~!@#$%^&*-]{8,200})(?![\w(<\[])"""
 )
 _LOGIN = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s:@/<>\"'?#]{1,100}:[^\s:@/<>\"'?#]{1,200})@[\w.-]")
 # Bits per character. What a program made has more than 3; words and file names have less, or no digits.

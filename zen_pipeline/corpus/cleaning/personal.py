@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zen_pipeline.corpus.cleaning import identifiers, keys, phones
+from zen_pipeline.corpus.cleaning import addresses, emails, identifiers, keys, phones
 
 PLACEHOLDERS = {
     "key": "<KEY>",
@@ -22,10 +22,13 @@ PLACEHOLDERS = {
     "address": "<ADDRESS>",
 }
 
-_LOCAL = re.compile(r"[A-Za-z0-9_.+%'-]{1,64}$")
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,50})(?![\w-])")
-# RFC 2606 and 6761: names that belong to nobody, used in documentation.
-_NOBODY = re.compile(r"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local)$", re.IGNORECASE)
+# Digits and signs of other widths and scripts, one for one, so that places stay: `０１７１`, `٠١٢`.
+_NARROW = (
+    {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+    | {0x3000: 0x20}
+    | {first + digit: 0x30 + digit for first in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50) for digit in range(10)}
+)
+_WIDE = re.compile("[\uff01-\uff5e\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\u0e50-\u0e59]")
 
 
 class Finding(NamedTuple):
@@ -36,27 +39,15 @@ class Finding(NamedTuple):
     type: str
 
 
-def find_emails(text: str) -> Iterator[tuple[int, int]]:
-    """Where e-mail addresses stand, without those of domains that are reserved for examples."""
-    at = text.find("@")
-    while at >= 0:
-        local, domain = _LOCAL.search(text[max(at - 64, 0) : at]), _DOMAIN.match(text, at + 1)
-        if local and domain and not _NOBODY.search(domain[0]):
-            start = at - len(local[0].lstrip(".'+-%"))
-            if start < at and text[start:at] != "git":  # `git@host:path` is an address of everybody's
-                yield start, domain.end()
-        at = text.find("@", at + 1)
-
-
 # In the order of trust: what an earlier one has found is not looked at by a later one.
 DETECTORS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
     "key": keys.find_keys,
     "login": keys.find_logins,
-    "email": find_emails,
+    "email": emails.find_emails,
     "iban": identifiers.find_ibans,
     "card": identifiers.find_cards,
     "ssn": identifiers.find_ssns,
-    "ip": identifiers.find_addresses,
+    "ip": addresses.find_addresses,
     "phone": phones.find_phones,
 }
 _DIGIT = re.compile(r"\d")
@@ -72,6 +63,8 @@ def find_personal(text: str, types: Collection[str], names: Sequence[Finding] = 
         types: which of `DETECTORS` to use.
         names: findings of a model; they give way to all others.
     """
+    if not text.isascii() and _WIDE.search(text):
+        text = text.translate(_NARROW)
     absent: frozenset[str] = frozenset()
     if identifiers.RUN_INSIDE.search(text) is None:
         absent = _OF_RUNS if _DIGIT.search(text) else _OF_DIGITS
