@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import ZenError
 from zen_pipeline.tracking import MlflowTracker, experiment_id, log_metrics, mlflow_client, numbers
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    return mlflow_client(tmp_path_factory.mktemp("mlflow"))
+def client(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> MlflowClient:
+    folder = tmp_path_factory.mktemp("mlflow")
+    shutil.copy(empty_database, folder)
+    return mlflow_client(folder)
 
 
 def artifact(stage: str, **changes: object) -> ArtifactRef:
@@ -59,19 +62,50 @@ def test_a_stage_that_raises_ends_as_failed(client: MlflowClient) -> None:
 def test_figures_that_mlflow_refuses_cost_a_warning_and_not_the_stage(
     client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refused_stage() -> None:
-        tracker = MlflowTracker(client, experiment="zen", run_name="refused", tags={})
-        with tracker.stage("collect", Identity("collect", {}), {}) as stage:
-            client.delete_run(str(stage.run_id))  # it takes nothing any more
-            stage.log_metrics({"loss": 1.0})
-            stage.finish(artifact("collect"))
+    tracker = MlflowTracker(client, experiment="zen", run_name="refused", tags={})
+    with tracker.stage("collect", Identity("collect", {}), {}) as stage:
+        client.delete_run(str(stage.run_id))  # as a click in MLflow's pages does
+        stage.log_metrics({"loss": 1.0})
+        stage.finish(artifact("collect"))
+    client.delete_run(str(tracker.run_id))
+    tracker.finish("FINISHED", {})
 
-    with pytest.raises(ZenError, match="cannot be used"):
-        refused_stage()
-    assert [r.getMessage().partition(":")[0] for r in caplog.records if r.levelname == "WARNING"] == [
-        "MLflow did not take figures",
-        "MLflow did not take the summary",
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [w.partition(":")[0].removeprefix("MLflow did not take ") for w in warnings] == [
+        "figures",
+        "the summary",
+        "the end of collect",
+        "the end of the run",
     ]
+    assert f"mlflow runs restore --run-id {stage.run_id}" in warnings[0]
+    assert f"mlflow runs restore --run-id {tracker.run_id}" in warnings[3]
+
+
+def test_a_deleted_experiment_costs_no_stage_and_the_next_run_restores_it(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = MlflowTracker(client, experiment="gone", run_name="first", tags={})
+    experiment = client.get_experiment_by_name("gone").experiment_id
+    client.delete_experiment(experiment)
+    with tracker.stage("collect", Identity("collect", {}), {}) as stage:
+        stage.finish(artifact("collect"))
+    tracker.finish("FINISHED", {})
+    assert f"mlflow experiments restore --experiment-id {experiment}" in caplog.text
+
+    MlflowTracker(client, experiment="gone", run_name="second", tags={}).finish("FINISHED", {})
+    assert client.get_experiment(experiment).lifecycle_stage == "active"
+
+
+def test_runs_that_log_the_same_inputs_at_once_all_succeed(client: MlflowClient) -> None:
+    def log_input(number: int) -> str:
+        tracker = MlflowTracker(client, experiment="crowd", run_name=str(number), tags={})
+        inputs = {f"input{n}": artifact(f"stage{n}") for n in range(6)}
+        with tracker.stage("validate", Identity("validate", {}), inputs) as stage:
+            return str(stage.run_id)
+
+    with ThreadPoolExecutor(6) as threads:
+        runs = list(threads.map(log_input, range(6)))
+    assert [len(client.get_run(run).inputs.dataset_inputs) for run in runs] == [6] * 6
 
 
 def test_why_a_stage_was_skipped_is_kept(client: MlflowClient) -> None:

@@ -51,6 +51,18 @@ class StoreError(ZenError):
     """The artifact store cannot be read or written, or an artifact in it is damaged."""
 
 
+class TrackingError(ZenError):
+    """MLflow, or the database behind it, cannot be used.
+
+    Attributes:
+        code: MLflow's own error code, such as `RESOURCE_DOES_NOT_EXIST`; None where it has none.
+    """
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class StageBusy(StoreError):
     """Another run is building the same artifact and `--no-wait` was given."""
 

@@ -25,6 +25,7 @@ _LEAST_MEMORY = 4 * 10**9
 _LEAST_DISK = 5 * GIB
 _ANSWER_SECONDS = 3.0
 _DAY = 24 * 3600
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 # Versions that are known to break something which is easy to overlook, and what it is.
 _KNOWN_TROUBLE = {
@@ -47,6 +48,10 @@ class Problem(BaseModel):
     what: str
     why: str
     remedy: str
+
+    def sentence(self) -> str:
+        """All of it, for an error."""
+        return f"{self.what}: {self.why}; {self.remedy}"
 
 
 def problems(environment: Environment | None = None, folder: Path | None = None) -> list[Problem]:
@@ -152,9 +157,15 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def tracking_uri_is_refused(env: Environment) -> Problem | None:
-    """`MLFLOW_TRACKING_URI` names a folder, which MLflow has given up."""
+    """`MLFLOW_TRACKING_URI` names a folder, which MLflow has given up, or a database that ends with its process."""
     uri = env.get("MLFLOW_TRACKING_URI", "")
-    if not uri or urlsplit(uri).scheme not in ("", "file"):
+    if uri in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        return Problem(
+            what=f"MLFLOW_TRACKING_URI is {uri}",
+            why="a database in memory ends with its process, and the models that are registered in it",
+            remedy="unset it to use the database in the workspace, or write sqlite:////absolute/path/mlflow.db",
+        )
+    if not uri or uri == "databricks" or urlsplit(uri).scheme not in ("", "file"):
         return None
     return Problem(
         what=f"MLFLOW_TRACKING_URI is {uri}",
@@ -163,21 +174,33 @@ def tracking_uri_is_refused(env: Environment) -> Problem | None:
     )
 
 
-def server_is_silent(variable: str, health: str, env: Environment) -> Problem | None:
-    """The HTTP server that a variable names does not answer; any answer at all, even a refusal, is one."""
+def server_is_silent(
+    variable: str, health: str, env: Environment, *, seconds: float = _ANSWER_SECONDS
+) -> Problem | None:
+    """The server that a variable names does not answer; any answer at all, even a refusal, is one.
+
+    Args:
+        variable: in which its address stands.
+        health: the path that is asked of an HTTP server; of a database server only a connection.
+        env: the variables.
+        seconds: how long it may take.
+    """
     address = env.get(variable, "")
-    if urlsplit(address).scheme not in ("http", "https"):
-        return None
     try:
-        with urllib.request.urlopen(address.rstrip("/") + health, timeout=_ANSWER_SECONDS):
-            return None
+        parts = urlsplit(address)
+        port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+        if parts.scheme in ("http", "https"):
+            urllib.request.urlopen(_without_password(address).rstrip("/") + health, timeout=seconds).close()
+        elif parts.hostname and port:
+            socket.create_connection((parts.hostname, port), timeout=seconds).close()
+        return None
     except urllib.error.HTTPError:
         return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return Problem(
             what=f"{variable} names {_without_password(address)}, which does not answer ({reason})",
-            why="every run would wait for it and then fail",
+            why="nothing can be read or kept there",
             remedy=f"start that server, correct the address, or unset {variable} to work without a server",
         )
 

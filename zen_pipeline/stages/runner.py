@@ -17,12 +17,12 @@ from typing import Literal
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.errors import StoreError, ZenError
+from zen_pipeline.errors import StoreError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
-from zen_pipeline.tracking import MlflowTracker, Tracker, local_tracking_uri, mlflow_client, without_password
+from zen_pipeline.tracking import MlflowTracker, Tracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
 RunStatus = Literal["completed", "failed", "interrupted"]
@@ -242,13 +242,6 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
         return MlflowTracker(client, experiment=config.name, run_name=run_id, tags=tags)
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or str(error)) from error
-    except ZenError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = local_tracking_uri(workspace.mlflow_folder)
-        message = f"MLflow at {where} cannot be used ({reason[:200]}): see that it runs, or correct MLFLOW_TRACKING_URI"
-        raise ZenError(without_password(message)) from error
 
 
 def _settle_killed_runs(workspace: Workspace, tracker: Tracker) -> None:

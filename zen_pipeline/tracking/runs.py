@@ -6,20 +6,20 @@ and processes can log. Without a tracker the same calls do nothing.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import StoreError, ZenError
-from zen_pipeline.locks import hold_lock
+from zen_pipeline.errors import TrackingError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.tracking.client import experiment_id, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,18 +27,13 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# MLflow asks each environment variable when it is imported; none of these overrides what the user has set.
-MLFLOW_QUIET = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
-_SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on traces of language model calls
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _MOST_PARAMS = 100  # MLflow's limit of parameters in one request
 _LONGEST_TAG = 5000
 _LONGEST_PROFILE = 65_535
+_SLOW = 1.0  # seconds after which a call that fails has waited for a server that has gone
+_LEFT_ALONE = 120.0  # seconds in which such a server is not asked again
+T = TypeVar("T")
 _NONE: Mapping[str, str] = {}
 
 
@@ -86,79 +81,45 @@ class Tracker:
 NO_TRACKING = Tracker()
 
 
-def local_tracking_uri(mlflow_folder: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or the SQLite database in the workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlflow_folder / 'mlflow.db'}"
+class _BestEffort:
+    """Calls of MLflow whose failure costs what it was to be told, and never the hours of a training."""
 
+    def __init__(self) -> None:
+        self._left_alone_until = 0.0
 
-def mlflow_client(mlflow_folder: Path) -> MlflowClient:
-    """A client of the tracking server and registry in use; makes the local folder when it is missing."""
-    for name, value in MLFLOW_QUIET.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    mlflow_folder.mkdir(parents=True, exist_ok=True)
-    address = local_tracking_uri(mlflow_folder)
-    database = local_database(address)
-    return MlflowClient(tracking_uri=address) if database is None else _open_database(address, database)
-
-
-def _open_database(address: str, database: Path) -> MlflowClient:
-    """Make MLflow's tables, one process at a time: two at once fail on each other.
-
-    Raises:
-        StoreError: the file is no database that MLflow can read.
-    """
-    from mlflow import MlflowClient
-
-    # It logs a traceback of what it raises, such as a locked database after an interrupt in a transaction.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    with hold_lock(database.with_suffix(".lock"), what="the MLflow database", run_id="-"):
+    def __call__(self, what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
+        """What the call returns; None and a warning when it fails. A server that has gone is left alone for a while."""
+        if time.monotonic() < self._left_alone_until:
+            return None
+        started = time.monotonic()
         try:
-            client = MlflowClient(tracking_uri=address)
-            client.get_experiment_by_name("zen")
-        except OSError:
-            raise
+            return call(*args, **kwargs)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if "disk is full" in reason:
-                raise StoreError(f"the disk is full ({database}): free some space and start again") from error
-            raise StoreError(
-                f"{database} cannot be read ({reason[:120]}): move it away and run `zen run` again; the store is kept, "
-                "the registry's versions and aliases are lost"
-            ) from error
-    return client
+            if (now := time.monotonic()) - started > _SLOW:
+                self._left_alone_until = now + _LEFT_ALONE
+            log.warning("MLflow did not take %s: %s", what, reason(error))
+            return None
 
 
 class MlflowStage(StageTracker):
     """One nested run."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self._client = client
+    def __init__(self, client: MlflowClient, run_id: str, try_to: _BestEffort) -> None:
+        self._client, self._try = client, try_to
         self.run_id = run_id
         self.tracking_uri = client.tracking_uri
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        with self._losing_nothing_else("figures"):
-            log_metrics(self._client, str(self.run_id), metrics, step)
+        self._try("figures", log_metrics, self._client, str(self.run_id), metrics, step)
 
     @override
     def log_file(self, path: Path) -> None:
-        with self._losing_nothing_else(path.name):
-            self._client.log_artifact(str(self.run_id), str(path))
-
-    @contextmanager
-    def _losing_nothing_else(self, what: str) -> Iterator[None]:
-        """A server that does not answer costs what it was told, not the hours of a training."""
-        try:
-            yield
-        except Exception as error:
-            log.warning("MLflow did not take %s: %s", what, _reason(error))
+        self._try(path.name, self._client.log_artifact, str(self.run_id), str(path))
 
     @override
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        _log_batch(self._client, str(self.run_id), {}, tags=tags)
+        self._try("tags", _log_batch, self._client, str(self.run_id), {}, tags=tags)
 
     @override
     def finish(self, ref: ArtifactRef) -> None:
@@ -171,15 +132,19 @@ class MlflowStage(StageTracker):
         }
         if ref.skipped:
             tags["zen.skipped"] = ref.skipped
-        with self._losing_nothing_else("the summary"):
-            _log_batch(self._client, str(self.run_id), numbers(ref.summary), tags=tags)
+        self._try("the summary", _log_batch, self._client, str(self.run_id), numbers(ref.summary), tags=tags)
 
 
 class MlflowTracker(Tracker):
-    """Tracks one pipeline run in MLflow."""
+    """Tracks one pipeline run in MLflow. Once it has begun, no failure of MLflow ends the work."""
 
     def __init__(self, client: MlflowClient, *, experiment: str, run_name: str, tags: Mapping[str, str]) -> None:
-        self._client = client
+        """Begin the run.
+
+        Raises:
+            TrackingError: MLflow cannot be used.
+        """
+        self._client, self._try = client, _BestEffort()
         self._experiment = experiment_id(client, experiment)
         run = client.create_run(self._experiment, run_name=run_name, tags={**_source_tags(), **tags})
         self.run_id = run.info.run_id
@@ -188,35 +153,20 @@ class MlflowTracker(Tracker):
     @contextmanager
     def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
         tags = {**_source_tags(), "mlflow.parentRunId": str(self.run_id), "zen.stage": name}
-        with self._answering():
-            run_id = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
+        run = self._try(f"the stage {name}", self._client.create_run, self._experiment, run_name=name, tags=tags)
+        if run is None:
+            yield StageTracker()
+            return
+        run_id = run.info.run_id
+        self._try("the settings", self._log_identity, run_id, identity, inputs)
         try:
-            with self._answering():
-                self._log_identity(run_id, identity, inputs)
-            yield MlflowStage(self._client, run_id)
+            yield MlflowStage(self._client, run_id, self._try)
         except BaseException as error:
             stopped = not isinstance(error, Exception)
             with suppress(Exception):  # the stage's own error is the one to show
                 self._client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
-        with self._answering():
-            self._client.set_terminated(run_id, "FINISHED")
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Turn a server that has gone into one clear message.
-
-        Raises:
-            ZenError: MLflow did not answer.
-        """
-        try:
-            yield
-        except Exception as error:
-            where = without_password(self._client.tracking_uri)
-            raise ZenError(
-                f"MLflow at {where} cannot be used ({_reason(error)}): see that it runs, then start again; "
-                "the stages that ended are kept"
-            ) from error
+        self._try(f"the end of {name}", self._client.set_terminated, run_id, "FINISHED")
 
     def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
         from mlflow.entities import Param
@@ -228,20 +178,17 @@ class MlflowTracker(Tracker):
 
     @override
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
-        with self._answering():
-            log_metrics(self._client, str(self.run_id), metrics, 0)
-            self._client.set_terminated(str(self.run_id), status)
+        self._try("the seconds", log_metrics, self._client, str(self.run_id), metrics, 0)
+        self._try("the end of the run", self._client.set_terminated, str(self.run_id), status)
 
     @override
     def close_killed(self, run_id: str) -> None:
-        from mlflow.exceptions import MlflowException
-
         try:
             experiment = self._client.get_run(run_id).info.experiment_id
             nested = self._client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'")
             for each in [run_id, *(r.info.run_id for r in nested if r.info.status == "RUNNING")]:
                 self._client.set_terminated(each, "KILLED")
-        except MlflowException as error:  # deleted since, or tracked elsewhere
+        except TrackingError as error:  # deleted since, or tracked elsewhere
             log.debug("the MLflow run %s could not be closed: %s", run_id, error)
 
 
@@ -253,8 +200,6 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float],
 def _log_batch(
     client: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int = 0, tags: Mapping[str, str] = _NONE
 ) -> None:
-    import time
-
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
@@ -297,34 +242,6 @@ def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, Mapping):
             found.update(numbers(value, f"{name}."))
     return found
-
-
-def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment of this name, made when it is missing.
-
-    With a local database its files go beside it: MLflow's own default is a folder in the working directory.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    database = local_database(client.tracking_uri)
-    location = (database.parent / "artifacts" / name).as_uri() if database else None
-    return str(client.create_experiment(name, artifact_location=location, tags=_SHOWN_AS))
-
-
-def local_database(tracking_uri: str) -> Path | None:
-    """The SQLite file behind a tracking address; None for a server."""
-    prefix = "sqlite:///"
-    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
-
-
-def without_password(text: str) -> str:
-    """The text with user and password taken out of the addresses in it."""
-    return re.sub(r"//[^/\s]*@", "//", text)
-
-
-def _reason(error: Exception) -> str:
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0][:200])
 
 
 def _source_tags() -> dict[str, str]:
