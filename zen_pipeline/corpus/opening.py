@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple
 
+from zen_pipeline.corpus.charset import UTF_8, Charset, Transcoded, charset_of_text
 from zen_pipeline.errors import DataError
 
 MEBIBYTE = 1 << 20
@@ -73,6 +74,8 @@ class TextFile:
         format: its suffix without the one for compression, `.jsonl`.
         compression: `gzip`, `zstd`, `bzip2` or nothing.
         raw: opens the bytes as they are stored.
+        charset: what its text is written in, as the user says; empty where it says so itself, or is UTF-8.
+        header: asks the server for the charset that it names.
         partner: the file with the same lines in another language.
         limits: how much of it is read at most.
     """
@@ -83,6 +86,8 @@ class TextFile:
     format: str
     compression: str = ""
     raw: Callable[[], BinaryIO] = field(default=io.BytesIO, compare=False)
+    charset: str = ""
+    header: Callable[[], str] | None = field(default=None, compare=False)
     partner: TextFile | None = None
     limits: Limits = STANDARD
 
@@ -99,9 +104,24 @@ class TextFile:
         meter = Meter(self.limits, consumed=lambda: counted.bytes)
         return Stream(Guarded(_decompressed(counted, self.compression), meter, counted))
 
+    def decoded(self, report: Callable[[Charset], None]) -> TextFile:
+        """The same file with its text in UTF-8; bytes that mean nothing in its charset stay what they are.
+
+        Args:
+            report: is told the charset when the file is opened.
+        """
+
+        def opened() -> Stream:
+            stream = self.open()
+            charset = charset_of_text(stream.head(), self.charset, self.header)
+            report(charset)
+            return stream if charset.codec == UTF_8 else Stream(Guarded(Transcoded(stream, charset.codec)))
+
+        return replace(self, raw=opened, compression="", charset="", header=None)
+
     def at(self, stream: Stream) -> TextFile:
         """The same file, open already: a member of an archive cannot be opened twice."""
-        return replace(self, raw=lambda: stream, compression="")
+        return replace(self, raw=lambda: stream, compression="", charset="", header=None)
 
 
 class Stream(io.BufferedReader):
@@ -117,8 +137,6 @@ class Stream(io.BufferedReader):
 
 def not_text(head: bytes) -> str:
     """Why content that begins like this is not text in UTF-8, or the empty string."""
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "UTF-16, not UTF-8: save it as UTF-8"
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             return f"{what} under a name that does not say so"
