@@ -13,6 +13,7 @@ from zen_pipeline.corpus.plain_text import Mode
 from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.tally import Tally
 
 
 def text_file(path: Path, *, limits: Limits = STANDARD) -> TextFile:
@@ -28,6 +29,7 @@ class Read(NamedTuple):
     records: list[Record]
     aside: list[Aside]
     left_out: dict[str, int]
+    tally: Tally | None = None
 
     @property
     def kinds(self) -> Counter[str]:
@@ -39,12 +41,17 @@ class Read(NamedTuple):
 
 
 def read_paths(
-    *paths: Path | str, shape: Shape | None = None, limits: Limits = STANDARD, split_text: Mode = "auto"
+    *paths: Path | str,
+    shape: Shape | None = None,
+    limits: Limits = STANDARD,
+    split_text: Mode = "auto",
+    charset: str | None = None,
 ) -> Read:
     """Find and read like the stage does."""
     found = find_files([str(path) for path in paths], limits=limits)
-    left_out = dict(found.left_out)
-    return sort(list(FilesReader(shape or Shape(), split_text, left_out).read(found.files)), left_out)
+    tally = Tally(left_out=Counter(found.left_out))
+    reader = FilesReader(shape or Shape(), split_text, tally, charset=charset)
+    return sort(list(reader.read(found.files)), dict(tally.left_out))._replace(tally=tally)
 
 
 def sort(entries: Sequence[Record | Aside], left_out: dict[str, int]) -> Read:

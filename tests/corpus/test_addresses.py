@@ -76,6 +76,14 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         served.shutdown()
 
 
+def test_the_charset_that_a_web_server_names_is_that_of_the_page(folder: Path, server: str) -> None:
+    (folder / "p.html").write_bytes("<meta charset=windows-1251><p>Café</p>".encode("latin-1"))
+    _Handler.extensions_map = {**_Handler.extensions_map, ".html": "text/html; charset=ISO-8859-1"}
+    found = read_paths(f"{server}/p.html")
+    assert [r.text for r in found.records] == ["Café"]
+    assert found.tally.charsets == {"cp1252 (server)": 1}
+
+
 @pytest.fixture
 def memory(folder: Path) -> Iterator[str]:
     system = fsspec.filesystem("memory")

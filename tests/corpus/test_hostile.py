@@ -61,9 +61,11 @@ def test_files_with_nul_bytes_at_their_head_are_binary(tmp_path: Path, suffix: s
 
 
 @pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "json", "html"])
-def test_utf16_is_named(tmp_path: Path, suffix: str) -> None:
-    read = read_paths(write(tmp_path / f"a.{suffix}", ROW.encode("utf-16")))
-    assert read.reasons == ["UTF-16, not UTF-8: save it as UTF-8"]
+def test_utf16_is_read_by_its_mark(tmp_path: Path, suffix: str) -> None:
+    content = "text\n" + ROW if suffix == "csv" else ROW
+    read = read_paths(write(tmp_path / f"a.{suffix}", content.encode("utf-16")))
+    assert (len(read.records), read.aside) == (1, [])
+    assert read.tally.charsets == {"utf-16 (byte order mark)": 1}
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,19 @@ def open_address(address: str) -> BinaryIO:
         raise DataError(f"cannot read {address}: {_said(error)}") from error
 
 
+def header_charset(address: str) -> str:
+    """The charset that a web server names for a text; empty where it names none, or this is no web server."""
+    import httpx
+
+    if not address.startswith(("http://", "https://")):
+        return ""
+    try:
+        with httpx.stream("GET", address, follow_redirects=True, timeout=15.0) as response:  # ends before the body
+            return response.charset_encoding or ""
+    except (httpx.HTTPError, httpx.InvalidURL):  # reading will say it
+        return ""
+
+
 def content_digest(address: str) -> str:
     """What identifies the content: the server's own entity tag or checksum, else a SHA-256 of what is read.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 UTF_8 = "utf-8"
 _HEAD = 4096  # bytes of a page in which it may declare its charset; browsers look at 1,024
@@ -39,8 +39,8 @@ class Charset(NamedTuple):
     """A charset and what names it.
 
     Attributes:
-        codec: Python's name; "" for one that nobody knows.
-        by: `byte order mark`, `setting`, `server`, `page`, or "" for UTF-8 where nothing names one.
+        codec: Python's name.
+        by: what names it: `byte order mark`, `setting`, `server`, `page`, or "" for UTF-8 where nothing does.
     """
 
     codec: str
@@ -52,7 +52,7 @@ def codec_of(label: str) -> str:
     wanted = label.strip().lower()
     try:
         name = codecs.lookup(_LABELS.get(wanted, wanted)).name
-        b"".decode(name)  # some codecs of Python are for no text at all
+        "a".encode(name)  # some codecs of Python are for no text at all
     except (LookupError, ValueError, UnicodeError):
         return ""
     return "" if name.replace("-", "_") in _NO_CHARSETS or name in _NO_CHARSETS else _MEANT.get(name, name)
@@ -84,18 +84,13 @@ def decode_page(content: bytes, given: str = "", header: Callable[[], str] | Non
     charset = charset_of_text(content, given, header)
     if not charset.by and not content.startswith(codecs.BOM_UTF8):
         charset = _declared(content)
-    for each in (charset, Charset(UTF_8, "")):
+    for each in dict.fromkeys((charset, Charset(UTF_8, charset.by))):
         try:
-            if each.codec:
-                return content.decode(each.codec).removeprefix("\ufeff"), each
+            return content.decode(each.codec).removeprefix("\ufeff"), each
         except UnicodeDecodeError as error:
-            failed = error
-    if charset.by:
-        raise ValueError(f"not valid {charset.codec or 'text in the charset'} that the {charset.by} names, nor UTF-8")
-    raise ValueError(
-        f"not valid UTF-8 (byte 0x{content[failed.start]:02X} at offset {failed.start}), and it declares no other "
-        "charset: name it with collect.sources.charset"
-    )
+            where = f"byte 0x{content[error.start]:02X} at offset {error.start:,}"
+    named = f"neither {charset.codec}, which its {charset.by} names, nor" if charset.by else "not valid"
+    raise ValueError(f"{named} UTF-8 ({where}): name its charset with collect.sources.charset")
 
 
 def _declared(content: bytes) -> Charset:
@@ -115,9 +110,9 @@ def _declared(content: bytes) -> Charset:
 
 def _believed(content: bytes, named: Charset) -> Charset:
     """The named charset, unless it takes any bytes and these are UTF-8."""
-    if named.codec == UTF_8:
-        return Charset(UTF_8, "")
-    proves_nothing = not named.codec or len(bytes(range(128, 256)).decode(named.codec, "replace")) == 128
+    if named.codec in ("", UTF_8):
+        return Charset(UTF_8, named.by)
+    proves_nothing = len(bytes(range(128, 256)).decode(named.codec, "replace")) == 128
     if proves_nothing and not content.isascii() and _is_utf_8(content):
         return Charset(UTF_8, "")
     return named
@@ -155,8 +150,3 @@ class Transcoded:
     def close(self) -> None:
         """Close the stream."""
         self._stream.close()
-
-
-def unknown_charset(label: Any) -> str:
-    """Why a label that the user gave is none; "" for a known one."""
-    return "" if codec_of(str(label)) else f"{label!r} is no charset: write utf-8, windows-1251, gb18030, shift_jis, …"

@@ -71,7 +71,8 @@ def find_files(paths: Sequence[str], *, taken: set[str] | None = None, limits: L
             if isinstance(found, str):
                 left_out[found] += 1
             else:
-                files.append(replace(found, name=_unique(name, taken)))
+                header = partial(addresses.header_charset, address)
+                files.append(replace(found, name=_unique(name, taken), header=header))
     files = sorted(_paired(files, left_out), key=lambda file: file.name)
     if not files:
         raise DataError(_nothing_found(paths, left_out))

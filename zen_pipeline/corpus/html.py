@@ -11,31 +11,34 @@ from zen_pipeline.corpus.mathml import formula, in_dollars
 
 DEEPEST = 512  # open elements; browsers stop there too, and the parser's time grows with depth times length
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # No text, or text that stands for what cannot be shown. Controls are left out, the form around them is not.
-_NEVER_SEEN = frozenset(
+_NEVER_SEEN = _names(
     "script style template head iframe object embed svg audio video canvas select datalist textarea progress meter rp"
-    .split()
-)  # fmt: skip
+)
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_BLOCKS = frozenset(
+_BLOCKS = _names(
     """
     address article aside blockquote body caption center details dialog dir div dl dt fieldset figcaption figure footer
     form header hgroup hr legend main menu nav ol p search section summary table ul
-    """.split()  # noqa: SIM905 - reads better than thirty quoted names
+    """
 )
 _PREFORMATTED = ("pre", "listing", "xmp", "plaintext")
 # Elements that never hold others, or that are closed by the next of their kind.
-_NOT_DEEP = frozenset(
+_NOT_DEEP = _names(
     """
     area base br col embed hr img input link meta param source track wbr p li dt dd tr td th option thead tbody
-    """.split()  # noqa: SIM905
+    """
 )
 _INDENTED = 8  # lists in lists that are indented further
 _CELL = 200  # characters: a longer cell is a column of a page, not a figure in a table
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _SPACES = re.compile(r"[ \t\r\n\f\u00a0]+")
 _BLANK_LINES = re.compile(r"\n{3,}")
-_MARKED = ("- ", "1. ", "#", "```")  # how a list, a heading and a code block begin
 _OWN_LINES = re.compile(r"\n\n|\n(?:- |\d+\. |#|```)")
 _IMAGE_OF_TEXT = re.compile(r"\b(?:latex|tex|math|emoji)\b", re.IGNORECASE)
 # Markup that closes itself, as XML may; HTML takes such a `<script/>` for one that is open to the page's end.
@@ -46,7 +49,7 @@ _SELF_CLOSED = re.compile(
     re.IGNORECASE,
 )
 # Letters that are raised without being an exponent: 1st, 2nd, 3rd, 4th, 1er, Mme, ™.
-_RAISED_WORDS = frozenset("st nd rd th er re ère ers ème eme ième de nde le lle mes me os as tm sm ® ™ © * † ‡".split())
+_RAISED_WORDS = _names("st nd rd th er re ère ers ème eme ième de nde le lle mes me os as tm sm ® ™ © * † ‡")
 
 
 class Page(NamedTuple):
@@ -291,7 +294,7 @@ def _heading(level: int) -> Callable[[str], str]:
 def _cell(text: str) -> str:
     """A figure of a table in one line; a cell that holds paragraphs or lists lays out a page, and stays as it is."""
     content = text.strip("\n ")
-    if "\n" in content and (len(content) > _CELL or _OWN_LINES.search(content)) or content.startswith(_MARKED):
+    if "\n" in content and (len(content) > _CELL or _OWN_LINES.search(content)):
         return f"\n\n{content}\n\n"
     return content.replace("\n", " ") + "\t"
 

@@ -47,11 +47,11 @@ def _symbols(node: Any, depth: int) -> str:
 
 def _joined(tag: str, parts: list[str]) -> str:
     match tag, parts:
-        case ("msup" | "mover"), [base, above]:
+        case (("msup" | "mover"), [base, above]):
             return f"{base}^{_grouped(above)}"
-        case ("msub" | "munder"), [base, below]:
+        case (("msub" | "munder"), [base, below]):
             return f"{base}_{_grouped(below)}"
-        case ("msubsup" | "munderover"), [base, below, above]:
+        case (("msubsup" | "munderover"), [base, below, above]):
             return f"{base}_{_grouped(below)}^{_grouped(above)}"
         case "mfrac", [above, below]:
             return f"{_grouped(above)}/{_grouped(below)}"

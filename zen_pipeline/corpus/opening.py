@@ -74,7 +74,6 @@ class TextFile:
         format: its suffix without the one for compression, `.jsonl`.
         compression: `gzip`, `zstd`, `bzip2` or nothing.
         raw: opens the bytes as they are stored.
-        charset: what its text is written in, as the user says; empty where it says so itself, or is UTF-8.
         header: asks the server for the charset that it names.
         partner: the file with the same lines in another language.
         limits: how much of it is read at most.
@@ -86,7 +85,6 @@ class TextFile:
     format: str
     compression: str = ""
     raw: Callable[[], BinaryIO] = field(default=io.BytesIO, compare=False)
-    charset: str = ""
     header: Callable[[], str] | None = field(default=None, compare=False)
     partner: TextFile | None = None
     limits: Limits = STANDARD
@@ -104,24 +102,25 @@ class TextFile:
         meter = Meter(self.limits, consumed=lambda: counted.bytes)
         return Stream(Guarded(_decompressed(counted, self.compression), meter, counted))
 
-    def decoded(self, report: Callable[[Charset], None]) -> TextFile:
+    def decoded(self, given: str, report: Callable[[Charset], None]) -> TextFile:
         """The same file with its text in UTF-8; bytes that mean nothing in its charset stay what they are.
 
         Args:
+            given: the charset that the user names; empty for none.
             report: is told the charset when the file is opened.
         """
 
         def opened() -> Stream:
             stream = self.open()
-            charset = charset_of_text(stream.head(), self.charset, self.header)
+            charset = charset_of_text(stream.head(), given, self.header)
             report(charset)
             return stream if charset.codec == UTF_8 else Stream(Guarded(Transcoded(stream, charset.codec)))
 
-        return replace(self, raw=opened, compression="", charset="", header=None)
+        return replace(self, raw=opened, compression="", header=None)
 
     def at(self, stream: Stream) -> TextFile:
         """The same file, open already: a member of an archive cannot be opened twice."""
-        return replace(self, raw=lambda: stream, compression="", charset="", header=None)
+        return replace(self, raw=lambda: stream, compression="", header=None)
 
 
 class Stream(io.BufferedReader):

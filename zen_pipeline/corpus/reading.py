@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from zen_pipeline.corpus import archives, huggingface
 from zen_pipeline.corpus.addresses import is_address
+from zen_pipeline.corpus.charset import codec_of, decode_page
 from zen_pipeline.corpus.files import member
-from zen_pipeline.corpus.html import html_to_text
+from zen_pipeline.corpus.html import read_page
 from zen_pipeline.corpus.json_files import read_json
-from zen_pipeline.corpus.lines import text_of
 from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
 from zen_pipeline.corpus.pairs import has_header, pair_lines, read_pairs, read_parallel
 from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
 from zen_pipeline.corpus.records import Aside, Record, excerpt
 from zen_pipeline.corpus.tables import Shape, read_csv, read_jsonl, read_parquet
-from zen_pipeline.errors import DataError
+from zen_pipeline.corpus.tally import Tally
+from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -54,12 +54,22 @@ class FilesReader:
     Args:
         shape: what the user says about rows.
         split_text: how plain text becomes records.
-        left_out: counts of members that are not read, by reason; added to.
+        tally: counts what becomes of files; added to.
+        charset: of text that names none itself; empty for UTF-8.
+
+    Raises:
+        ConfigError: nobody knows such a charset.
     """
 
-    def __init__(self, shape: Shape, split_text: Mode, left_out: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, shape: Shape, split_text: Mode, tally: Tally | None = None, *, charset: str | None = None
+    ) -> None:
         self._shape, self._split_text = shape, split_text
-        self._left_out: dict[str, int] = defaultdict(int) if left_out is None else left_out
+        self._tally = Tally() if tally is None else tally
+        self._charset = charset or ""
+        if self._charset and not codec_of(self._charset):
+            known = "utf-8, windows-1251, gb18030, shift_jis, …"
+            raise ConfigError(f"collect.sources.charset: nobody knows {self._charset!r}; write {known}")
 
     def read(self, files: Sequence[TextFile]) -> Iterator[Record | Aside]:
         """The records of all files, file by file.
@@ -71,38 +81,54 @@ class FilesReader:
             log.debug("reading %s", file.address)
             before = _state(file)
             try:
-                yield from self._archive(file) if file.format in archives.FORMATS else self._file(file)
-            except Unreadable as error:
-                yield Aside(file.name, "from here on", str(error), "")
+                yield from self._archive(file) if file.format in archives.FORMATS else self._counted(file)
             except OSError as error:
                 raise DataError(f"cannot read {file.address}: {error.strerror or error}") from error
             if _state(file) != before:
                 raise DataError(f"{file.address} changed while it was read: run again when nothing writes to it")
 
     def _archive(self, archive: TextFile) -> Iterator[Record | Aside]:
-        for entry in archives.members(archive, member):
-            if isinstance(entry, str):
-                self._left_out[entry] = self._left_out.get(entry, 0) + 1
-            elif isinstance(entry, Aside):
-                yield entry
-            else:
-                yield from self._member(entry)
-
-    def _member(self, file: TextFile) -> Iterator[Record | Aside]:
+        """The records of its members, which are counted as files in place of the archive."""
         try:
-            yield from self._file(file)
+            for entry in archives.members(archive, member):
+                if isinstance(entry, str):
+                    self._tally.left_out[entry] += 1
+                elif isinstance(entry, Aside):
+                    self._tally.read += 1
+                    yield entry
+                else:
+                    yield from self._counted(entry)
         except Unreadable as error:
+            yield Aside(archive.name, "from here on", str(error), "")
+
+    def _counted(self, file: TextFile) -> Iterator[Record | Aside]:
+        """The records of one file; one from which nothing comes is left out."""
+        count = 1 + (file.partner is not None)
+        nothing = True
+        try:
+            for entry in self._file(file):
+                if nothing:
+                    nothing, self._tally.read = False, self._tally.read + count
+                yield entry
+        except Unreadable as error:
+            self._tally.read += count if nothing else 0
+            nothing = False
             yield Aside(file.name, "from here on", str(error), "")
+        if nothing:
+            self._tally.left_out["empty files"] += count
 
     def _file(self, file: TextFile) -> Iterator[Record | Aside]:
+        if file.format in (".html", ".htm"):
+            return self._page(file)
+        if file.format in (".parquet", huggingface.FORMAT):
+            return _TABLES[file.format](file, self._shape)
+        file = file.decoded(self._charset, self._tally.add_charset)
         if file.partner is not None:
             return read_parallel(file)
         if file.format in (".txt", ".tsv"):
             return self._text_or_pairs(file)
         if file.format == ".md":
             return read_plain_text(file, self._split_text)
-        if file.format in (".html", ".htm"):
-            return self._page(file)
         return _TABLES[file.format](file, self._shape)
 
     def _text_or_pairs(self, file: TextFile) -> Iterator[Record | Aside]:
@@ -121,20 +147,27 @@ class FilesReader:
     def _page(self, file: TextFile) -> Iterator[Record | Aside]:
         """An HTML page: its text, cut like Markdown."""
         with file.open() as stream:
-            if reason := not_text(stream.head()):
-                yield Aside(file.name, "file", reason, "")
-                return
-            page = text_of(stream).read(file.limits.record + 1)
-        if len(page) > file.limits.record:
-            yield Aside(file.name, "file", f"a page longer than {file.limits.record:,} characters", excerpt(page))
+            content = stream.read(file.limits.record + 1)
+        shown = excerpt(content[:1000].decode("utf-8", "replace"))
+        if len(content) > file.limits.record:
+            yield Aside(file.name, "file", f"a page longer than {file.limits.record:,} bytes", shown)
+            return
+        if not content.strip():
             return
         try:
-            text = html_to_text(page)
+            page, charset = decode_page(content, self._charset, file.header)
+            if reason := not_text(page[:HEAD].encode()):
+                raise ValueError(reason)
+            text, left_out = read_page(page)
         except ValueError as error:
-            yield Aside(file.name, "file", str(error), excerpt(page))
+            yield Aside(file.name, "file", str(error), shown)
             return
-        if self._split_text == "file":
-            yield from to_records(file, [Piece(1, text)] if text.strip() else [])
+        self._tally.add_charset(charset)
+        self._tally.elements.update(left_out)
+        if not text.strip():
+            yield Aside(file.name, "file", "a page without text", excerpt(page))
+        elif self._split_text == "file":
+            yield from to_records(file, [Piece(1, text)])
         else:
             lines = text.split("\n")
             yield from to_records(file, pieces(lines, heading_kind(lines, self._split_text)))

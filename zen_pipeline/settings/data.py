@@ -33,6 +33,11 @@ class FilesSource(Section):
         description="whether the first line of a table names its columns; default: recognised; without, they are "
         "named 1, 2, 3, …",
     )
+    charset: str | None = Field(
+        None,
+        description="of text files that do not name theirs by a byte order mark, such as windows-1251; default: what "
+        "the server or the page says, else UTF-8",
+    )
     split_text: Literal["auto", "headings", "blank_lines", "file"] = Field(
         "auto", description="how a plain text file becomes records"
     )

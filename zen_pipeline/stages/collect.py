@@ -13,6 +13,7 @@ from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
 from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.settings.data import FilesSource, PythonDocsSource
@@ -31,9 +32,10 @@ def build(config: Config, _inputs: Inputs, output: Path, _context: StageContext)
         ConfigError: a path does not exist.
         DataError: nothing was read.
     """
-    summary: dict[str, Any] = {"records": 0, "aside": 0, "bytes": 0, "left_out": {}, "sources": {}}
+    summary: dict[str, Any] = {"records": 0, "aside": 0, "bytes": 0, "sources": {}}
+    tally = Tally()
     with record_writer(output / "records.parquet") as records, aside_writer(output / "aside.parquet") as aside:
-        for index, (name, entries) in enumerate(_sources(config, summary["left_out"])):
+        for index, (name, entries) in enumerate(_sources(config, tally)):
             counts = {"records": 0, "aside": 0, "bytes": 0}
             for entry in entries:
                 if isinstance(entry, Aside):
@@ -46,31 +48,31 @@ def build(config: Config, _inputs: Inputs, output: Path, _context: StageContext)
             summary["sources"][f"{index}_{name}"] = counts
             for key, value in counts.items():
                 summary[key] += value
+    summary |= {"left_out": {}} | tally.summary()
     _tell(summary)
     if not summary["records"]:
         raise DataError(_nothing(output))
     return Built("records", summary)
 
 
-def _sources(config: Config, left_out: dict[str, int]) -> Iterator[tuple[str, Iterator[Record | Aside]]]:
+def _sources(config: Config, tally: Tally) -> Iterator[tuple[str, Iterator[Record | Aside]]]:
     taken: set[str] = set()
     for source in config.collect.sources:
         if isinstance(source, PythonDocsSource):
             yield source.type, python_docs.read_python_docs(source.packages)
             continue
         found = files.find_files(source.paths, taken=taken)
-        for reason, count in found.left_out.items():
-            left_out[reason] = left_out.get(reason, 0) + count
+        tally.left_out.update(found.left_out)
         log.info("files: reading %d files in %s", len(found.files), ", ".join(source.paths))
-        yield (
-            source.type,
-            FilesReader(Shape.of(source), source.split_text, left_out).read(found.files),
-        )
+        reader = FilesReader(Shape.of(source), source.split_text, tally, charset=source.charset)
+        yield source.type, reader.read(found.files)
 
 
 def _tell(summary: dict[str, Any]) -> None:
     for reason, count in summary["left_out"].items():
         log.info("left out: %d × %s", count, reason)
+    for name, count in summary.get("charsets", {}).items():
+        log.info("not in UTF-8: %d × %s", count, name)
     log.info(
         "collected %d records, %.2f MB of text; %d set aside",
         summary["records"],
