@@ -22,13 +22,20 @@ StageStatus = Literal["ran", "cached", "skipped", "failed"]
 
 
 class StageRecord(BaseModel):
-    """What one stage did in one pipeline run."""
+    """What one stage did in one pipeline run.
+
+    Attributes:
+        skipped: the reason why it had nothing to do.
+        report: the page on what was judged, relative to the workspace.
+    """
 
     name: str
     status: StageStatus
     seconds: float
     fingerprint: str | None = None
     artifact: str | None = None
+    skipped: str | None = None
+    report: str | None = None
 
 
 class RunRecord(BaseModel):
@@ -111,6 +118,10 @@ class Workspace:
     def runs_folder(self) -> Path:
         """One JSON file per pipeline run."""
         return self.home / "runs"
+
+    def report_file(self, run_id: str) -> Path:
+        """The page that shows everything about one run."""
+        return self.runs_folder / f"{run_id}.html"
 
     @property
     def mlflow_folder(self) -> Path:

@@ -40,6 +40,16 @@ def test_no_process_of_the_run_imports_from_the_users_folder(project: Zen) -> No
     assert sprung(project.folder) == []
 
 
+def test_runs_are_listed_with_what_they_were_worth_and_their_report_is_found(project: Zen) -> None:
+    run = project.json("runs")["runs"][-1]
+    assert run["released"][-1]["model"] == "tiny-chat"
+    assert run["scores"]["tiny-base"]["value"] > 0
+    assert run["scores"]["tiny-base"]["baseline_value"] > 0
+    found = project("report", run["run_id"], "--no-open").stdout.strip()
+    assert found == run["report"]
+    assert "</html>" in Path(found).read_text()
+
+
 def test_a_second_run_takes_everything_from_the_store(project: Zen) -> None:
     result = project.json("run")
     assert statuses(result) == dict.fromkeys(STAGE_NAMES, "cached")

@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
 
-from zen_pipeline.cli import data, embeddings, maintain, models, run, talk
+from zen_pipeline.cli import data, embeddings, maintain, models, run, runs, talk
 from zen_pipeline.errors import ZenError
 from zen_pipeline.files import explain_os_error
-from zen_pipeline.terminal import say, visible
+from zen_pipeline.terminal import say, show, visible
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -53,6 +53,18 @@ def _visible_usage() -> Iterator[None]:
         raise
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        show(f"zen-pipeline {version('zen-pipeline')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
 app = typer.Typer(
     name="zen",
     cls=_Commands,
@@ -61,7 +73,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """Options of every command."""
+
+
 run.add_to(app)
+runs.add_to(app)
 talk.add_to(app)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -11,6 +11,7 @@ import typer
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption, Json, MoreData, Overrides, Preset
 from zen_pipeline.cli.rows import row_options
+from zen_pipeline.cli.runs import print_run
 from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.stages import STAGES
 
@@ -88,7 +89,7 @@ def _command(target: str) -> Callable[..., None]:
         if json:
             common.print_json(run_result(record))
         else:
-            _print_run(record)
+            print_run(record, workspace)
         if require_release:
             record.require_champion()
 
@@ -108,15 +109,6 @@ def run_result(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _print_run(record: RunRecord) -> None:
-    rows = [(s.name, s.status, common.duration(s.seconds), s.artifact) for s in record.stages]
-    common.print_table(f"run {record.run_id}", ["stage", "status", "time", "artifact"], rows, right=[2])
-    for release in record.released:
-        common.show(f"{release['model']}/{release['version']} is {release['alias']}: {release['reason']}")
-    common.show(f"done in {common.duration(common.seconds_since_start())}; `zen ui` shows the run")
-
-
-@row_options
 def plan(
     preset: Preset = None,
     config: ConfigFile = None,

@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Fill `output` with metrics.json, documents.npz, answers.jsonl and report.html."""
+    """Fill `output` with metrics.json, documents.npz, samples.jsonl, answers.jsonl and report.html."""
     if (reason := only_for_causal(config, "this evaluation")) is not None:
         return Built("evaluation", skipped=reason)
     test = _test_documents(config, inputs["tokenize"].path)
@@ -43,7 +43,9 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     if not inputs["finetune"].skipped:
         metrics["chat"], speed, answers = _chat(config, inputs["finetune"].path)
         metrics.setdefault("speed", speed)
-    _write(output, metrics, answers)
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    _write_lines(output / "samples.jsonl", samples)
+    _write_lines(output / "answers.jsonl", answers)
     page = output / "report.html"
     page.write_text(_report(config, inputs, metrics, samples, answers), encoding="utf-8")
     context.tracked.log_file(page)
@@ -163,10 +165,9 @@ def _load(folder: Path) -> CausalModel:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _write(output: Path, metrics: Mapping[str, Any], answers: Sequence[Answer]) -> None:
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    lines = "".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
-    (output / "answers.jsonl").write_text(lines, encoding="utf-8")
+def _write_lines(path: Path, items: Sequence[Sample] | Sequence[Answer]) -> None:
+    lines = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
+    path.write_text(lines, encoding="utf-8")
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:

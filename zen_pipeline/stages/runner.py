@@ -6,6 +6,7 @@ for whoever wants to call the stages one by one (the Prefect flows do).
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -129,9 +130,16 @@ class PipelineRun:
                 seconds=_since(started),
                 fingerprint=ref.fingerprint,
                 artifact=ref.folder or None,
+                skipped=ref.skipped,
+                report=self._report_of(ref),
             )
         )
         return ref
+
+    def _report_of(self, ref: ArtifactRef) -> str | None:
+        """The page on what was judged, as it is kept in the record: a project may be moved."""
+        page = ref.summary.get("judgement", {}).get("report")
+        return None if page is None else os.path.relpath(page, self.workspace.home)
 
     def _note(self, stage: StageRecord) -> None:
         """Add or (after a retry) replace the record of one stage; the seconds of all its attempts count."""
