@@ -100,8 +100,8 @@ def test_parquet_columns_that_are_not_text_are_set_aside_row_by_row(tmp_path: Pa
     for name, values in columns.items():
         pq.write_table(pa.table({"text": values}), tmp_path / f"{name}.parquet")
     read = read_paths(tmp_path)
-    assert (read.records, len(read.aside)) == ([], 6)
-    assert all("is not text but" in reason for reason in read.reasons)
+    assert ([record.text for record in read.records], len(read.aside)) == (["x"], 5)
+    assert all("is not text but" in reason or "with a value" in reason for reason in read.reasons)
 
 
 def test_content_in_parts_is_read_and_odd_turns_are_named(tmp_path: Path) -> None:
@@ -125,10 +125,10 @@ def test_content_in_parts_is_read_and_odd_turns_are_named(tmp_path: Path) -> Non
     ]
     reasons = [reason.removeprefix("not a usable conversation: ").split(";")[0] for reason in read.reasons]
     assert reasons == [
-        "message 2 has the role 'tool'",
+        "message 2 is a tool's (role 'tool'): conversations with tools are not learnt",
         "message 1 is not text alone",
         "message 1 is empty",
-        "no message of an assistant follows one of a user",
+        "no message of an assistant that is to be learnt follows one of a user",
         "no list of messages",
-        "no list of messages",
+        "no field 'text'",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -233,14 +234,15 @@ def test_a_nested_question_without_answers_must_say_that_it_is_impossible(tmp_pa
 # --- classification, documents, and what the user says ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", [1, 0, True, "good", " good "])
+@pytest.mark.parametrize("label", [1, 0, True, 1.0, "good", " good "])
 def test_a_text_with_a_small_label_is_classification(tmp_path: Path, label: object) -> None:
     fields = meta(read(tmp_path, {"text": "fine", "label": label}))
     assert fields["text"] == "fine"
     assert fields["label"] == (label.strip() if isinstance(label, str) else label)
+    assert not isinstance(fields["label"], float)
 
 
-@pytest.mark.parametrize("label", [None, "", "x" * 65, "two\nlines", ["a", "b"], 0.5])
+@pytest.mark.parametrize("label", [None, "", "x" * 65, "two\nlines", ["a", "b"], 0.5, math.nan])
 def test_a_text_with_anything_else_in_the_label_field_is_a_document(tmp_path: Path, label: object) -> None:
     assert read(tmp_path, {"text": "fine", "label": label}).kinds == {"document": 1}
 
@@ -250,7 +252,7 @@ def test_the_kind_and_the_names_of_fields_can_be_given(tmp_path: Path) -> None:
     renamed = Shape(fields={"question": "ask", "answer": "reply"})
     assert meta(read(tmp_path, {"ask": "Hi?", "reply": "Hello."}, shape=renamed)) == {"messages": HELLO}
     wrong = read(tmp_path, {"text": "fine"}, {"en": "a", "zh": "b"}, shape=Shape(kind="translation"))
-    assert (wrong.kinds, wrong.reasons) == ({"translation": 1}, ["not a pair of texts"])
+    assert (wrong.kinds, wrong.reasons) == ({"translation": 1}, ["not a translation: its fields are text"])
 
 
 def test_the_text_column_is_found_whatever_its_case(tmp_path: Path) -> None:

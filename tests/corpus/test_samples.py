@@ -79,7 +79,7 @@ def test_each_sample_is_read_by_its_own_path() -> None:
         ("gpteacher", "", "chat", 1923, 0),
         ("kdconv", "", "chat", 900, 0),
         ("topical-chat", "", "chat", 1617, 0),
-        ("hh-rlhf-harmless-test", "", "preference", 2303, 9),
+        ("hh-rlhf-harmless-test", "", "preference", 2308, 4),
         ("toxicity-labels", "", "classification", 36_537, 0),
         ("self-instruct-seeds", "seed_tasks.jsonl", "chat", 175, 0),
         ("self-instruct-seeds", "zh_seed_tasks.json", "chat", 175, 0),

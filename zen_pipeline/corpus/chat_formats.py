@@ -1,77 +1,115 @@
-"""Conversations in the shapes that people publish them in, as one list of `{"role", "content"}` messages."""
+"""Conversations in the shapes that people publish them in, as one list of messages.
+
+A message is `{"role": "system" | "user" | "assistant", "content": text}`, with `"weight": 0` for an answer that is
+context and never learnt.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from typing import Any
 
-Message = dict[str, str]
+from zen_pipeline.corpus.fields import Fields, has_value, is_false, is_true
+from zen_pipeline.corpus.json_values import decode
+
+Message = dict[str, Any]
 
 _ROLES = {
     "system": "system",
     "developer": "system",
+    "系统": "system",
     "user": "user",
     "human": "user",
     "prompter": "user",
+    "customer": "user",
+    "question": "user",
+    "用户": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "ai": "assistant",
+    "chatbot": "assistant",
+    "answer": "assistant",
+    "助手": "assistant",
+    "机器人": "assistant",
+    "客服": "assistant",
 }
+_TOOLS = {
+    "tool",
+    "function",
+    "function_call",
+    "tool_call",
+    "observation",
+    "tool_response",
+    "ipython",
+    "function_response",
+}
+_CALLS = ("tool_calls", "function_call")  # in a message of the assistant
+_SPEAKERS = ("speaker", "agent", "author", "sender", "from", "user")  # who need not be called by a role
+_ROLE_NAMES = ("role", *_SPEAKERS)
+_TEXT_NAMES = ("content", "value", "text", "message", "utterance", "parts")
 _TEXT_PARTS = ("text", "input_text", "output_text")  # of a message in parts; others are pictures, files, calls
-_QUESTIONS = ("prompt", "instruction", "question")
-_ANSWERS = ("response", "completion", "output", "answer", "std_answer")
-FIELDS = (
-    "messages; conversations; content with messages; instruction, output; instruction, instances; prompt, response; "
-    "question, answer"
+_LEARNT = ("weight", "train", "loss", "training", "train_on_turn", "trainable", "learn")
+_MASKED = ("mask", "masked")
+# A question and its answer as one turn: Firefly, COIG, MOSS.
+_BOTH = (
+    ("human", "assistant"),
+    ("human", "moss"),
+    ("user", "assistant"),
+    ("question", "answer"),
+    ("instruction", "output"),
+    ("input", "output"),
+    ("prompt", "response"),
+    ("query", "response"),
+    ("q", "a"),
+)
+_MOSS_MARK = re.compile(r"^\s*<\|[\w ]+\|>:?\s*|\s*<eo\w>\s*$")
+_LINE_END = re.compile(r"[\r\n]")
+_OF_STRINGS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "utterances")
+TURNS = (*_OF_STRINGS, "chat", "content", "contents", "data")
+_SYSTEMS = (
+    "system",
+    "system_prompt",
+    "system_message",
+    "system_instruction",
+    "systeminstruction",  # Gemini
+    "meta_instruction",  # MOSS
+)
+# What a question is about and a message cannot hold.
+_BESIDE = ("choices", "options", "endings", "documents", "image", "images", "audio", "audios", "video", "videos")
+_MOSS_TOOLS = ("commands", "tool responses")
+# Between two turns that are written as one text (DailyDialog, Ubuntu, LCCC and others).
+SEPARATORS = (
+    "__eou__",
+    "__eot__",
+    "<eou>",
+    "<eot>",
+    "[EOU]",
+    "[EOT]",
+    "<|endofturn|>",
+    "[SEP]",
+    "<sep>",
+    "</s>",
+    "|||",
 )
 
 
-def is_chat(row: Mapping[str, Any]) -> bool:
-    """Whether a row with these fields is a conversation in one of the known shapes."""
-    if "messages" in row or "conversations" in row or isinstance(row.get("content"), list):
-        return True
-    return _first(row, _QUESTIONS) is not None and ("instances" in row or _first(row, _ANSWERS) is not None)
+# --- recognised -------------------------------------------------------------------------------------------------------
 
 
-def to_conversations(row: Mapping[str, Any]) -> list[list[Message] | str]:
-    """The conversations of a row, with the reason in place of one that is not usable.
-
-    Known shapes: OpenAI (`messages` with role and content, a text or parts that are texts), ShareGPT (`conversations`
-    with from and value), speakers that take turns (`messages` or `content` with message and perhaps agent: KdConv,
-    Topical-Chat), Alpaca (`instruction`, optional `input`, `output`), self-instruct (`instruction` with `instances` of
-    input and output), and pairs such as prompt/response and question/answer.
-    Usable means: only known roles, no empty message, and an assistant's message that follows a user's.
-    """
-    return [_usable(messages) for messages in _all_turns(row)]
+def turns_field(fields: Fields) -> str | None:
+    """The field that holds the turns of a conversation: by its name and by what is in it."""
+    if "data" in fields and set(fields.names()) <= {"id", "data"} and _are_texts(fields.get("data")):  # UltraChat
+        return "data"
+    return next((name for name in TURNS[:-1] if name in fields and _is_dialogue(fields.get(name), name)), None)
 
 
-def _usable(messages: list[Message] | str) -> list[Message] | str:
-    if isinstance(messages, str):
-        return messages
-    for number, message in enumerate(messages, 1):
-        if not message["content"].strip():
-            return f"message {number} is empty"
-    roles = [m["role"] for m in messages]
-    answered = any(pair == ("user", "assistant") for pair in pairwise(roles))
-    return messages if answered else "no message of an assistant follows one of a user"
-
-
-def _all_turns(row: Mapping[str, Any]) -> list[list[Message] | str]:
-    for field in ("messages", "conversations", "content"):
-        if field in row:
-            return [from_turns(row[field])]
-    question = row.get(_first(row, _QUESTIONS) or "")
-    instances = row.get("instances")
-    if isinstance(instances, list):
-        each = [i if isinstance(i, Mapping) else {} for i in instances]
-        return [_pair(_joined(question, i.get("input")), i.get("output")) for i in each] or [_NO_PAIR]
-    return [_pair(_joined(question, row.get("input")), row.get(_first(row, _ANSWERS) or ""))]
-
-
-def _first(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in row), None)
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
 
 
 def is_turn(value: Any) -> bool:
@@ -81,64 +119,294 @@ def is_turn(value: Any) -> bool:
     return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
 
 
-def from_turns(turns: Any) -> list[Message] | str:
-    """The messages of a list of turns, or why one of them is no message of a known role."""
+def are_turns(value: Any) -> bool:
+    """Whether this is a list of messages, of whatever shape."""
+    return isinstance(value, list) and bool(value) and all(_is_turn_of_any_shape(turn) for turn in value)
+
+
+def _is_turn_of_any_shape(turn: Any) -> bool:
+    if not isinstance(turn, Mapping):
+        return False
+    names = {str(name).lower() for name in turn}
+    said = any(name in names for name in _TEXT_NAMES) or bool(names & set(_CALLS))
+    return said or any(both <= names for both in map(set, _BOTH))
+
+
+def _is_dialogue(value: Any, name: str) -> bool:
+    value = _parsed(value)
+    if isinstance(value, str):
+        return name in _OF_STRINGS and len(split_turns(value)) > 1
+    if isinstance(value, Mapping):  # MOSS: {"turn_1": {"Human": …, "MOSS": …}}
+        return are_turns(list(value.values()))
+    return (name in _OF_STRINGS and _are_texts(value)) or are_turns(value)
+
+
+def _parsed(value: Any) -> Any:
+    """The value of JSON that a table's cell holds as text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return decode(value)
+        except ValueError:
+            return value
+    return value
+
+
+def split_turns(text: str) -> list[str]:
+    """The turns of a dialogue that is written as one text; the text alone where nothing separates any."""
+    for separator in SEPARATORS:
+        if separator in text:
+            pattern = "__eou__|__eot__" if separator.startswith("__") else re.escape(separator)
+            return [turn.strip() for turn in re.split(pattern, text) if turn.strip()]
+    return [text]
+
+
+# --- made into messages -----------------------------------------------------------------------------------------------
+
+
+def conversation(messages: list[Message] | str, fields: Fields) -> list[Message] | str:
+    """A usable conversation of a row, with its system message and history, or why there is none.
+
+    Usable means: no empty message, and an answer to learn that follows a user's message. Consecutive messages of one
+    role are joined.
+
+    Args:
+        messages: in order, or why they cannot be read.
+        fields: of the row: its system message, its history, and marks of what is not to be learnt.
+    """
+    if isinstance(messages, str):
+        return messages
+    if (mark := unwanted(fields)) is not None:
+        return f"{mark}: an answer that is marked as not to be learnt"
+    if (beside := fields.first(_BESIDE)) is not None:
+        return f"{fields.called(beside)!r} belongs to the question and is not text: write it into the question"
+    first, before = system(fields), history(fields)
+    if isinstance(first, str) or isinstance(before, str):
+        return first if isinstance(first, str) else str(before)
+    if first and first[0]["content"].strip() in [m["content"].strip() for m in messages if m["role"] == "system"]:
+        first = []
+    messages = [m for m in (*first, *before, *messages) if m["role"] != "system" or m["content"].strip()]
+    for number, message in enumerate(messages, 1):
+        if not message["content"].strip():
+            return f"message {number} is empty"
+    messages = joined_roles(messages)
+    last = last_answer(messages)
+    if last is None:
+        return "no message of an assistant that is to be learnt follows one of a user"
+    if last < len(messages) - 1:
+        fields.note("messages after the last answer")
+    return messages
+
+
+def unwanted(fields: Fields) -> str | None:
+    """The mark by which a row says that its answer is wrong or not to be learnt (KTO's `label: false`)."""
+    for name in ("label", "kto_tag", "desirable", "train", "loss", "weight"):
+        if name in fields and is_false(fields.get(name)):
+            return f"{name}: {fields.take(name)!r}".lower()
+        if name in fields and is_true(fields.get(name)):
+            fields.take(name)
+    return None
+
+
+def last_answer(messages: Sequence[Mapping[str, Any]]) -> int | None:
+    """The place of the last answer that is learnt and follows a user's message; None where there is none."""
+    asked = next((place for place, m in enumerate(messages) if m["role"] == "user"), len(messages))
+    places = range(len(messages) - 1, asked, -1)
+    return next((p for p in places if messages[p]["role"] == "assistant" and messages[p].get("weight") != 0), None)
+
+
+def system(fields: Fields) -> list[Message] | str:
+    """The system message that stands beside the turns."""
+    name = fields.first(_SYSTEMS)
+    if name is None:
+        return []
+    text = _content(fields.take(name))
+    return f"{name!r} is not text" if text is None else [{"role": "system", "content": trimmed(text)}]
+
+
+def history(fields: Fields) -> list[Message] | str:
+    """The earlier turns that stand beside a question: pairs, messages, or texts in turn."""
+    if "history" not in fields:
+        return []
+    value = _parsed(fields.take("history"))
+    if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        value = [text for pair in value for text in pair]
+    if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+        return _in_turn(value) if len(value) % 2 == 0 else "the history does not end with an answer"
+    if not are_turns(value):
+        return "the history is neither pairs nor messages"
+    return from_turns(value, fields)
+
+
+def from_field(name: str, fields: Fields) -> list[Message] | str:
+    """The messages of a row's field."""
+    value = _parsed(fields.take(name))
+    if isinstance(value, str):
+        value = split_turns(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return _in_turn(value) if _are_texts(value) else from_turns(value, fields)
+
+
+def from_turns(turns: Any, fields: Fields | None = None) -> list[Message] | str:
+    """The messages of a list of turns, or why one of them is no message of a known role.
+
+    Args:
+        turns: objects with a role and a text (OpenAI, ShareGPT), with a speaker and what is said, or with a question
+            and its answer.
+        fields: of the row, where what the messages hold besides is noted.
+    """
+    turns = _parsed(turns)
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         return "no list of messages"
-    if turns and all("message" in turn for turn in turns):
-        return _from_speakers(turns)
-    messages = []
-    for number, turn in enumerate(turns, 1):
-        role, text = turn.get("role", turn.get("from")), _content(turn.get("content", turn.get("value")))
-        if not isinstance(role, str) or role.lower() not in _ROLES:
-            return f"message {number} has the role {str(role)[:40]!r}; known are {', '.join(_ROLES)}"
-        if text is None:
-            return f"message {number} is not text alone"
-        messages.append({"role": _ROLES[role.lower()], "content": text})
+    turns = [{str(name).lower(): value for name, value in turn.items()} for turn in turns]
+    roles = _roles(turns)
+    if isinstance(roles, str):
+        return roles
+    messages: list[Message] = []
+    for number, (turn, role) in enumerate(zip(turns, roles, strict=True), 1):
+        found = _both(turn, number) if role == "both" else _message(turn, role, number)
+        if isinstance(found, str):
+            return found
+        messages += found
+        if fields is not None:
+            _note_rest(turn, fields)
     return messages
+
+
+def _roles(turns: Sequence[Mapping[str, Any]]) -> list[str] | str:
+    """The role of each turn, `both` for a question with its answer.
+
+    Two speakers that are not called by a role are user and assistant, the first to speak is the user; so are turns
+    without any speaker.
+    """
+    spoken = [_speaker(turn) for turn in turns]
+    if not any(name for name, _ in spoken):
+        return ["both" if _pair_names(turn) else "user" if n % 2 == 0 else "assistant" for n, turn in enumerate(turns)]
+    names = list(dict.fromkeys(who for _, who in spoken))
+    free = all(name in _SPEAKERS for name, _ in spoken) and not {who.lower() for who in names} & {*_ROLES, *_TOOLS}
+    if free and len(names) <= 2:
+        return ["user" if who == names[0] else "assistant" for _, who in spoken]
+    if spoken[0][0] == "speaker" and {who.lower() for who in names} == {"user", "system"}:  # MultiWOZ
+        return ["user" if who.lower() == "user" else "assistant" for _, who in spoken]
+    if free:
+        return f"{len(names)} speakers ({', '.join(names)[:80]}): a conversation here has two"
+    roles = []
+    for number, (_, who) in enumerate(spoken, 1):
+        if who.lower() in _TOOLS:
+            return f"message {number} is a tool's (role {who!r}): conversations with tools are not learnt"
+        if who.lower() not in _ROLES:
+            return (
+                f"message {number} has the role {who[:40]!r}; known are {', '.join(r for r in _ROLES if r.isascii())}"
+            )
+        roles.append(_ROLES[who.lower()])
+    return roles
+
+
+def _speaker(turn: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the field that says who speaks, and who it is; empty for a turn without."""
+    if _pair_names(turn):
+        return "", ""
+    name = next((n for n in _ROLE_NAMES if turn.get(n) is not None), "")
+    who = turn.get(name, "")
+    if isinstance(who, Mapping):
+        who = who.get("role", who.get("name", ""))
+    return name, str(who)
+
+
+def _pair_names(turn: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next((both for both in _BOTH if both[0] in turn and both[1] in turn), None)
+
+
+def _both(turn: Mapping[str, Any], number: int) -> list[Message] | str:
+    """The messages of a question with its answer."""
+    question, answer = _pair_names(turn) or ("", "")
+    texts = [turn[question], turn[answer]]
+    if not all(isinstance(text, str) for text in texts):
+        return f"turn {number} is not text alone"
+    if any(_MOSS_MARK.sub("", str(turn[name])) != "None" for name in _MOSS_TOOLS if has_value(turn.get(name))):
+        return f"turn {number} calls a tool: conversations with tools are not learnt"
+    asked, said = (_MOSS_MARK.sub("", text) for text in texts)
+    return [{"role": "user", "content": trimmed(asked)}, _weighted(turn, "assistant", said)]
+
+
+def _message(turn: Mapping[str, Any], role: str, number: int) -> list[Message] | str:
+    if any(has_value(turn.get(name)) for name in _CALLS):
+        return f"message {number} calls a tool: conversations with tools are not learnt"
+    text = _content(next((turn[name] for name in _TEXT_NAMES if turn.get(name) is not None), None))
+    return f"message {number} is not text alone" if text is None else [_weighted(turn, role, text)]
+
+
+def _weighted(turn: Mapping[str, Any], role: str, text: str) -> Message:
+    message: Message = {"role": role, "content": trimmed(text)}
+    masked = any(is_false(turn.get(n)) for n in _LEARNT) or any(is_true(turn.get(n)) for n in _MASKED)
+    return message | {"weight": 0} if role == "assistant" and masked else message
+
+
+def trimmed(text: str) -> str:
+    """Without blank lines before and after it; what its first line is indented by stays."""
+    said = text.strip()
+    before, _, after = text.partition(said) if said else (text, "", "")
+    return before[max(before.rfind("\n"), before.rfind("\r")) + 1 :] + said + _LINE_END.split(after, maxsplit=1)[0]
+
+
+def _note_rest(turn: Mapping[str, Any], fields: Fields) -> None:
+    known = {*_ROLE_NAMES, *_TEXT_NAMES, *_LEARNT, *_MASKED, *_MOSS_TOOLS, *(_pair_names(turn) or ())}
+    for name, value in turn.items():
+        if name not in known and has_value(value):
+            fields.note(f"{name} of messages")
+        elif name == "weight" and isinstance(value, float) and 0.0 < value != 1.0:
+            fields.note("weight of messages between 0 and 1")
 
 
 def _content(value: Any) -> str | None:
     """The text of a message: itself, or that of its parts (OpenAI's `[{"type": "text", "text": …}]`)."""
+    if isinstance(value, Mapping) and isinstance(value.get("parts"), list):
+        value = value["parts"]
     if not isinstance(value, list):
         return value if isinstance(value, str) else None
-    parts = [part for part in value if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS]
-    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    return "\n".join(texts) if texts and len(texts) == len(value) else None
+    texts = [_part(part) for part in value]
+    found = [text for text in texts if text is not None]
+    return "\n".join(found) if found and len(found) == len(texts) else None
 
 
-def _from_speakers(turns: Sequence[Mapping[str, Any]]) -> list[Message] | str:
-    """Two people who talk: the one who begins is the user. Turns without a speaker alternate."""
-    messages: list[Message] = []
-    first = turns[0].get("agent")
-    for number, turn in enumerate(turns):
-        agent, text = turn.get("agent"), turn["message"]
-        if not isinstance(text, str):
-            return f"message {number + 1} is not text alone"
-        begins = agent == first if agent is not None else number % 2 == 0
-        role = "user" if begins else "assistant"
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n{text}"
-        else:
-            messages.append({"role": role, "content": text})
-    return messages
+def _part(part: Any) -> str | None:
+    if isinstance(part, Mapping):
+        part = part.get("text") if part.get("type", "text") in _TEXT_PARTS else None
+    return part if isinstance(part, str) else None
 
 
-def _joined(instruction: Any, extra: Any) -> Any:
-    if isinstance(instruction, str) and isinstance(extra, str) and extra.strip():
-        return f"{instruction}\n\n{extra}"
-    return instruction
+def _in_turn(texts: Sequence[str]) -> list[Message]:
+    return [{"role": "user" if n % 2 == 0 else "assistant", "content": trimmed(t)} for n, t in enumerate(texts)]
 
 
-_NO_PAIR = "the question or its answer is not text"
+def joined_roles(messages: Sequence[Message]) -> list[Message]:
+    """The messages, consecutive ones of one role as one, unless only one of them is learnt."""
+    joined = []
+    for _, same in groupby(messages, key=lambda m: (m["role"], m.get("weight"))):
+        first, *others = same
+        joined.append(first | {"content": "\n".join([first["content"], *(m["content"] for m in others)])})
+    return joined
 
 
-def _pair(question: Any, answer: Any) -> list[Message] | str:
-    if not isinstance(question, str) or not isinstance(answer, str):
-        return _NO_PAIR
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+def transcript(text: str, *, line_ends: str = "\n\n") -> list[Message]:
+    """The messages of a text with `Human:` and `Assistant:`; none when it does not begin with one of them.
+
+    hh-rlhf writes whole dialogues so, with two line ends before each turn (https://arxiv.org/abs/2204.05862), Belle
+    with one.
+    """
+    begun = text.lstrip()
+    if not begun.startswith(("Human:", "Assistant:")):
+        return []
+    parts = re.split(rf"(?:^|{line_ends})(Human|Assistant): ?", begun)[1:]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [{"role": roles[who], "content": trimmed(said)} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def as_text(messages: Sequence[Message]) -> str:
+def question_and_answer(question: str, answer: str) -> list[Message]:
+    """A question and its answer."""
+    return [{"role": "user", "content": trimmed(question)}, {"role": "assistant", "content": trimmed(answer)}]
+
+
+def as_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The conversation as a person would read it."""
     return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)

@@ -81,9 +81,8 @@ def read(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
     parsed = parse(file.address)
     table = Table(file, shape)
     for number, row in enumerate(_rows(parsed, file.address), 1):
-        if number == 1:
-            table.check_columns(list(row), row)
         yield from table.row(row, f"row {number}")
+    table.check_found()
 
 
 def _rows(parsed: Address, address: str) -> Iterator[dict[str, Any]]:

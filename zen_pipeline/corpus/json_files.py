@@ -6,28 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import is_turn
+from zen_pipeline.corpus.chat_formats import TURNS, is_turn
 from zen_pipeline.corpus.json_values import END, Broken, Element, JsonValues, decode
-from zen_pipeline.corpus.kinds import canonical, kind_of
 from zen_pipeline.corpus.lines import text_of
 from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape, Table, read_jsonl
 
 # Members whose arrays are one field of a row, where those of other names are rows themselves.
-_FIELDS = frozenset(
-    {
-        "messages",
-        "conversations",
-        "content",
-        "instances",
-        "paragraphs",
-        "qas",
-        "answers",
-        "chosen",
-        "rejected",
-        "prompt",
-    }
+_FIELDS = frozenset(TURNS) - {"data"} | frozenset(
+    {"instances", "paragraphs", "qas", "answers", "chosen", "rejected", "prompt", "completion", "history"}
 )
 _MOST_FIELDS = 1000  # of the object at the top: what has more is no row
 
@@ -69,6 +57,7 @@ class _Rows:
     def __init__(self, file: TextFile, shape: Shape) -> None:
         self._file, self._shape = file, shape
         self._table = Table(file, shape)
+        self._recogniser = shape.recogniser()
         self._number = 0
         self._own: dict[str, Any] = {}  # fields of the object at the top
         self._rows_in_object = 0
@@ -93,6 +82,8 @@ class _Rows:
             yield from self._object()
         elif isinstance(element.value, Broken):
             yield self._broken(element.value)
+        elif element.member == "features" and isinstance(element.value, dict) and "feature_idx" in element.value:
+            return  # of a page of the Hugging Face viewer, before its rows
         elif element.in_array and not element.member and is_turn(element.value) and not self._number:
             self._add_turn(element.value)
         elif element.in_array or self._is_row(element.value):
@@ -123,7 +114,7 @@ class _Rows:
     def _is_row(self, value: Any) -> bool:
         if not isinstance(value, dict):
             return False
-        return kind_of(canonical(value, self._shape.fields), self._shape.text_column.lower()) is not None
+        return not isinstance(self._recogniser.recognise(self._recogniser.fields(value)), str)
 
     def _row(self, value: Any) -> Iterator[Record | Aside]:
         self._number += 1

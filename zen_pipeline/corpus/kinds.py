@@ -1,9 +1,9 @@
-"""What a row of a table is: recognised by the names of its fields, and put into one shape for each kind.
+"""What a record of each kind holds.
 
 The structured fields of a record are in its `meta`; `text` is what a person reads, and what a base model learns from:
 
     document        the text
-    chat            messages
+    chat            messages, and `tools` where the row has them
     preference      prompt (messages), chosen, rejected; the text leaves the rejected answer out
     translation     source, target, source_language, target_language
     qa              question, context, answers, answer_starts, impossible
@@ -12,20 +12,12 @@ The structured fields of a record are in its `meta`; `text` is what a person rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from zen_pipeline.corpus import chat_formats, preferences, question_answering
+from zen_pipeline.corpus import chat_formats
 from zen_pipeline.corpus.language import UNKNOWN, guess_language
 from zen_pipeline.corpus.records import Kind
-
-LABELS = ("label", "labels", "class", "category")
-_LABELLED = ("sentence", "tweet", "comment", "review", "content", "utterance")
-_LONGEST_LABEL = 64  # characters; what is longer, or has several lines, is text
-KNOWN = (
-    "text, label; messages; conversations; instruction, output; prompt, response; question, answer; "
-    "question, context, answers; prompt, chosen, rejected; source, target; two columns named by languages"
-)
 
 # ISO 639-1 without `id` and `no`, which nearly always number the rows.
 _CODES = """
@@ -50,64 +42,6 @@ class Content(NamedTuple):
     meta: Mapping[str, Any]
     key: str
     language: str = UNKNOWN
-
-
-def canonical(row: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
-    """The row with lower-case names, and the user's own names of fields exchanged for ours.
-
-    Args:
-        row: names and values.
-        renamed: our name of a field and its name in the data.
-    """
-    fields: dict[str, Any] = {}
-    for name, value in row.items():
-        lower = name.lower()
-        if lower not in fields or name == lower:
-            fields[lower] = value
-    for ours, theirs in renamed.items():
-        if theirs in row:
-            fields[ours] = row[theirs]
-    return fields
-
-
-def kind_of(row: Mapping[str, Any], text_column: str) -> Kind | None:
-    """The kind of a canonical row, or None for one of no known kind.
-
-    A row with the text column is a document, or classification when it has a label too: the first of `LABELS` whose
-    value is a number, or one line of at most 64 characters.
-    """
-    if text_column in row:
-        labelled = isinstance(row[text_column], str) and _label(row) is not None
-        return "classification" if labelled else "document"
-    if "chosen" in row and "rejected" in row:
-        return "preference"
-    if "translation" in row or ("source" in row and "target" in row) or _languages(row) is not None:
-        return "translation"
-    if question_answering.is_qa(row):
-        return "qa"
-    if chat_formats.is_chat(row):
-        return "chat"
-    if _label(row) is not None and _labelled_text(row, text_column) is not None:
-        return "classification"
-    return None
-
-
-def contents(row: Mapping[str, Any], kind: Kind, text_column: str) -> Iterator[Content | str]:
-    """What a canonical row of this kind holds, or why it cannot be used: several for an article of SQuAD."""
-    if kind == "document":
-        yield _document(row, text_column)
-    elif kind == "classification":
-        yield _classification(row, text_column)
-    elif kind == "translation":
-        yield _translation(row)
-    elif kind == "preference":
-        yield _preference(row)
-    elif kind == "qa":
-        for found in question_answering.questions(row):
-            yield found if isinstance(found, str) else _question(found)
-    else:
-        for messages in chat_formats.to_conversations(row):
-            yield f"not a usable conversation: {messages}" if isinstance(messages, str) else chat(messages)
 
 
 def language_code(name: str) -> str:
@@ -157,75 +91,3 @@ def pair(source: str, target: str, source_language: str, target_language: str) -
         "target_language": languages[1],
     }
     return Content("translation", rendering("translation", meta), meta, source, languages[0])
-
-
-def _document(row: Mapping[str, Any], text_column: str) -> Content | str:
-    text = row.get(text_column)
-    if not isinstance(text, str):
-        return f"{text_column!r} is not text but {type(text).__name__}"
-    return Content("document", text, {}, text)
-
-
-def _label(row: Mapping[str, Any]) -> str | None:
-    """The name of the label field."""
-    return next((name for name in LABELS if name in row and _is_label(row[name])), None)
-
-
-def _is_label(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value.strip()) > 0 and len(value) <= _LONGEST_LABEL and "\n" not in value
-    return isinstance(value, int)
-
-
-def _labelled_text(row: Mapping[str, Any], text_column: str) -> str | None:
-    return next((name for name in (text_column, *_LABELLED) if isinstance(row.get(name), str)), None)
-
-
-def _classification(row: Mapping[str, Any], text_column: str) -> Content | str:
-    name, label = _labelled_text(row, text_column), _label(row)
-    if name is None or label is None:
-        return f"no text with a label ({', '.join(LABELS)})"
-    text, value = str(row[name]), row[label]
-    value = value.strip() if isinstance(value, str) else value
-    meta = {"text": text, "label": value}
-    return Content("classification", rendering("classification", meta), meta, text)
-
-
-def _languages(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The two fields that are named by languages, such as `en` and `zh-cn`, when there are exactly two."""
-    found = [name for name, value in row.items() if isinstance(value, str) and language_code(name)]
-    return (found[0], found[1]) if len(found) == 2 else None
-
-
-def _translation(row: Mapping[str, Any]) -> Content | str:
-    sides = row.get("translation", row)
-    if not isinstance(sides, Mapping):
-        return "'translation' is not an object of two languages"
-    names = None if "source" in sides and "target" in sides else _languages(sides)
-    first, second = names or ("source", "target")
-    source, target = sides.get(first), sides.get(second)
-    if not isinstance(source, str) or not isinstance(target, str):
-        return "not a pair of texts"
-    if names is not None:
-        return pair(source, target, language_code(first), language_code(second))
-    return pair(source, target, _text(row, "source_language"), _text(row, "target_language"))
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _preference(row: Mapping[str, Any]) -> Content | str:
-    found = preferences.preference(row)
-    if isinstance(found, str):
-        return found
-    meta = found._asdict()
-    text = rendering("preference", meta)
-    return Content("preference", text, meta, chat_formats.as_text(found.prompt))
-
-
-def _question(found: question_answering.Question) -> Content:
-    meta = found._asdict()
-    text = rendering("qa", meta)
-    return Content("qa", text, meta, found.context)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import PurePosixPath
 
-from zen_pipeline.corpus.kinds import canonical, kind_of, language_code, pair
+from zen_pipeline.corpus.kinds import language_code, pair
 from zen_pipeline.corpus.language import guess_language
 from zen_pipeline.corpus.lines import Lines, TooLong, head_lines, text_of
 from zen_pipeline.corpus.opening import TextFile, not_text
@@ -39,7 +39,7 @@ def has_header(shape: Shape, first: list[str]) -> bool:
     """Whether the first line names columns of a known kind, as far as the user does not say so."""
     if shape.header is False:
         return False
-    return kind_of(canonical(dict.fromkeys(first, "0"), shape.fields), shape.text_column.lower()) is not None
+    return shape.recogniser().knows(first)
 
 
 def read_pairs(file: TextFile, head: list[list[str]]) -> Iterator[Record | Aside]:

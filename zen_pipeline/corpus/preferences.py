@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zen_pipeline.corpus.chat_formats import Message, from_turns
+from zen_pipeline.corpus.chat_formats import Message, from_turns, history, joined_roles, system, transcript, turns_field
+from zen_pipeline.corpus.fields import Fields
 
-# hh-rlhf writes whole dialogues as one text (Bai et al. 2022, https://arxiv.org/abs/2204.05862).
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+_PAIRS = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),  # OpenAI
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("response_j", "response_k"),
+)
+FIELDS = frozenset(better for better, _ in _PAIRS)
+_PROMPTS = ("prompt", "instruction", "question", "query", "input")
 
 
 class Preference(NamedTuple):
@@ -20,17 +27,26 @@ class Preference(NamedTuple):
     rejected: str
 
 
-def preference(row: Mapping[str, Any]) -> Preference | str:
+def claim(fields: Fields) -> Sequence[str] | None:
+    """The fields of the better and the worse answer."""
+    return next((pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields), None)
+
+
+def read(fields: Fields, names: Sequence[str]) -> Preference | str:
     """The preference of a row, or why it has none.
 
-    `chosen` and `rejected` are answers to `prompt` (a text or messages), or whole dialogues that differ in their last
-    answer: lists of messages, or texts with `Human:` and `Assistant:`.
+    Both sides are answers to a prompt (a text or messages), or whole dialogues that differ in their last answer: lists
+    of messages, or texts with `Human:` and `Assistant:`.
     """
-    sides = [side for name in ("chosen", "rejected") if (side := _dialogue(row[name])) is not None]
-    before = _prompt(row.get("prompt"))
-    if len(sides) < 2 or before is None:
-        return "chosen, rejected or prompt is neither text nor messages"
-    chosen, rejected = (side if side[: len(before)] == before else [*before, *side] for side in sides)
+    sides = [side for name in names if (side := _dialogue(fields.take(name), fields)) is not None]
+    before = _before(fields)
+    if isinstance(before, str):
+        return before
+    if len(sides) < 2:
+        return f"{' or '.join(names)} is neither text nor messages"
+    if not all(m["content"].strip() for m in (*before, *sides[0], *sides[1])):
+        return "an empty message"
+    chosen, rejected = (_whole(before, side) for side in sides)
     if not chosen or not rejected or chosen[:-1] != rejected[:-1]:
         return "the two dialogues differ before their last answer"
     prompt = chosen[:-1]
@@ -40,38 +56,49 @@ def preference(row: Mapping[str, Any]) -> Preference | str:
         or any(side[-1]["role"] != "assistant" for side in (chosen, rejected))
     ):
         return "no answers to a user's message"
-    if not all(m["content"].strip() for m in (*chosen, rejected[-1])):
-        return "an empty message"
     if chosen == rejected:
         return "both answers are the same"
+    if fields.get("messages") == fields.get(names[0]):  # UltraFeedback gives the better dialogue twice
+        fields.take("messages")
     return Preference(prompt, chosen[-1]["content"], rejected[-1]["content"])
 
 
-def _prompt(value: Any) -> list[Message] | None:
-    if value is None:
+def _before(fields: Fields) -> list[Message] | str:
+    """What was said before the two answers: the prompt, with its system message and history."""
+    first, earlier = system(fields), history(fields)
+    if isinstance(first, str) or isinstance(earlier, str):
+        return first if isinstance(first, str) else str(earlier)
+    name = turns_field(fields) if fields.first(_PROMPTS) is None else None
+    asked = from_turns(fields.take(name), fields) if name is not None else _prompt(fields)
+    return asked if isinstance(asked, str) else [*first, *earlier, *asked]
+
+
+def _prompt(fields: Fields) -> list[Message] | str:
+    name = fields.first(_PROMPTS)
+    if name is None:
         return []
+    value = fields.take(name)
+    if isinstance(value, Mapping) and "messages" in value:  # OpenAI
+        value = value["messages"]
+    if name == "instruction" and (more := fields.text("input")):
+        value = f"{value}\n\n{fields.take('input')}" if more.strip() else value
     if isinstance(value, str):
-        messages = _transcript(value) or [{"role": "user", "content": value}]
+        messages = transcript(value) or [{"role": "user", "content": value}]
         return messages[:-1] if not messages[-1]["content"] else messages  # it ended with `Assistant:`
-    return _messages(value)
+    found = from_turns(value, fields)
+    return f"{name} is neither text nor messages" if isinstance(found, str) else found
 
 
-def _dialogue(value: Any) -> list[Message] | None:
+def _whole(before: Sequence[Message], side: Sequence[Message]) -> list[Message]:
+    """The dialogue of one side: it may repeat what was said before, with or without the system message."""
+    first = [m for m in side if m["role"] == "system"] or [m for m in before if m["role"] == "system"]
+    asked = [m for m in before if m["role"] != "system"]
+    said = [m for m in side if m["role"] != "system"]
+    return joined_roles([*first, *(said if said[: len(asked)] == asked else [*asked, *said])])
+
+
+def _dialogue(value: Any, fields: Fields) -> list[Message] | None:
     if isinstance(value, str):
-        return _transcript(value) or [{"role": "assistant", "content": value}]
-    return _messages([value] if isinstance(value, Mapping) else value)
-
-
-def _messages(value: Any) -> list[Message] | None:
-    found = from_turns(value)
+        return transcript(value) or [{"role": "assistant", "content": value}]
+    found = from_turns([value] if isinstance(value, Mapping) else value, fields)
     return None if isinstance(found, str) else found
-
-
-def _transcript(text: str) -> list[Message]:
-    """The messages of a text with `Human:` and `Assistant:`; none when it does not begin with one of them."""
-    begun = text.lstrip()
-    if _TURN.match(begun) is None:
-        return []
-    parts = _TURN.split(begun)[1:]
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [{"role": roles[name], "content": said.strip()} for name, said in zip(parts[::2], parts[1::2], strict=True)]

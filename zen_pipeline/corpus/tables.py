@@ -17,13 +17,16 @@ from typing import Any
 
 from zen_pipeline.corpus.chat_formats import is_turn
 from zen_pipeline.corpus.json_values import decode
-from zen_pipeline.corpus.kinds import KNOWN, Content, canonical, contents, kind_of
+from zen_pipeline.corpus.kinds import Content
 from zen_pipeline.corpus.lines import Lines, TooLong, blocks
 from zen_pipeline.corpus.opening import TextFile, not_text, seekable
+from zen_pipeline.corpus.recognise import KNOWN, Recogniser
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
+from zen_pipeline.corpus.seen import Seen
 from zen_pipeline.errors import DataError
 from zen_pipeline.settings.data import FilesSource
 
+_MANY = 10_000  # rows of no known kind, after which none is expected
 _BATCH = 256  # rows of a parquet file that are held as Python objects at a time
 
 _shortened = reprlib.Repr()  # of a row, whatever its size and depth
@@ -40,12 +43,18 @@ class Shape:
         fields: our names of fields, and the names that the data has for them.
         header: the first line of a table names its columns; None to recognise it. Without one, they are named by
             their numbers: `1`, `2`, `3`.
+        seen: what reading finds out about the files.
     """
 
     text_column: str = "text"
     kind: Kind | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     header: bool | None = None
+    seen: Seen = field(default_factory=Seen, compare=False)
+
+    def recogniser(self) -> Recogniser:
+        """What tells the kinds of rows."""
+        return Recogniser(self.kind, self.text_column, self.fields)
 
     @classmethod
     def of(cls, source: FilesSource) -> Shape:
@@ -63,32 +72,43 @@ class Table:
 
     def __init__(self, file: TextFile, shape: Shape) -> None:
         self._file, self._shape = file, shape
-        self._column = shape.text_column.lower()
-        self._usable = 0
-        self._fields_without: list[str] | None = None
+        self._recogniser = shape.recogniser()
+        self._usable = self._unknown = 0
+        self._unknown_names: list[str] = []
 
     def row(self, row: Any, place: str) -> Iterator[Record | Aside]:
-        """The records of one row, or why there are none; a list of messages is a row too."""
-        if isinstance(row, list) and row and all(map(is_turn, row)):
-            row = {"messages": row}
+        """The records of one row, or why there are none; a list of messages is a row too.
+
+        Raises:
+            DataError: no row of many is of a known kind.
+        """
+        if isinstance(row, dict) and "row_idx" in row and row.get("truncated_cells"):
+            yield self.aside(place, f"cells were cut off: {row['truncated_cells']}", row)
+            return
+        row = _unwrapped(row)
         if not isinstance(row, dict):
             yield self.aside(place, f"not a JSON object but {type(row).__name__}", row)
             return
-        fields = canonical(row, self._shape.fields)
-        kind = self._shape.kind or kind_of(fields, self._column)
-        if kind is None:
-            self._fields_without = self._fields_without or list(row)
-            yield self.aside(place, f"no field {self._shape.text_column!r}", row)
+        fields = self._recogniser.fields(row)
+        found = self._recogniser.recognise(fields)
+        if isinstance(found, str):
+            self._unknown += 1
+            self._unknown_names = self._unknown_names or list(map(str, row))
+            yield self.aside(place, found, row)
+            if self._unknown == _MANY:
+                self.check_found()
             return
         self._usable += 1
-        several = None
-        for content in contents(fields, kind, self._column):
-            several = 1 if several is None else several + 1
-            yield (
-                self.aside(place, content, row)
-                if isinstance(content, str)
-                else self.record(content, place, part=several, group=fields.get("group"))
-            )
+        group = fields.take("group")
+        made = 0
+        for part, content in enumerate(found.form.read(fields, found.names), 1):
+            if isinstance(content, str):
+                yield self.aside(place, content, row)
+            else:
+                made += 1
+                yield self.record(content, place, part=part, group=group)
+        names = [fields.called(name) for name in found.names]
+        self._shape.seen.row(self._file.name, found.form.kind, names, fields.unused() if made else ())
 
     def record(self, content: Content, place: str, *, part: int = 1, group: object = None) -> Record | Aside:
         """The record of some content: the `part`-th one of its place."""
@@ -120,19 +140,25 @@ class Table:
         shown = found if isinstance(found, str) else _shortened.repr(found)
         return Aside(self._file.name, place, reason, excerpt(shown))
 
-    def check_columns(self, columns: list[str], example: Mapping[str, Any]) -> None:
-        """Raise DataError when a table with these columns holds no records of a known kind."""
-        if self._shape.kind is None and kind_of(canonical(example, self._shape.fields), self._column) is None:
+    def check_found(self) -> None:
+        """Raise DataError when rows have been read and none is of a known kind; after the last row."""
+        columns = self._unknown_names
+        if not self._usable and self._unknown and self._shape.kind is None and not self._recogniser.knows(columns):
             raise DataError(
                 f"{self._file.address} has no column {self._shape.text_column!r}; its columns are "
-                f"{', '.join(columns) or '(none)'}. Name the one that holds the text: collect.sources.text_column; "
-                f"or give the columns one of the known names, or set collect.sources.fields: {KNOWN}"
+                f"{', '.join(columns) or '(none)'}. Name the one that holds the text: --text NAME "
+                f"(collect.sources.0.text_column); or give the columns one of the known names, or set "
+                f"collect.sources.0.fields: {KNOWN}"
             )
 
-    def check_found(self) -> None:
-        """The same for a file whose rows name their own fields, after the last row."""
-        if not self._usable and self._fields_without is not None:
-            self.check_columns(self._fields_without, dict.fromkeys(self._fields_without))
+
+def _unwrapped(row: Any) -> Any:
+    """A row without what it is wrapped in: a list of messages, or a row of the Hugging Face viewer's API."""
+    if isinstance(row, list) and row and all(map(is_turn, row)):
+        return {"messages": row}
+    if isinstance(row, dict) and "row_idx" in row and isinstance(row.get("row"), dict):
+        return row["row"]
+    return row
 
 
 def _not_unicode(error: UnicodeEncodeError) -> str:
@@ -229,7 +255,6 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 continue
             if header is None:
                 header = cells if shape.header is not False else [str(n) for n in range(1, len(cells) + 1)]
-                table.check_columns(header, dict.fromkeys(header, "0"))
                 if header is cells:
                     continue
             if len(cells) != len(header):
@@ -238,6 +263,7 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 yield table.aside(place, reason, ",".join(cells[:20]))
             else:
                 yield from table.row(dict(zip(header, cells, strict=True)), place)
+        table.check_found()
 
 
 def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
@@ -280,11 +306,10 @@ def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
                 for batch in opened.iter_batches(row_groups=[index], batch_size=_BATCH):
                     for row in batch.to_pylist():
                         number += 1
-                        if number == 1:
-                            table.check_columns(list(row), row)
                         yield from table.row(row, f"row {number}")
     except (pa.ArrowException, UnicodeDecodeError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         where = f"after row {number}" if number else "file"
         yield table.aside(where, f"not a readable parquet file: {(str(error).splitlines() or [''])[0][:200]}", "")
+    table.check_found()

@@ -1,0 +1,108 @@
+"""A question and its answer as fields of a row: Alpaca, Dolly, self-instruct and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from zen_pipeline.corpus.chat_formats import (
+    Message,
+    are_turns,
+    conversation,
+    from_turns,
+    question_and_answer,
+    transcript,
+)
+from zen_pipeline.corpus.fields import Fields
+from zen_pipeline.corpus.question_answering import CONTEXTS, answers_of, joined
+
+QUESTIONS = ("instruction", "prompt", "question", "query", "ask", "inputs", "input")
+_ANSWERS = ("output", "response", "completion", "answer", "std_answer", "answers", "targets")
+_TOGETHER = ("input", "question", "query", *CONTEXTS)  # what an instruction is about
+_LETTERS = tuple("abcd")
+_NO_PAIR = "the question or its answer is not text"
+
+
+def claim(fields: Fields) -> Sequence[str] | None:
+    """The fields of a question and its answer."""
+    question = fields.first(QUESTIONS)
+    answer = fields.first(_ANSWERS)
+    if question == "input" and answer is None:  # Firefly
+        answer = fields.first(("target",))
+    if question is not None and "instances" in fields:
+        return (question, "instances")
+    return None if question is None or answer is None else (question, answer)
+
+
+def claim_turns(fields: Fields) -> Sequence[str] | None:
+    """The same where they are messages, as in TRL."""
+    names = claim(fields)
+    return names if names is not None and are_turns(fields.get(names[0])) else None
+
+
+def read_turns(fields: Fields, names: Sequence[str]) -> list[Message] | str:
+    """The conversation of a prompt and a completion in messages."""
+    asked = from_turns(fields.take(names[0]), fields)
+    value = fields.take(names[1])
+    value = [{"role": "assistant", "content": value}] if isinstance(value, str) else value
+    said = from_turns([value] if isinstance(value, Mapping) else value, fields)
+    if isinstance(asked, str) or isinstance(said, str):
+        return asked if isinstance(asked, str) else str(said)
+    return conversation([*asked, *said], fields)
+
+
+def read(fields: Fields, names: Sequence[str]) -> Iterator[list[Message] | str]:
+    """The conversations of a row: several for an instruction with instances."""
+    if all(letter in fields for letter in _LETTERS):  # C-Eval, CMMLU
+        yield "the choices A to D belong to the question: write them into the question"
+        return
+    question = _asked(fields, names[0])
+    if names[1] == "instances":
+        instances = fields.take("instances")
+        each = [i if isinstance(i, Mapping) else {} for i in instances] if isinstance(instances, list) else []
+        for instance in each or [{}]:
+            found = _pair(_with(question, instance.get("input")), instance.get("output"))
+            yield conversation(found, fields)
+        return
+    found = _pair(question, _answer(fields.take(names[1])))
+    text = fields.text("text")  # a rendering of the same
+    if text and not isinstance(found, str) and all(m["content"] in text for m in found[-2:]):
+        fields.take("text")
+    yield conversation(found, fields)
+
+
+def _asked(fields: Fields, name: str) -> Any:
+    """The question with what it is about: an instruction's input, a context."""
+    question = fields.take(name)
+    if name in ("input", "inputs"):
+        return question
+    for more in _TOGETHER if name == "instruction" else ("input", *CONTEXTS):
+        if more in fields and (text := joined(fields.get(more))) is not None:
+            fields.take(more)
+            question = _with(question, text)
+    return question
+
+
+def _answer(value: Any) -> Any:
+    """The first of several answers."""
+    if isinstance(value, str):
+        return value
+    found = answers_of(value)
+    return found[0][0] if found else value
+
+
+def _with(question: Any, more: Any) -> Any:
+    if isinstance(question, str) and isinstance(more, str) and more.strip():
+        return f"{question}\n\n{more}"
+    return question
+
+
+def _pair(question: Any, answer: Any) -> list[Message] | str:
+    if not isinstance(question, str) or not isinstance(answer, str):
+        return _NO_PAIR
+    before = transcript(question, line_ends="\n+")
+    if not before:
+        return question_and_answer(question, answer)
+    if not before[-1]["content"]:  # it ended with `Assistant:`
+        before = before[:-1]
+    return [*before, *question_and_answer("", answer)[1:]]
