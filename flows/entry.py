@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.server import QUIET, check_answers, configured_api_url, environment, prefect_server
+from flows.prefect_settings import QUIET, configured_api_url, environment, import_prefect, outside_the_project
+from flows.server import LocalServer, check_answers, prefect_server
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
@@ -71,7 +72,7 @@ def run_flow(
             with suppress(ZenError, OSError):  # a first time takes seconds, in which the server makes its own tables
                 mlflow_client(workspace.mlflow_folder)
             server.wait_ready()
-        with _connected(server.address if server else None, progress=progress, began=began):
+        with _connected(server, progress=progress, began=began):
             try:
                 record: RunRecord = flow(config, **options)
             except ZenError:
@@ -83,6 +84,7 @@ def run_flow(
 
 
 def _load(target: str) -> Flow[Any, RunRecord]:
+    import_prefect()
     module = import_module("flows.pipeline" if target == "pipeline" else "flows.stages")
     found: Flow[Any, RunRecord] = getattr(module, target)
     for name in STAGE_NAMES:
@@ -92,32 +94,52 @@ def _load(target: str) -> Flow[Any, RunRecord]:
 
 
 @contextmanager
-def _connected(address: str | None, *, progress: bool, began: float) -> Iterator[None]:
+def _connected(server: LocalServer | None, *, progress: bool, began: float) -> Iterator[None]:
     """Prefect's settings for an embedded run; they also count where Prefect was imported before."""
     from flows.run import Caller, caller
 
     who = Caller(progress, began)
     token = caller.set(who)
     try:
-        if address is None:
-            yield
-            return
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-        # Nobody watches heartbeats here, and their thread takes a second to join.
-        with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with ExitStack() as settings:
+            if server is not None:
+                with outside_the_project():
+                    settings.enter_context(_settings_for(server))
             try:
                 yield
             finally:
-                try:
+                if server is not None:
                     _flush(who)
-                except Exception as error:  # the run is over; what it ended with counts
-                    log.warning("the last of the log did not reach the Prefect server: %s", error)
     finally:
         caller.reset(token)
 
 
+def _settings_for(server: LocalServer) -> AbstractContextManager[object]:
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
+
+    # Nobody watches heartbeats here, and their thread takes a second to join.
+    return temporary_settings(
+        {
+            PREFECT_API_URL: server.address,
+            PREFECT_API_AUTH_STRING: server.secret,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
+    )
+
+
 def _flush(who: Caller) -> None:
+    try:
+        _wait_until_written(who)
+    except Exception as error:  # the run is over; what it ended with counts
+        log.warning("the last of the log did not reach the Prefect server: %s", error)
+
+
+def _wait_until_written(who: Caller) -> None:
     """Send the last logs and events, and see that the server has written every task's end.
 
     A task's states travel as events and are written after they have been received; the server is about to end.

@@ -1,7 +1,8 @@
-"""The process of the embedded Prefect server: `python -P serve.py LISTENING_FD LIFELINE_FD`.
+"""The process of a Prefect server on loopback: `python -P serve.py LISTENING_FD LIFELINE_FD SERVICES < SECRET`.
 
-It migrates the database once, under a lock, serves on the socket that it was given, and ends as soon as the other
-end of the lifeline pipe is closed: by the parent when it is done, by the kernel when the parent dies in any way.
+It brings the database up to date, serves on the socket that it was given, and ends as soon as the other end of the
+lifeline pipe is closed: by the parent when it is done, by the kernel when the parent dies in any way. SERVICES are
+those of a `run` (only what records it), of `pages` (none, and the web pages) or `all`.
 """
 
 from __future__ import annotations
@@ -9,24 +10,42 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import socket
+import sqlite3
 import sys
 import threading
+from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
+from flows.guard import Guard
 
-def main(listening: int, lifeline: int) -> None:
+_PATIENCE = 10  # seconds for somebody else's transaction
+
+
+def main(listening: int, lifeline: int, services: str, secret: str) -> None:
     """Serve until the lifeline is cut."""
     threading.Thread(target=_end_with_parent, args=(lifeline, os.getppid()), daemon=True).start()
+    os.umask(0o077)
+    _leave_the_project()
     import prefect
     import uvicorn
     from prefect.server.api.server import create_app
 
-    _migrate(Path(os.environ["PREFECT_HOME"]), prefect.__version__)
-    # "ephemeral": no web pages, and only the services that record what a flow does; nothing here is scheduled.
-    app = create_app(ephemeral=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+    prepare_database(Path(os.environ["PREFECT_HOME"]), prefect.__version__)
+    app = create_app(ephemeral=services == "run", webserver_only=services == "pages")
+    with socket.socket(fileno=listening) as opened:
+        guarded = Guard(app, opened.getsockname()[1], secret or None)
+        config = uvicorn.Config(guarded, log_level="warning", access_log=False, proxy_headers=False)
+        uvicorn.Server(config).run(sockets=[opened])
+
+
+def _leave_the_project() -> None:
+    """Stand where no file of the user's project can be taken for Prefect's settings."""
+    spec = find_spec("prefect")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        os.chdir(folder)
 
 
 def _end_with_parent(lifeline: int, parent: int) -> None:
@@ -38,19 +57,73 @@ def _end_with_parent(lifeline: int, parent: int) -> None:
     os._exit(0)
 
 
-def _migrate(home: Path, version: str) -> None:
-    """Bring the database to this version of Prefect; two processes that do it at once destroy it."""
+def prepare_database(home: Path, version: str) -> None:
+    """See that there is a whole database of this version of Prefect, one process at a time.
+
+    A new one is made aside and renamed when it is finished, so that no kill leaves half of one. It holds the history
+    that the web pages show and nothing else: one that cannot be used is set aside, not repaired.
+    """
     from filelock import FileLock
 
-    done = home / "migrated"
+    database, made, done = home / "prefect.db", home / "prefect.db.new", home / "migrated"
     with FileLock(home / "migrate.lock"):
-        if done.is_file() and done.read_text() == version and (home / "prefect.db").is_file():
+        whole = _is_whole(database)
+        if whole and done.is_file() and done.read_bytes() == version.encode():
             return
-        from prefect.server.database import provide_database_interface
-
-        asyncio.run(provide_database_interface().create_db())
+        if not (whole and _migrated_copy(database, made)):
+            if os.path.lexists(database):
+                _discard(home / "prefect.db.damaged")
+                database.rename(home / "prefect.db.damaged")
+            _discard(made)
+            asyncio.run(_migrate(made))
+        _discard(database)
+        os.replace(made, database)
         done.write_text(version)
 
 
+def _is_whole(database: Path) -> bool:
+    if not database.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(database, timeout=_PATIENCE)) as opened:
+            opened.execute("SELECT version_num FROM alembic_version").fetchone()
+            return opened.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)  # it passes, and says nothing against the file
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _migrated_copy(database: Path, copy: Path) -> bool:
+    _discard(copy)
+    try:
+        with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(copy)) as new:
+            old.backup(new)
+        asyncio.run(_migrate(copy))
+    except Exception as error:  # of another version's tables anything can be raised
+        print(f"{database} cannot be brought up to date ({error}); a new one is made", file=sys.stderr)
+        return False
+    return True
+
+
+async def _migrate(database: Path) -> None:
+    from prefect.server.database import provide_database_interface
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
+        interface = provide_database_interface()
+        await interface.create_db()
+        await (await interface.engine()).dispose()
+
+
+def _discard(database: Path) -> None:
+    """Remove a database with what SQLite keeps beside it."""
+    for path in (database, *(database.with_name(database.name + end) for end in ("-wal", "-shm", "-journal"))):
+        if path.is_dir():
+            shutil.rmtree(path)
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.stdin.read())

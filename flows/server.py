@@ -1,4 +1,4 @@
-"""The embedded Prefect server: a child process of the run, on loopback, that ends with it whatever happens.
+"""A Prefect server on loopback: a child process of the run, that ends with it whatever happens.
 
 Prefect's own temporary server takes 72 s to end on Ctrl-C and outlives a parent that is killed. This one is started
 before Prefect is imported, so that both start at the same time, and it watches a pipe that closes when we die.
@@ -8,22 +8,25 @@ This module must not import Prefect.
 from __future__ import annotations
 
 import os
-import re
+import secrets
 import socket
 import subprocess
-import tomllib
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any
+from typing import Literal
 
+from flows import prefect_settings
+from flows.prefect_settings import configured_api_url, environment, files_not_read
 from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
-from zen_pipeline.subprocesses import python_command, python_environment
+from zen_pipeline.loopback import except_loopback_from_proxies
+from zen_pipeline.subprocesses import python_command
 from zen_pipeline.tracking import without_password
 from zen_pipeline.workspace import Workspace
 
@@ -32,98 +35,75 @@ _READY_SECONDS = 180  # a first start migrates the database: 10 s here, more on 
 _STOP_SECONDS = 3
 _LEAST_FREE = 4_000_000  # bytes that the server needs for its database and log
 
-# For the flow's process and the server alike. None of these overrides what the user has set.
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-}
+Services = Literal["run", "pages", "all"]
 
 log = get_logger("zen_pipeline.flows")
 
 
-def configured_api_url() -> str | None:
-    """The address of a Prefect server that the user has chosen, found without importing Prefect.
-
-    Prefect looks at the environment, `.env`, `prefect.toml`, `pyproject.toml` and the active profile, in this order.
-    """
-    if address := os.environ.get("PREFECT_API_URL"):
-        return address
-    with suppress(OSError, UnicodeDecodeError):
-        if found := re.search(r"^\s*(?:export\s+)?PREFECT_API_URL\s*=\s*(\S+)", Path(".env").read_text(), re.M):
-            return found[1].strip("'\"")
-    for settings in (_toml(Path("prefect.toml")), _toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {})):
-        if address := settings.get("api", {}).get("url"):
-            return str(address)
-    return _profile_api_url()
-
-
-def _profile_api_url() -> str | None:
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    profiles = _toml(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser())
-    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active")
-    address = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
-    return str(address) if address else None
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-class EmbeddedServer:
+class LocalServer:
     """A running server.
 
     Attributes:
         address: what `PREFECT_API_URL` must be.
+        secret: what `PREFECT_API_AUTH_STRING` must be; None lets every program of this machine in.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, services: Services = "run", port: int = 0, secret: str | None = None) -> None:
         """Start the server in `home`, which keeps its database and log; returns at once.
 
+        Args:
+            home: a folder, made when it is missing.
+            services: those that record a run, the web `pages` alone, or `all` with the pages.
+            port: of loopback; 0 takes a free one.
+            secret: `user:password`, if programs must know one.
+
         Raises:
-            ZenError: the process cannot be started.
+            ZenError: the process cannot be started, or the port is taken.
         """
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(explain_os_error(error, home) or f"cannot make {home}: {error.strerror}") from error
         self._log = home / "server.log"
+        self.secret = secret
         # Listening here already, the kernel queues our first requests, and no other process can take the port.
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        with _listening(port) as listening:
+            self.port = listening.getsockname()[1]
+            self.address = f"http://127.0.0.1:{self.port}/api"
             lifeline, self._lifeline = os.pipe()
             try:
-                self._process = self._start(home, listening.fileno(), lifeline)
+                self._process = self._start(home, services, listening.fileno(), lifeline)
             except OSError as error:
                 os.close(self._lifeline)
                 raise ZenError(f"cannot start the local Prefect server: {error}") from error
             finally:
                 os.close(lifeline)
 
-    def _start(self, home: Path, listening: int, lifeline: int) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("serve.py")
-        command = python_command(str(script), str(listening), str(lifeline))
-        environment = {**python_environment(), **{k: v for k, v in QUIET.items() if k not in os.environ}}
-        environment.pop("PREFECT_API_URL", None)
-        environment |= {
-            "PREFECT_HOME": str(home),
-            "PREFECT_SERVER_UI_ENABLED": "false",
-            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # serve.py does it, under a lock
-            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        }
+    def _start(self, home: Path, services: Services, listening: int, lifeline: int) -> subprocess.Popen[bytes]:
+        command = python_command("-m", "flows.serve", str(listening), str(lifeline), services)
+        settings = prefect_settings.server(home, pages=services != "run")
+        settings["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.address.removesuffix("/api")
         with self._log.open("wb") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 pass_fds=(listening, lifeline),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=settings,
                 start_new_session=True,  # Ctrl-C in the terminal is for the flow; it needs the server to say so
             )
+        if process.stdin is not None:
+            process.stdin.write((self.secret or "").encode())
+            process.stdin.close()
+        return process
+
+    def wait_ended(self, seconds: float) -> int | None:
+        """The exit code, when it has ended within this time."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait_ready(self) -> None:
         """Wait until the server answers.
@@ -132,8 +112,11 @@ class EmbeddedServer:
             ZenError: it ended, or did not answer in time; the message has the end of its log.
         """
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(f"{self.address}/health")
+        if self.secret is not None:
+            request.add_header("Authorization", f"Basic {b64encode(self.secret.encode()).decode()}")
         try:
-            with opener.open(f"{self.address}/health", timeout=_READY_SECONDS) as answer:
+            with opener.open(request, timeout=_READY_SECONDS) as answer:
                 answer.read()
         except (OSError, urllib.error.URLError) as error:
             if disk_usage(self._log.parent).free < _LEAST_FREE:
@@ -152,6 +135,11 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def new_secret() -> str:
+    """A user and a password that nobody can guess."""
+    return f"zen:{secrets.token_urlsafe(24)}"
 
 
 def check_answers(address: str) -> None:
@@ -173,7 +161,7 @@ def check_answers(address: str) -> None:
 
 
 @contextmanager
-def prefect_server(workspace: Workspace) -> Iterator[EmbeddedServer | None]:
+def prefect_server(workspace: Workspace) -> Iterator[LocalServer | None]:
     """The server that this process shall use: the user's own (None), or an embedded one, started but not yet ready.
 
     While the embedded one lives, the environment points Prefect at it. Call `wait_ready` before the first flow.
@@ -181,31 +169,27 @@ def prefect_server(workspace: Workspace) -> Iterator[EmbeddedServer | None]:
     Raises:
         ZenError: it cannot be started.
     """
+    except_loopback_from_proxies()
+    if ignored := files_not_read():
+        log.info("Prefect's settings in %s are not read: put them into the environment or a profile", ", ".join(ignored))
     if (address := configured_api_url()) is not None:
         check_answers(address)
         log.info("using the Prefect server at %s", without_password(address))
         yield None
         return
-    server = EmbeddedServer(workspace.prefect_folder)
+    server = LocalServer(workspace.prefect_folder, secret=new_secret())
+    chosen = prefect_settings.embedded(workspace.prefect_folder)
     try:
         with environment(
-            {"PREFECT_API_URL": server.address, "PREFECT_HOME": str(workspace.prefect_folder)}, replace=True
+            {**chosen, "PREFECT_API_URL": server.address, "PREFECT_API_AUTH_STRING": server.secret}, replace=True
         ):
             yield server
     finally:
         server.stop()
 
 
-@contextmanager
-def environment(values: dict[str, str], *, replace: bool) -> Iterator[None]:
-    """Set environment variables for a while; with `replace=False` only those that are not set."""
-    before = {name: os.environ.get(name) for name in values if replace or name not in os.environ}
-    os.environ.update({name: values[name] for name in before})
+def _listening(port: int) -> socket.socket:
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise ZenError(f"port {port} of this machine cannot be used ({error.strerror}): name another one") from error
