@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from zen_pipeline.subprocesses import python_environment
+
 # For every process with Prefect in it. None of these overrides what the user has set.
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -50,7 +52,7 @@ def server(home: Path, *, pages: bool) -> dict[str, str]:
         home: the folder of its database.
         pages: whether it serves the web pages.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    kept = {name: value for name, value in python_environment().items() if not name.startswith("PREFECT_")}
     return {
         **kept,
         **QUIET,

@@ -1,4 +1,4 @@
-"""The process of a Prefect server on loopback: `python -P serve.py LISTENING_FD LIFELINE_FD SERVICES < SECRET`.
+"""The process of a Prefect server on loopback: `python -m flows.serve LISTENING_FD LIFELINE_FD SERVICES < SECRET`.
 
 It brings the database up to date, serves on the socket that it was given, and ends as soon as the other end of the
 lifeline pipe is closed: by the parent when it is done, by the kernel when the parent dies in any way. SERVICES are
@@ -86,8 +86,8 @@ def _is_whole(database: Path) -> bool:
         return False
     try:
         with closing(sqlite3.connect(database, timeout=_PATIENCE)) as opened:
-            opened.execute("SELECT version_num FROM alembic_version").fetchone()
-            return opened.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            finished = opened.execute("SELECT version_num FROM alembic_version").fetchone() is not None
+            return finished and bool(opened.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.OperationalError as error:
         return "locked" in str(error)  # it passes, and says nothing against the file
     except sqlite3.DatabaseError:
@@ -108,9 +108,10 @@ def _migrated_copy(database: Path, copy: Path) -> bool:
 
 async def _migrate(database: Path) -> None:
     from prefect.server.database import provide_database_interface
-    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+    from prefect.server.database.configurations import AioSqliteConfiguration
+    from prefect.server.database.dependencies import temporary_database_config
 
-    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}):
+    with temporary_database_config(AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{database}")):
         interface = provide_database_interface()
         await interface.create_db()
         await (await interface.engine()).dispose()

@@ -171,7 +171,9 @@ def prefect_server(workspace: Workspace) -> Iterator[LocalServer | None]:
     """
     except_loopback_from_proxies()
     if ignored := files_not_read():
-        log.info("Prefect's settings in %s are not read: put them into the environment or a profile", ", ".join(ignored))
+        log.info(
+            "Prefect's settings in %s are not read: put them into the environment or a profile", ", ".join(ignored)
+        )
     if (address := configured_api_url()) is not None:
         check_answers(address)
         log.info("using the Prefect server at %s", without_password(address))

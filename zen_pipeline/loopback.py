@@ -13,6 +13,7 @@ def except_loopback_from_proxies() -> None:
     Libraries read either spelling, most of them the lower case first.
     """
     for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")):
-        hosts = [host.strip() for host in (os.environ.get(name) or os.environ.get(other) or "").split(",")]
-        if "*" not in hosts:
-            os.environ[name] = ",".join([h for h in hosts if h] + [h for h in _LOOPBACK if h not in hosts])
+        listed = os.environ.get(name) or os.environ.get(other) or ""
+        hosts = [host.strip() for host in listed.split(",") if host.strip()]
+        missing = [] if "*" in hosts else [host for host in _LOOPBACK if host not in hosts]
+        os.environ[name] = ",".join(hosts + missing)

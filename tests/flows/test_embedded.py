@@ -84,7 +84,7 @@ class Zen:
             "ZEN_HOME": str(self.workspace.home),
             "ZEN_TEST_HOME": str(self.folder),  # found again by `processes`
             "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
-            "PREFECT_PROFILES_PATH": str(self.folder / "profiles.toml"),
+            "HTTP_PROXY": "http://127.0.0.1:9",  # nobody is there
         }
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how, *families],
@@ -146,6 +146,7 @@ class Zen:
 def used(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Zen:
     """A project whose pipeline has run once."""
     zen = make_project(tmp_path_factory.mktemp("project"), databases)
+    plant_settings(zen.folder)
     code, out, err = zen.run()
     assert code == 0, err
     assert json.loads(out)["status"] == "completed", "and nothing but this line on stdout"
@@ -164,6 +165,29 @@ def make_project(folder: Path, databases: Path) -> Zen:
     (folder / "corpus").mkdir()
     (folder / "corpus" / "text.txt").write_text("one two three")
     return Zen(folder)
+
+
+TRAP = """
+version: 1
+disable_existing_loggers: false
+handlers:
+  trap: {"()": builtins.open, file: FOLDER/code-ran, mode: w}
+loggers:
+  prefect: {handlers: [trap]}
+"""
+
+
+def plant_settings(folder: Path) -> None:
+    """Every file that Prefect takes settings from when it is started in this folder, with code in each."""
+    trap = folder / "trap.yml"
+    trap.write_text(TRAP.replace("FOLDER", str(folder)))
+    home = folder / ".zen" / "prefect"
+    for place in (folder, home):
+        (place / ".env").write_text(f"PREFECT_LOGGING_SETTINGS_PATH={trap}\n")
+        (place / "prefect.toml").write_text(f'[logging]\nconfig_path = "{trap}"\n')
+    (folder / "pyproject.toml").write_text(f'[tool.prefect.logging]\nconfig_path = "{trap}"\n')
+    (home / "profiles.toml").write_text(f'active = "x"\n[profiles.x]\nPREFECT_LOGGING_SETTINGS_PATH = "{trap}"\n')
+    shutil.copy(trap, home / "logging.yml")
 
 
 def until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
@@ -208,6 +232,10 @@ def test_the_flow_hands_every_family_what_its_stages_need(used: Zen) -> None:
     for family, line in zip(FAMILIES, out.splitlines(), strict=True):
         record = RunRecord.model_validate_json(line)
         assert [s.name for s in record.stages] == list(STAGE_NAMES), family
+
+
+def test_no_settings_file_of_the_folder_runs_code(used: Zen) -> None:
+    assert not (used.folder / "code-ran").exists()
 
 
 def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Zen) -> None:

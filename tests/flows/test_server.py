@@ -7,25 +7,29 @@ from threading import Thread
 
 import pytest
 
-from flows.server import check_answers, configured_api_url
+from flows.prefect_settings import configured_api_url, files_not_read
+from flows.server import LocalServer, check_answers, new_secret
 from zen_pipeline.errors import ZenError
 
 
 @pytest.fixture(autouse=True)
-def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prefect's home, with nothing configured in it."""
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
 
 
 def test_without_any_setting_there_is_no_server() -> None:
     assert configured_api_url() is None
 
 
-def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "prefect.toml").write_text('[api]\nurl = "http://file/api"\n')
+def test_the_environment_comes_before_the_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "profiles.toml").write_text('active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://profile/api"\n')
+    assert configured_api_url() == "http://profile/api"
     monkeypatch.setenv("PREFECT_API_URL", "http://environment/api")
     assert configured_api_url() == "http://environment/api"
 
@@ -33,27 +37,34 @@ def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (".env", "A=1\nPREFECT_API_URL='http://here/api'\n"),
+        (".env", "A=1\nexport PREFECT_API_URL='http://here/api'\n"),
         ("prefect.toml", '[api]\nurl = "http://here/api"\n'),
         ("pyproject.toml", '[tool.prefect.api]\nurl = "http://here/api"\n'),
-        ("home/profiles.toml", 'active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://here/api"\n'),
     ],
 )
-def test_a_server_is_found_where_prefect_would_find_it(name: str, text: str, tmp_path: Path) -> None:
+def test_a_file_of_the_working_folder_chooses_no_server_and_is_named(name: str, text: str, tmp_path: Path) -> None:
+    assert files_not_read() == []
     (tmp_path / name).write_text(text)
-    assert configured_api_url() == "http://here/api"
+    assert configured_api_url() is None
+    assert files_not_read() == [name]
 
 
-def test_only_the_active_profile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_active_profile_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     profiles = 'active = "local"\n[profiles.local]\n[profiles.team]\nPREFECT_API_URL = "http://team/api"\n'
-    (tmp_path / "home" / "profiles.toml").write_text(profiles)
+    (home / "profiles.toml").write_text(profiles)
     assert configured_api_url() is None
     monkeypatch.setenv("PREFECT_PROFILE", "team")
     assert configured_api_url() == "http://team/api"
 
 
-def test_an_unreadable_file_is_left_to_prefect(tmp_path: Path) -> None:
-    (tmp_path / "prefect.toml").write_bytes(b"\xff\xfe = [")
+@pytest.mark.parametrize("content", [b"\xff\xfe = [", b"active = 1", b""])
+def test_a_profile_that_cannot_be_read_names_no_server(content: bytes, home: Path) -> None:
+    (home / "profiles.toml").write_bytes(content)
+    assert configured_api_url() is None
+
+
+def test_a_user_who_is_nowhere_at_home_has_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", "~nobody-of-this-name/prefect")
     assert configured_api_url() is None
 
 
@@ -64,6 +75,17 @@ def test_a_configured_server_that_does_not_answer_is_named_without_its_password(
         with pytest.raises(ZenError, match=r"does not answer .*PREFECT_API_URL") as raised:
             check_answers(address)
     assert "secret" not in str(raised.value)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ZenError, match=str(port)):
+            LocalServer(tmp_path / "server", port=port)
+
+
+def test_every_server_has_a_secret_of_its_own() -> None:
+    assert new_secret() != new_secret()
 
 
 def test_a_server_that_wants_a_password_is_there() -> None:

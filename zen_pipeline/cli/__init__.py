@@ -22,6 +22,7 @@ import typer.core
 from zen_pipeline.cli import data, embeddings, maintain, models, run, runs, talk
 from zen_pipeline.errors import ZenError
 from zen_pipeline.files import explain_os_error
+from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.terminal import say, show, visible
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
@@ -116,6 +117,7 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup
         signal.signal(signal.SIGHUP, _terminate)
     sys.unraisablehook = _interrupt_again
+    except_loopback_from_proxies()
     try:
         app()
     except KeyboardInterrupt:

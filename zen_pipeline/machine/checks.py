@@ -69,7 +69,6 @@ def problems(environment: Environment | None = None, folder: Path | None = None)
         lambda: tracking_uri_is_refused(env),
         lambda: server_is_silent("MLFLOW_TRACKING_URI", "/health", env),
         lambda: server_is_silent("PREFECT_API_URL", "/health", env),
-        lambda: proxy_catches_loopback(env),
         lambda: memory_is_small(usable_memory()),
         lambda: threads_are_set_badly(env, usable_cores()),
         lambda: gpu_is_not_used(gpu_names(), _version("torch") or ""),
@@ -208,19 +207,6 @@ def server_is_silent(
 def _without_password(address: str) -> str:
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def proxy_catches_loopback(env: Environment) -> Problem | None:
-    """A proxy is set and loopback is not excepted, so the local Prefect server is asked through the proxy."""
-    names = [n for n in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy") if env.get(n)]
-    excepted = {host.strip() for host in (env.get("NO_PROXY") or env.get("no_proxy") or "").split(",")}
-    if not names or env.get("PREFECT_API_URL") or excepted & {"*", "127.0.0.1"}:
-        return None
-    return Problem(
-        what=f"{names[0]} is set, and NO_PROXY does not except 127.0.0.1",
-        why="the flow reaches its own local server through the proxy, or not at all",
-        remedy="set NO_PROXY=127.0.0.1,localhost",
-    )
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.errors import ConfigError, TrackingError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.machine.checks import server_is_silent, tracking_uri_is_refused
 from zen_pipeline.tracking.address import local_database, local_tracking_uri, without_password
 from zen_pipeline.tracking.database import FILES, announced, explain_database, prepare_database
@@ -49,6 +50,7 @@ def mlflow_client(mlflow_folder: Path) -> MlflowClient:
     """
     for name, value in {**MLFLOW_QUIET, **_MLFLOW_PATIENCE}.items():
         os.environ.setdefault(name, value)
+    except_loopback_from_proxies()
     if (problem := tracking_uri_is_refused(os.environ)) is not None:
         raise ConfigError(problem.sentence())
     address = local_tracking_uri(mlflow_folder)
