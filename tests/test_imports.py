@@ -18,6 +18,7 @@ BASE = {
     "limited",
     "locks",
     "logs",
+    "loopback",
     "machine",
     "presets",
     "settings",
