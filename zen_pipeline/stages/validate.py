@@ -289,7 +289,7 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     sources=_sources,
-    libraries=("ftfy", "pandas", "py3langid", "selectolax"),
+    libraries=("pandas", "py3langid", "selectolax"),
     judge=judge_data,
 )
 run = STAGE.run
