@@ -23,13 +23,14 @@ from zen_pipeline.artifacts import (
     MANIFEST,
     Built,
     Identity,
+    Manifest,
     Store,
     canonical_json,
     flatten,
     read_manifest,
 )
 from zen_pipeline.errors import StageBusy, StoreError
-from zen_pipeline.files import folder_digest, write_atomically
+from zen_pipeline.files import folder_digest, unsealed, write_atomically
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------
 
@@ -203,6 +204,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "file longer": lambda f: (f / "words.txt").write_text("one\ntwo\nthree\n"),
     "file empty": lambda f: (f / "deep" / "vectors.bin").write_bytes(b""),
     "byte flipped": lambda f: _flip(f / "deep" / "vectors.bin"),
+    "manifest changed in one bit": lambda f: _flip(f / MANIFEST),
     "manifest missing": lambda f: (f / MANIFEST).unlink(),
     "manifest truncated": lambda f: os.truncate(f / MANIFEST, 200),
     "manifest empty": lambda f: (f / MANIFEST).write_bytes(b""),
@@ -229,6 +231,15 @@ def test_a_damaged_artifact_is_set_aside_and_built_again(
     assert "set aside" in caplog.text
     assert len(list((store.root / "damaged").iterdir())) == 1
     assert [folder for folder, _ in store.manifests()] == [again.path]
+
+
+def test_every_bit_of_a_manifest_counts(store: Store) -> None:
+    content = (ask(store, Builder()).path / MANIFEST).read_bytes()
+    assert Manifest.model_validate_json(unsealed(content)).fingerprint == IDENTITY.fingerprint
+    for place in range(len(content)):
+        for bit in range(8):
+            with pytest.raises(ValueError, match="seal"):
+                unsealed(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
 
 
 def test_damage_that_keeps_size_and_time_is_found_when_digests_are_asked_for(store: Store) -> None:
@@ -314,7 +325,7 @@ def test_the_second_process_waits_says_for_whom_and_takes_what_the_first_built(
 
 
 def test_without_waiting_a_second_process_is_refused(store: Store, rival: subprocess.Popen[str]) -> None:
-    with pytest.raises(StageBusy, match=rf"embed is being built by run rival-run \(process {rival.pid}"):
+    with pytest.raises(StageBusy, match=rf"embed is in use by run rival-run \(process {rival.pid}"):
         ask(store, Builder(), wait=False)
 
 
@@ -344,20 +355,6 @@ def test_a_store_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
             ask(Store(tmp_path / "store"), Builder())
     finally:
         tmp_path.chmod(0o700)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one mebibyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small file system needs root")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a tmpfs here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_is_explained_and_leaves_nothing(small_disk: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +53,13 @@ def test_a_file_in_its_place_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("ZEN_HOME", str(tmp_path / ".zen" / "below"))
     with pytest.raises(StoreError, match=r"Not a directory"):
         Workspace.find_or_create(tmp_path)
+
+
+def test_a_new_one_is_for_its_owner_and_stays_open_where_that_one_opened_it(tmp_path: Path) -> None:
+    home = Workspace.find_or_create(tmp_path).home
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    home.chmod(0o755)
+    assert stat.S_IMODE(Workspace.find_or_create(tmp_path).home.stat().st_mode) == 0o755
 
 
 def _run(run_id: str, started: str, pipeline: str = "zen", **stages: tuple[str, str | None]) -> RunRecord:
@@ -102,3 +113,29 @@ def test_asking_for_a_recalibration_counts(workspace: Workspace) -> None:
     workspace.recalibrate()
     workspace.recalibrate()
     assert workspace.calibration() == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from zen_pipeline.artifacts import Built, Identity
+from zen_pipeline.workspace import Workspace
+
+workspace = Workspace(Path(sys.argv[1]))
+with workspace.mark_alive("killed"):
+    (workspace.runs_folder / f".killed.json.{os.getpid()}-1.tmp").write_text("half")
+    os.utime(workspace.runs_folder / f".killed.json.{os.getpid()}-1.tmp", (1, 1))
+    end = lambda output: os.kill(os.getpid(), signal.SIGKILL)
+    workspace.store.get_or_build(Identity("embed", {}), end, inputs={}, run_id="killed")
+"""
+
+
+def test_the_locks_of_killed_processes_are_removed_and_those_of_living_ones_stay(workspace: Workspace) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(workspace.home)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    places = (workspace.runs_folder, workspace.store.locks_folder)
+    assert [len(list(place.iterdir())) for place in places] == [2, 2], "a lock with something else"
+    with workspace.mark_alive("alive"):
+        workspace.remove_abandoned()
+        assert [path.name for place in places for path in place.iterdir()] == ["alive.lock"]
+    assert [path.name for place in places for path in place.iterdir()] == []

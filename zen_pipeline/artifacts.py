@@ -27,8 +27,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from zen_pipeline.errors import StoreError
-from zen_pipeline.files import explain_os_error, file_digest, sync_folder, write_atomically
+from zen_pipeline.errors import StoreError, ZenError
+from zen_pipeline.files import explain_os_error, file_digest, sealed, sync_folder, unsealed, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
@@ -142,7 +142,7 @@ class InputEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of `manifest.json`, written last."""
+    """The content of `manifest.json`, written last and sealed, so that no bit of it changes unseen."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -327,7 +327,7 @@ class Store:
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=round(time.monotonic() - started, 3),
             )
-            write_atomically(scratch / MANIFEST, manifest.model_dump_json(indent=1))
+            write_atomically(scratch / MANIFEST, sealed(manifest.model_dump_json(indent=1)))
             os.rename(scratch, final)
             sync_folder(final.parent)
         except BaseException:
@@ -345,16 +345,27 @@ class Store:
     @contextmanager
     def lock(self, stage: str, fingerprint: str, *, run_id: str, wait: bool = True) -> Iterator[None]:
         """Hold the right to build one artifact; the kernel releases it when the process dies."""
-        path = self.root / "locks" / f"{stage}-{fingerprint[:16]}.lock"
+        path = self.lock_file(stage, fingerprint)
         with hold_lock(path, what=f"stage {stage}", run_id=run_id, wait=wait):
             yield
+
+    @property
+    def locks_folder(self) -> Path:
+        """One lock file for each artifact that is being built."""
+        return self.root / "locks"
+
+    def lock_file(self, stage: str, fingerprint: str) -> Path:
+        """What the builder of an artifact holds."""
+        return self.locks_folder / f"{stage}-{fingerprint[:16]}.lock"
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            if _is_elsewhere(error, self.root) or (message := explain_os_error(error, self.root)) is None:
+        except ZenError:
+            raise
+        except Exception as error:
+            if _is_elsewhere(error, self.root) or (message := explain_os_error(error, self.root.parent)) is None:
                 raise
             raise StoreError(message) from error
 
@@ -377,22 +388,23 @@ class Store:
             shutil.rmtree(doomed)
 
 
-def _is_elsewhere(error: OSError, root: Path) -> bool:
+def _is_elsewhere(error: Exception, root: Path) -> bool:
     """Whether access was refused outside the workspace, such as to a source that a stage may not read."""
-    if error.filename is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+    filename = getattr(error, "filename", None)
+    if filename is None or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return False
-    return not Path(os.fsdecode(error.filename)).is_relative_to(root.parent)
+    return not Path(os.fsdecode(filename)).is_relative_to(root.parent)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of one artifact.
 
     Raises:
-        StoreError: it is missing, not JSON, or not of this format.
+        StoreError: it is missing, not whole, or not of this format.
     """
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(unsealed(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is not a readable manifest: {str(error).splitlines()[0]}") from error
 

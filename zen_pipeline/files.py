@@ -6,14 +6,17 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.errors import ConfigError
+from zen_pipeline.errors import ConfigError, ZenError
 
 
 def file_digest(path: Path) -> str:
@@ -65,15 +68,50 @@ def files_named(patterns: Iterable[str], setting: str) -> list[Path]:
     return sorted(found)
 
 
-def explain_os_error(error: OSError, root: Path) -> str | None:
-    """One sentence for the failures of a disk that a user can mend; None for any other error."""
-    where = error.filename or root
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+# A refused write as safetensors, tokenizers, SQLite, NumPy and torch report it: without the system's number.
+_FULL = re.compile(
+    r"No space left on device|[Qq]uota exceeded|database or disk is full|\d+ requested and \d+ written|"
+    r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing"
+)
+_TOO_LARGE = re.compile(r"File too large")
+
+
+def explain_os_error(error: BaseException, root: Path) -> str | None:
+    """One sentence for the failures of a disk that a user can mend; None for any other error.
+
+    Args:
+        error: the system's own, or what a library made of it.
+        root: the folder that was worked in.
+    """
+    if _follows_from(error, (errno.EFBIG,), _TOO_LARGE):
+        return f"the system lets no file in {root} grow as large as is needed: see `ulimit -f`, then start again"
+    if _follows_from(error, (errno.ENOSPC, errno.EDQUOT), _FULL):
+        where = getattr(error, "filename2", None) or getattr(error, "filename", None) or root
         return f"the disk is full ({where}): free some space, or run `zen gc`, and start again; nothing was lost"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        reason = os.strerror(error.errno)
+    if isinstance(error, FileNotFoundError) and not root.exists():
+        return f"{root} was removed while it was in use, with all that it held: start again"
+    if isinstance(error, OSError) and error.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    ):
+        where, reason = error.filename or root, os.strerror(error.errno)
         return f"cannot write to {where} ({reason}): make it writable, or name another folder in ZEN_HOME"
     return None
+
+
+def _follows_from(error: BaseException | None, numbers: tuple[int, ...], text: re.Pattern[str]) -> bool:
+    """Whether an error, or one that it was raised from or while handling, has such a number or text."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.errno in numbers:
+                return True
+        elif not isinstance(error, ZenError) and text.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -90,6 +128,46 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+_HALF_WRITTEN = re.compile(r"\..+\.(\d+)-\d+\.tmp")
+_HALF_WRITTEN_SECONDS = 10.0  # more than a write takes: the process may be one of another machine
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove the temporary files of `write_atomically` whose process was killed."""
+    import psutil
+
+    for path in folder.glob(".*.tmp"):
+        named = _HALF_WRITTEN.fullmatch(path.name)
+        if named is None or psutil.pid_exists(int(named[1])):
+            continue
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _HALF_WRITTEN_SECONDS:
+                path.unlink()
+
+
+_SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n}\Z')
+
+
+def sealed(text: str) -> str:
+    """A JSON object with a last field that holds the SHA-256 of all the text before it."""
+    body = text.rstrip().removesuffix("}").rstrip()
+    return f'{body},\n "seal": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}'
+
+
+def unsealed(content: bytes) -> bytes:
+    """The JSON object that `sealed` was given.
+
+    Raises:
+        ValueError: a bit has changed, or it was never sealed.
+    """
+    if (seal := _SEAL.search(content)) is None:
+        raise ValueError("it has no seal at its end: it was cut off, or written by an earlier version")
+    body = content[: seal.start()]
+    if hashlib.sha256(body).hexdigest().encode() != seal[1]:
+        raise ValueError("its content does not fit its seal")
+    return body + b"\n}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Store
 from zen_pipeline.errors import ConfigError, NotReleased, StoreError
-from zen_pipeline.files import explain_os_error, write_atomically
+from zen_pipeline.files import explain_os_error, remove_half_written, write_atomically
+from zen_pipeline.locks import is_held, remove_abandoned, try_lock
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -104,7 +105,7 @@ class Workspace:
         except ConfigError:
             home = Path(named).expanduser().resolve() if named else (start or Path.cwd()).resolve() / ".zen"
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds the texts; its owner may open it to others
         except OSError as error:
             raise StoreError(explain_os_error(error, home) or f"cannot make {home}: {error}") from error
         return cls(home)
@@ -170,30 +171,14 @@ class Workspace:
     @contextmanager
     def mark_alive(self, run_id: str) -> Iterator[None]:
         """Hold a lock that dies with this process: a run that says `running` without it was killed."""
-        from filelock import FileLock
-
-        self.runs_folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._alive_file(run_id))
-        try:
-            with lock.acquire(timeout=0):
-                yield
-        finally:
-            with suppress(OSError):
-                self._alive_file(run_id).unlink(missing_ok=True)
+        with try_lock(self._alive_file(run_id)):
+            yield
 
     def _alive_file(self, run_id: str) -> Path:
         return self.runs_folder / f"{run_id}.lock"
 
     def _is_alive(self, run_id: str) -> bool:
-        from filelock import FileLock, Timeout
-
-        if not self._alive_file(run_id).exists():
-            return False
-        try:
-            with FileLock(self._alive_file(run_id)).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+        return is_held(self._alive_file(run_id))
 
     def save_run(self, record: RunRecord) -> None:
         """Write or replace the record of one run."""
@@ -219,6 +204,13 @@ class Workspace:
             except (OSError, ValueError) as error:
                 log.warning("%s is not a run record and is ignored: %s", path, str(error).splitlines()[0])
         return records
+
+    def remove_abandoned(self) -> None:
+        """Remove what killed processes have left besides their work: locks, and files that they began to write."""
+        for folder in (self.runs_folder, self.home / "locks", self.store.locks_folder):
+            remove_abandoned(folder)
+            remove_half_written(folder)
+        remove_half_written(self.home)
 
     def killed_runs(self) -> list[RunRecord]:
         """The runs that still say `running` although their process is gone."""

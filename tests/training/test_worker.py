@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     disturb(start(job, tmp_path / "work"), 30, signal.SIGKILL)
     manifest = max(Path(job.checkpoints).glob("step-*.json"))
     content = manifest.read_bytes()
-    place = content.index(b'"step": ') + len(b'"step": ')
+    place = content.index(b'"step":') + len(b'"step":')
     manifest.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])  # another number
     said: list[str] = []
     disturb(start(job, tmp_path / "work"), 60, signal.SIGKILL, said)

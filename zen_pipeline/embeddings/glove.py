@@ -10,6 +10,7 @@ block's vectors stay in the cache.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -178,7 +179,11 @@ def _array(size: int, kind: Any, folder: Path | None, in_memory: bool) -> NDArra
     import tempfile
 
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(size * np.dtype(kind).itemsize)
+        length = size * np.dtype(kind).itemsize
+        if length and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, length)  # a page that a full disk refuses later would end the process
+        else:
+            file.truncate(length)
         return np.asarray(np.memmap(file, kind, "r+", 0, (size,)))
 
 

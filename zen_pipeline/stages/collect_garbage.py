@@ -6,11 +6,11 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Manifest
 from zen_pipeline.errors import StoreError
+from zen_pipeline.locks import try_lock
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.judgement import JUDGEMENT
 from zen_pipeline.workspace import Workspace
@@ -91,13 +91,11 @@ def _remove_artifact(workspace: Workspace, folder: Path, manifest: Manifest, dry
     entry = Removed(folder=str(folder), bytes=manifest.size, what=f"artifact of {manifest.stage}, {manifest.created}")
     if dry_run:
         return entry
-    lock = FileLock(workspace.store.root / "locks" / f"{manifest.stage}-{manifest.fingerprint[:16]}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            workspace.store.remove(folder)
-    except Timeout:
-        log.info("%s is in use and stays", folder)
-        return None
+    with try_lock(workspace.store.lock_file(manifest.stage, manifest.fingerprint)) as held:
+        if not held:
+            log.info("%s is in use and stays", folder)
+            return None
+        workspace.store.remove(folder)
     return entry
 
 
@@ -113,13 +111,11 @@ def _remove_leftovers(workspace: Workspace, dry_run: bool) -> list[Removed]:
         size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
         building = folder.name.startswith(".building-")
         name = f"{folder.parent.name}-{folder.name.removeprefix('.building-')}" if building else folder.name
-        lock = FileLock(workspace.store.root / "locks" / f"{name}.lock")
-        try:
-            with lock.acquire(timeout=0):
-                if not dry_run:
-                    shutil.rmtree(folder)
-        except Timeout:
-            log.info("%s is in use and stays", folder)
-            continue
+        with try_lock(workspace.store.locks_folder / f"{name}.lock") as held:
+            if not held:
+                log.info("%s is in use and stays", folder)
+                continue
+            if not dry_run:
+                shutil.rmtree(folder)
         removed.append(Removed(folder=str(folder), bytes=size, what=what))
     return removed

@@ -162,7 +162,9 @@ def run_stage(name: str, config: Config, inputs: Inputs, context: StageContext) 
     log.info("%s: started", name)
     try:
         ref: ArtifactRef = import_module(f"zen_pipeline.stages.{name}").run(config, inputs, context)
-    except OSError as error:
+    except ZenError:
+        raise
+    except Exception as error:
         if (message := explain_os_error(error, context.workspace.home)) is None:
             raise
         raise StoreError(message) from error
@@ -220,6 +222,7 @@ def start_run(
                 workspace.recalibrate()
             tracker = _start_tracking(config, workspace, run_id, target)
             _settle_killed_runs(workspace, tracker)
+            workspace.remove_abandoned()
             record.mlflow_run_id = tracker.run_id
             _save(workspace, record)
             context = StageContext(

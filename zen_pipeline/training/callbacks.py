@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from typing_extensions import override
 
+from zen_pipeline.errors import StoreError
 from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.data import Batch, Source
 from zen_pipeline.training.events import Events, Stopped
@@ -238,6 +239,9 @@ class Checkpointer(pl.Callback):
         except torch.OutOfMemoryError:  # a RuntimeError, but no matter of the disk
             raise
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            folder = self._folder.folder
+            if not folder.is_dir():
+                raise StoreError(f"{folder} was removed while {self._job.name} was running: start again") from error
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others wait
             self._events.warn(
                 f"the checkpoint of step {step} could not be written ({error}): training goes on and the one before "

@@ -8,8 +8,6 @@ Two files per checkpoint: `step-00000100.ckpt` (Lightning's dictionary, loaded w
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +18,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from zen_pipeline.artifacts import canonical_json
-from zen_pipeline.files import file_digest, write_atomically
+from zen_pipeline.files import file_digest, sealed, unsealed, write_atomically
 from zen_pipeline.training.job import Setback
 
 KEEP = 2
@@ -30,7 +27,7 @@ CLEARANCE = 10
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint file must be to be used; its JSON carries a SHA-256 of itself."""
+    """What a checkpoint file must be to be used; its JSON is sealed with a SHA-256 of itself."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,27 +36,6 @@ class CheckpointManifest(BaseModel):
     sha256: str
     identity: str
     setbacks: int = 0  # how often training had gone back when it was written
-
-    def sealed(self) -> str:
-        """As JSON with a digest of what it says, so that no byte of it can change unseen."""
-        return json.dumps({**self.model_dump(), "seal": self._seal()})
-
-    @classmethod
-    def unsealed(cls, content: bytes) -> CheckpointManifest:
-        """What `sealed` wrote.
-
-        Raises:
-            ValueError: the content is not whole.
-        """
-        fields = json.loads(content)
-        seal = fields.pop("seal", None) if isinstance(fields, dict) else None
-        manifest = cls.model_validate(fields)
-        if manifest._seal() != seal:
-            raise ValueError("it does not fit its seal")
-        return manifest
-
-    def _seal(self) -> str:
-        return hashlib.sha256(canonical_json(self.model_dump()).encode()).hexdigest()
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -90,7 +66,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 setbacks=self._setbacks,
             )
             os.replace(temporary, path)
-            write_atomically(path.with_suffix(".json"), manifest.sealed())
+            write_atomically(path.with_suffix(".json"), sealed(manifest.model_dump_json()))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -146,7 +122,7 @@ class CheckpointFolder:
         if not manifest.is_file():
             return 0, f"it has no {manifest.name}, which is written last"
         try:
-            stated = CheckpointManifest.unsealed(manifest.read_bytes())
+            stated = CheckpointManifest.model_validate_json(unsealed(manifest.read_bytes()))
         except (OSError, ValueError):
             return 0, f"{manifest.name} is damaged"
         if manifest != self.path(stated.step).with_suffix(".json"):

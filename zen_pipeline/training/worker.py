@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ZenError
-from zen_pipeline.files import write_atomically
+from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
 from zen_pipeline.training.events import Events, Stop, Stopped
@@ -118,6 +118,9 @@ def main(arguments: list[str]) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
+        if (message := explain_os_error(error, Path(arguments[0]).parent)) is not None:
+            events.send("error", error="StoreError", message=message, rank=processes.rank)
+            return 1
         lost = processes.size > 1 and lost_another(error)
         message = f"{type(error).__name__}: {error}"
         events.send("error", error="TrainingError", message=message, rank=processes.rank, lost_another=lost)

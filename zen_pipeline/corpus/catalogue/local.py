@@ -21,6 +21,7 @@ from zen_pipeline.corpus.catalogue.download import Patience, download
 from zen_pipeline.corpus.catalogue.entries import Entry, SetFile
 from zen_pipeline.errors import DownloadError, StoreError
 from zen_pipeline.files import file_digest, sync_folder, write_atomically
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -161,8 +162,6 @@ class LocalSets:
 
     def _keep(self, entry: Entry, file: SetFile, part: Path, digest: str, url: str) -> int:
         """Move the whole file to its place and pin it; its size in bytes."""
-        from filelock import FileLock
-
         target = self.folder(entry) / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("rb") as written:
@@ -173,7 +172,7 @@ class LocalSets:
         status = target.stat()
         today = datetime.now(UTC).isoformat(timespec="seconds")
         pin = Pin(sha256=digest, bytes=status.st_size, modified_ns=status.st_mtime_ns, url=url, pinned=today)
-        with FileLock(self._folder / ".pins.lock"):  # two sets may be downloaded at once
+        with hold_lock(self._folder / ".pins.lock", what="the list of digests", run_id="-"):
             pins = self.pins()
             pins.setdefault(entry.name, {})[file.path] = pin
             plain = {name: {p: pinned.model_dump() for p, pinned in files.items()} for name, files in pins.items()}
@@ -183,16 +182,5 @@ class LocalSets:
     @contextmanager
     def _alone(self, entry: Entry) -> Iterator[None]:
         """Two downloads of one set wait for each other."""
-        from filelock import FileLock, Timeout
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / f".{entry.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.warning("another process downloads %s; waiting for it", entry.name)
-            lock.acquire(poll_interval=0.2)
-        try:
+        with hold_lock(self._folder / f".{entry.name}.lock", what=f"the public set {entry.name}", run_id="-"):
             yield
-        finally:
-            lock.release()
