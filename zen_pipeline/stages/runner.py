@@ -18,7 +18,7 @@ from typing import Literal
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.errors import StoreError
+from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
