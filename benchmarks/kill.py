@@ -1,147 +1,275 @@
-"""Kill a small pretraining again and again, start it again, and compare its weights with those of an undisturbed run.
+"""Kill `zen run` again and again in every stage and at its start, start it again, and compare with an undisturbed run.
 
     python benchmarks/kill.py --kills 100
 
-Kills are SIGKILLs of the training process, aimed in turn at a step (any moment), a save (its temporary file has just
-appeared) and a validation (the step before it has just been written down). The text is that of Python's own language
-reference. Exit code 1 when a bit differs.
+One round is one new project: a kill at a random instant of the start, then one in each stage, each followed by the same
+command again; at its end nothing may be left over and every weight, token and vector must be that of the undisturbed
+run. Who is killed changes in turn: `zen` alone, one of the processes that it started (the training process where there
+is one), or the whole tree. With `--signal TERM` or `INT`, `zen` must also end by itself and without a traceback. Exit
+code 1 when anything is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import random
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
-from zen_pipeline.training.callbacks import HISTORY
-from zen_pipeline.training.job import Schedule, TokenData, TrainingJob, TrainingResult
-from zen_pipeline.training.launcher import child_environment, launch
+import psutil
 
-AIMS = ("step", "save", "validation")
-VOCABULARY = 512
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 64,
-    "intermediate_size": 384,
-    "max_position_embeddings": 128,
-}
+from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.subprocesses import python_command, python_environment
+from zen_pipeline.workspace import Workspace
+
+SETTINGS = """\
+name: tiny
+collect: {sources: [{type: files, paths: [texts]}]}
+tokenize: {vocab_size: 512}
+embed: {dimensions: 16, epochs: 1, next_token_steps: 4}
+pretrain:
+  model: {hidden_size: 32, layers: 2, heads: 2, context_length: 64}
+  steps: 60
+  batch_tokens: 512
+  micro_batch: 8
+  precision: fp32
+finetune: {steps: 20, batch_size: 8}
+evaluate: {max_test_tokens: 3000, max_questions: 4, samples: 1, sample_tokens: 10}
+"""
+START = "start"
+VICTIMS = ("zen", "child", "tree")
+COMPARED = (".safetensors", ".npy", ".npz", ".bin", "tokenizer.json")
+MARK = "ZEN_KILL_FOLDER"  # in the environment of all that a round has started
+STOP_SECONDS = 60.0
 
 
 class Kill(NamedTuple):
-    """What was hit: `step` steps were in the history; `saving`: a half-written checkpoint was left behind."""
+    """One kill: what was aimed at, who was hit, seconds after the aim was reached, and what was wrong afterwards."""
 
     aim: str
-    step: int
-    saving: bool
+    victim: str
+    seconds: float
+    wrong: str
 
 
-def write_tokens(folder: Path) -> None:
-    """Token shards of the language reference."""
+@dataclass
+class Project:
+    """One folder with a `zen.yaml`, its text, and what is run in it."""
+
+    folder: Path
+    seen: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self, texts: Path) -> None:
+        self.folder.mkdir()
+        (self.folder / "zen.yaml").write_text(SETTINGS)
+        shutil.copytree(texts, self.folder / "texts")
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.folder / ".zen")
+
+    def start(self) -> Run:
+        environment = {k: v for k, v in python_environment().items() if k not in ("ZEN_HOME", "PREFECT_API_URL")}
+        process = subprocess.Popen(
+            python_command("-m", "zen_pipeline", "run"),
+            cwd=self.folder,
+            env={**environment, MARK: str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        return Run(process)
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes that a run here has started, orphans included."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return process.environ().get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of every file that another run must make bit for bit, by stage and name."""
+        return {
+            f"{folder.parent.name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder, _ in self.workspace.store.manifests()
+            for path in sorted(folder.rglob("*"))
+            if path.name.endswith(COMPARED)
+        }
+
+    def leftovers(self) -> list[str]:
+        """What a run that ended well should not have left."""
+        home = self.workspace.home
+        patterns = (".building-*", ".removing-*", "*.tmp", "*.lock", "*.holder.json", "damaged")
+        ours = [p for p in home.rglob("*") if home / "prefect" not in p.parents]
+        found = [str(p.relative_to(home)) for p in ours if any(p.match(pattern) for pattern in patterns)]
+        found += [str(p.relative_to(home)) for p in (home / "work").glob("*")]
+        found += [f"record {r.run_id} says running" for r in self.workspace.killed_runs()]
+        with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
+            rows = database.execute("SELECT name FROM runs WHERE status NOT IN ('FINISHED', 'FAILED', 'KILLED')")
+            return found + [f"MLflow's run {name} is open" for (name,) in rows]
+
+
+class Run:
+    """One `zen run`, whose log is read while it runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.log: list[str] = []
+        self.began: dict[str, float] = {}  # by stage, when the log said so
+        self.took: dict[str, float] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            for stage in STAGE_NAMES:
+                if line.rstrip().endswith(f"{stage}: started"):
+                    self.began[stage] = time.monotonic()
+                elif f" {stage}: " in line and stage in self.began and stage not in self.took:
+                    self.took[stage] = time.monotonic() - self.began[stage]
+
+    def wait_for(self, stage: str) -> bool:
+        """Wait until a stage begins; False when the run ends before."""
+        while stage not in self.began:
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def end(self, seconds: float) -> bool:
+        """Wait for the end; whether it came in time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self._reader.join(5)
+        return True
+
+
+def kill(project: Project, aim: str, victim: str, delay: float, number: signal.Signals) -> Kill | None:
+    """Start the project's run and kill it; None when the run was over before."""
+    run = project.start()
+    if aim != START and not run.wait_for(aim):
+        return Kill(aim, victim, delay, f"ended with {run.process.returncode}: {''.join(run.log[-3:]).strip()}")
+    if run.end(delay):
+        return None
+    tree = psutil.Process(run.process.pid).children(recursive=True)
+    trained = [p for p in tree if any(name in " ".join(_command(p)) for name in ("training.", "evaluation.speed"))]
+    targets = {"zen": [], "child": trained[:1] or tree[:1], "tree": tree}[victim]
+    if not targets:
+        victim = "zen"
+    for each in targets:
+        with suppress(psutil.Error):
+            each.send_signal(number)
+    if victim != "child":
+        run.process.send_signal(number)
+    wrong = [] if run.end(STOP_SECONDS if victim != "child" else 600) else ["zen did not end"]
+    _, alive = psutil.wait_procs(project.processes(), timeout=10)
+    wrong += [f"left: {' '.join(_command(p))[-60:]}" for p in alive]
+    for each in alive:
+        with suppress(psutil.Error):
+            each.kill()
+    if any("Traceback" in line for line in run.log):
+        wrong.append("a traceback: " + run.log[-1].strip())
+    return Kill(aim, victim, delay, "; ".join(wrong))
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def round_of(
+    project: Project, took: dict[str, float], whole: dict[str, str], draw: random.Random, first: int, signals: list[str]
+) -> Iterator[Kill]:
+    """Kill once at the start and once in each stage, then run to the end and compare."""
+    for number, aim in enumerate((START, *STAGE_NAMES), start=first):
+        victim = VICTIMS[number % len(VICTIMS)]
+        which = signal.Signals[f"SIG{signals[number % len(signals)]}"]
+        hit = kill(project, aim, victim, draw.uniform(0.0, took[aim]), which)
+        if hit is not None:
+            yield hit
+    run = project.start()
+    wrong = [] if run.end(600) and run.process.returncode == 0 else ["".join(run.log[-3:]).strip()]
+    if not wrong:
+        found = project.contents()
+        wrong = [f"other bits: {name}" for name in sorted(whole) if found.get(name) != whole[name]]
+        wrong += [f"too much: {name}" for name in sorted(found.keys() - whole.keys())]
+        wrong += project.leftovers()
+    yield Kill("none", "the end of the round", 0.0, "; ".join(wrong))
+
+
+def undisturbed(project: Project) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of the start and of each stage, and the contents."""
+    began = time.monotonic()
+    run = project.start()
+    run.end(900)
+    if run.process.returncode != 0:
+        sys.exit(f"the undisturbed run failed:\n{''.join(run.log)}")
+    if left := project.leftovers():
+        sys.exit(f"the undisturbed run left: {left}")
+    return {START: run.began[STAGE_NAMES[0]] - began, **run.took}, project.contents()
+
+
+def write_texts(folder: Path) -> None:
+    """Documents, questions and conversations from the language reference that every Python has."""
+    import json
     from pydoc_data.topics import topics
 
-    text = "\n".join(topics[name] for name in sorted(topics))[:300_000]
-    tokenizer = train_tokenizer([text], VOCABULARY)
-    tokenizer.save(folder / "tokenizer")
-    cut = len(text) * 9 // 10
-    parts = {"train": text[:cut], "valid": text[cut:], "test": text[:1000]}
-    write_index(folder, tokenizer, {split: write_split(folder, split, [t], tokenizer) for split, t in parts.items()})
-
-
-def make_job(tokens: Path, work: Path, steps: int) -> TrainingJob:
-    """A pretraining that saves and validates often."""
-    rates = {"learning_rate": 0.02, "embedding_learning_rate": 0.01, "weight_decay": 0.1, "gradient_clip": 1.0}
-    return TrainingJob(
-        name="pretrain",
-        model=SHAPE,
-        data=TokenData(folder=str(tokens), validation_windows=240),
-        context=128,
-        steps=steps,
-        batch=8,
-        micro_batch=4,
-        schedule=Schedule(**rates, warmup=0.1, cooldown=0.5),
-        precision="bf16",
-        threads=1,
-        output=str(work / "output"),
-        checkpoints=str(work / "checkpoints"),
-        checkpoint_every=7,
-        validate_every=20,
-    )
-
-
-def steps_done(folder: Path) -> int:
-    """The last whole line of the history."""
-    try:
-        lines = (folder / HISTORY).read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return 0
-    whole = [line for line in lines if line.endswith("\n")]
-    return int(json.loads(whole[-1])["step"]) if whole else 0
-
-
-def kill_once(job: TrainingJob, work: Path, aim: str, least: int, draw: random.Random) -> Kill | None:
-    """Start the job and kill it some steps after `least`; None when it ended before."""
-    folder = Path(job.checkpoints)
-    job.save(work / "job.json")
-    command = [sys.executable, "-m", "zen_pipeline.training.worker", str(work / "job.json"), str(work / "result.json")]
-    with (work / "log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=child_environment(job.threads))
-    while process.poll() is None and steps_done(folder) <= least:
-        time.sleep(0.01)
-    time.sleep(draw.uniform(0.0, 0.5))
-    while process.poll() is None:
-        if aim == "step" or (aim == "save" and list(folder.glob(".step-*.tmp"))):
-            break
-        if aim == "validation" and (steps_done(folder) + 1) % job.validate_every == 0:
-            time.sleep(draw.uniform(0.05, 0.3))  # one step, and into the validation
-            break
-        time.sleep(0.0005)
-    ended = process.poll() is not None
-    process.kill()
-    process.wait()
-    return None if ended else Kill(aim, steps_done(folder), bool(list(folder.glob(".step-*.tmp"))))
+    folder.mkdir()
+    names = sorted(topics)
+    (folder / "reference.txt").write_text("\n\n".join(topics[name] for name in names)[:400_000])
+    pairs = ({"question": f"What is said of {n}?", "answer": topics[n].strip().split("\n\n")[0][:300]} for n in names)
+    (folder / "questions.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
 
 
 def main() -> None:
     """Run the kills, print a table, compare."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--kills", type=int, default=5)
-    options.add_argument("--seed", type=int, default=0, help="of the moments")
+    options.add_argument("--kills", type=int, default=11, help="11 are one round")
+    options.add_argument("--seed", type=int, default=0, help="of the instants")
+    options.add_argument("--signal", nargs="+", default=["KILL"], choices=["KILL", "TERM", "INT"], help="in turn")
     given = options.parse_args()
     draw = random.Random(given.seed)
+    wrong = count = 0
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        write_tokens(work / "tokens")
-        job = make_job(work / "tokens", work, steps=30 + 30 * given.kills)
-        changes = {"output": str(work / "whole"), "checkpoints": str(work / "whole-checkpoints")}
-        launch(job.model_copy(update=changes), work=work / "whole-work")
-
-        kills: list[Kill] = []
-        print("| kill | aimed at | steps in the history | half-written checkpoint |\n|---|---|---|---|", flush=True)
-        while len(kills) < given.kills:
-            done = kills[-1].step if kills else 0
-            hit = kill_once(job, work, AIMS[len(kills) % len(AIMS)], done + draw.randint(1, 12), draw)
-            if hit is None:
-                break
-            kills.append(hit)
-            print(f"| {len(kills)} | {hit.aim} | {hit.step} | {'yes' if hit.saving else 'no'} |", flush=True)
-        result: TrainingResult = launch(job, work=work)
-        names = [Path(folder) / "model.safetensors" for folder in (job.output, work / "whole")]
-        equal = names[0].read_bytes() == names[1].read_bytes()
-    print(f"\n{len(kills)} kills in {job.steps} steps, {len(result.resumed_from)} of them followed by a checkpoint;")
-    print("the final weights are " + ("those of the undisturbed run, bit for bit" if equal else "OTHERS: a bug"))
-    sys.exit(0 if equal else 1)
+        write_texts(work / "texts")
+        whole = Project(work / "whole")
+        whole.prepare(work / "texts")
+        took, contents = undisturbed(whole)
+        print("| kill | in | of | after s | wrong |\n|---|---|---|---|---|", flush=True)
+        while count < given.kills:
+            project = Project(work / f"round-{count}")
+            project.prepare(work / "texts")
+            for hit in round_of(project, took, contents, draw, count, given.signal):
+                count += hit.aim != "none"
+                wrong += bool(hit.wrong)
+                shown = "" if hit.aim == "none" else count
+                print(f"| {shown} | {hit.aim} | {hit.victim} | {hit.seconds:.2f} | {hit.wrong} |", flush=True)
+            shutil.rmtree(project.folder)
+    print(f"\n{count} kills, {len(contents)} files compared after each round of them; {wrong or 'nothing'} wrong")
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

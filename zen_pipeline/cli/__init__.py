@@ -6,13 +6,14 @@ needs inside its function.
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -20,8 +21,6 @@ import typer
 import typer.core
 
 from zen_pipeline.cli import data, embeddings, maintain, models, run, runs, talk
-from zen_pipeline.errors import ZenError
-from zen_pipeline.files import explain_os_error
 from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.terminal import say, show, visible
 
@@ -66,6 +65,16 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
 ]
 
+_debug = False
+
+
+def _set_debug(wanted: bool) -> None:
+    global _debug
+    _debug = wanted
+
+
+Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
+
 app = typer.Typer(
     name="zen",
     cls=_Commands,
@@ -77,7 +86,10 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options(version: Version = False) -> None:
+def _options(
+    version: Version = False,
+    debug: Debug = False,
+) -> None:
     """Options of every command."""
 
 
@@ -107,8 +119,17 @@ def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
         again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         again.daemon = True
         again.start()
-    else:
+    elif _debug:
         sys.__unraisablehook__(unraisable)
+
+
+def _thread_ended(failed: threading.ExceptHookArgs) -> None:
+    from zen_pipeline.cli.failures import say_of_thread
+
+    if _debug:
+        threading.__excepthook__(failed)
+    else:
+        say_of_thread(failed)
 
 
 def main() -> None:
@@ -117,6 +138,10 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup
         signal.signal(signal.SIGHUP, _terminate)
     sys.unraisablehook = _interrupt_again
+    threading.excepthook = _thread_ended
+    logging.raiseExceptions = False  # a line that cannot be shown is no reason for a traceback among the others
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for what this encoding has no letters
     except_loopback_from_proxies()
     try:
         app()
@@ -126,14 +151,14 @@ def main() -> None:
         if end.code == _INTERRUPTED:  # what click makes of a KeyboardInterrupt inside a command
             _end_stopped()
         raise
-    except ZenError as error:
-        _end(f"error: {error}", error.exit_code)
     except BrokenPipeError:
         # The reader has gone: give the interpreter something that it can flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        _end(f"error: {explain_os_error(error, Path.cwd()) or error}", 1)
+    except BaseException as error:  # whatever it is: nobody sees a traceback who did not ask for one
+        from zen_pipeline.cli.failures import describe
+
+        _end(*describe(error, debug=_debug))
 
 
 def _end_stopped() -> NoReturn:

@@ -109,6 +109,7 @@ def run_result(record: RunRecord) -> dict[str, Any]:
     }
 
 
+@row_options
 def plan(
     preset: Preset = None,
     config: ConfigFile = None,
