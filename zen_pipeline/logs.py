@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+
+from typing_extensions import override
 
 from zen_pipeline.terminal import VisibleLines
 
@@ -12,12 +15,24 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
+class _Stderr(logging.Handler):
+    """Lines on what `sys.stderr` is at the moment: while a progress bar is drawn, rich puts them above it."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")  # in one piece: another thread may write as well
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
 def show_on_stderr(level: int = logging.INFO) -> None:
     """Send the package's log to stderr as plain lines, once."""
     root = logging.getLogger("zen_pipeline")
     root.setLevel(level)
-    if not any(isinstance(h, logging.StreamHandler) for h in root.handlers):
-        handler = logging.StreamHandler()
+    if not any(isinstance(h, _Stderr) for h in root.handlers):
+        handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
         handler.addFilter(VisibleLines())
         root.addHandler(handler)

@@ -156,6 +156,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except BaseException as error:  # whatever it is: nobody sees a traceback who did not ask for one
+        if getattr(error, "signal", None) == signal.SIGTERM:  # Prefect's own, which a flow that runs makes of it
+            _signals.append(signal.SIGTERM)
+        if _signals:
+            _end_stopped()
         from zen_pipeline.cli.failures import describe
 
         _end(*describe(error, debug=_debug))

@@ -17,7 +17,7 @@ from zen_pipeline.training.events import Events
 from zen_pipeline.training.job import TrainingJob
 from zen_pipeline.training.worker import STOPPED, die_with_parent
 
-SAVE_SECONDS = 25  # what saving may take when all are asked to stop; less than the launcher waits
+SAVE_SECONDS = 12  # what saving may take when all are asked to stop; less than the launcher waits
 
 
 def main(arguments: list[str]) -> int:

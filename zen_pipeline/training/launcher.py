@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import psutil
 
 JOB, RESULT, LOG = "job.json", "result.json", "training.log"
-_STOP_SECONDS = 30.0  # what saving a checkpoint may take before the process is killed
+# What saving a checkpoint may take before the process is killed. A cancelled flow run is killed after 30 seconds, and
+# until then the records of the run, in the workspace, in MLflow and in Prefect, must be written as well.
+_STOP_SECONDS = 15.0
 _GROUP_SECONDS = 10.0  # what the other processes get when one has failed
 _LOG_LINES = 12
 
