@@ -100,6 +100,36 @@ def test_broken_lines_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:
     assert "9 lines skipped: 1 cut at the end of the file, 1 empty, 1 not UTF-8, 2 of another width" in str(report)
 
 
+@pytest.mark.parametrize("head", [b"", b"3 2\n"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "v.txt").write_bytes(b"\xef\xbb\xbf" + head + b"river 0.1 0.2\nmill 0.3 0.4\nroad 0.5 0.6\n")
+    assert read_vectors(tmp_path / "v.txt")[0].words == ["river", "mill", "road"]
+
+
+def binary(words: list[str], ending: bytes = b"", width: int = 4) -> bytes:
+    rows = np.random.default_rng(1).normal(size=(len(words), width)).astype("<f4")
+    entries = (word.encode() + b" " + row.tobytes() + ending for word, row in zip(words, rows, strict=True))
+    return f"{len(words)} {width}\n".encode() + b"".join(entries)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+@pytest.mark.parametrize("words", [["river", "New York", "mill"], ["a b c", "Rio de Janeiro", "LOS ALTOS", "纽约 市"]])
+def test_words_of_a_binary_file_may_hold_spaces(tmp_path: Path, words: list[str], ending: bytes) -> None:
+    (tmp_path / "v.bin").write_bytes(binary(words, ending))
+    vectors, report = read_vectors(tmp_path / "v.bin")
+    assert (vectors.words, report.skipped.total()) == (words, 0)
+    assert np.abs(vectors.matrix).max() < 10
+
+
+def test_a_vector_out_of_all_proportion_is_refused(tmp_path: Path) -> None:
+    content = bytearray(binary(["river", "mill", "road"]))
+    place = content.index(b"mill ") + 5
+    content[place : place + 4] = np.float32(2.9e26).tobytes()
+    (tmp_path / "v.bin").write_bytes(content)
+    with pytest.raises(DataError, match=r"'mill' holds 2\.9e"):
+        read_vectors(tmp_path / "v.bin")
+
+
 def test_compressed_files_are_read_as_they_are(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
         file.write(BROKEN)

@@ -216,7 +216,7 @@ def _documents(paths: list[Path]) -> Any:
     for path in paths:
         try:
             with (
-                gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
+                gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file
             ):
                 yield from file
         except FileNotFoundError:

@@ -6,6 +6,7 @@ whole file doubtful (values that are not finite, a header that does not fit its 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zipfile
@@ -51,6 +52,8 @@ def read_vectors(path: Path) -> tuple[WordVectors, FileReport]:
     report = FileReport(str(path), "")
     try:
         with _opened(path) as stream:
+            if stream.peek(3)[:3] == codecs.BOM_UTF8:
+                stream.read(3)
             report.format = _format_of(stream.peek(_HEAD_BYTES), path)
             collector = Collector(report, on_disk=_is_large(path))
             (read_binary if report.format == WORD2VEC_BINARY else read_text)(stream, collector)

@@ -80,7 +80,7 @@ def evaluate(path: Path) -> dict[str, Score]:
 
 def _entries(path: Path) -> list[Any]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"the labelled texts {path} cannot be read as JSON: {error}") from None
     if not isinstance(entries, list):
