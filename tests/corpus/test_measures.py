@@ -33,18 +33,25 @@ def test_the_compiled_counts_are_those_of_python(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("kind", "text", "reason"),
     [
-        ("short", "too short: 5 characters, at least 32"),
-        (" " * 99, "too short: 99 characters, at least 32"),
-        ("x" * 201, "too long: 201 characters, at most 200"),
-        ("\ufffd" * 5 + "x" * 95, "too many replacement characters: 5.0%"),
-        ("\x00\x07" * 5 + "x" * 90, "too many control characters: 10.0%"),
+        ("document", "short", "too short: 5 characters, at least 32"),
+        ("document", " " * 99, "too short: 99 characters, at least 32"),
+        ("translation", "Hi.\n嗨。", ""),
+        ("chat", "嗨", ""),
+        ("classification", "ok", ""),
+        ("qa", " ", "too short: 1 characters, at least 1"),
+        ("document", "x" * 201, "too long: 201 characters, at most 200"),
+        ("document", "\ufffd" * 5 + "x" * 95, "too many replacement characters: 5.0%"),
+        ("document", "\x00\x07" * 5 + "x" * 90, "too many control characters: 10.0%"),
     ],
 )
-def test_bad_records_get_a_reason_with_figures(text: str, reason: str) -> None:
+def test_bad_records_get_a_reason_with_figures(kind: str, text: str, reason: str) -> None:
     config = ValidateConfig(max_characters=200)
-    measures = measure(Texts.of([text, "a text that is long enough to be kept"]))
+    measures = {
+        **measure(Texts.of([text, "a text that is long enough to be kept"])),
+        "kind": np.array([kind, "document"], object),
+    }
     why = reasons(measures, config)
     assert explain(why[0], {name: column[0] for name, column in measures.items()}, config) == reason
     assert why[1] == ""
@@ -58,3 +65,9 @@ def test_control_characters_that_cleaning_removed_count_as_if_they_were_there() 
     before = measure(Texts.of(["a\x00b\x01", "text"]))["control_share"]
     after = measure(Texts.of(["ab", "text"]), np.array([2, 0]))["control_share"]
     assert after.tolist() == before.tolist() == [0.5, 0.0]
+
+
+def test_one_limit_is_for_all_kinds_and_several_are_each_for_their_own() -> None:
+    assert ValidateConfig(min_characters=5).shortest("chat") == 5
+    several = ValidateConfig(min_characters={"document": 100, "chat": 8})
+    assert [several.shortest(kind) for kind in ("document", "chat", "qa")] == [100, 8, 1]

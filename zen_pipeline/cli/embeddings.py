@@ -215,9 +215,8 @@ def _documents(paths: list[Path]) -> Any:
 
     for path in paths:
         try:
-            with (
-                gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file
-            ):
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "rt", encoding="utf-8-sig") as file:
                 yield from file
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: name a text file") from None

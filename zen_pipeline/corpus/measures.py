@@ -20,8 +20,8 @@ _Limit = tuple[str, Callable[[Columns, ValidateConfig], npt.NDArray[np.bool_]], 
 _LIMITS: tuple[_Limit, ...] = (
     (
         "too short",
-        lambda m, config: (m["visible"] < config.min_characters) | (m["visible"] == 0),
-        "{characters} characters, at least {config.min_characters}",
+        lambda m, config: m["visible"] < _shortest(m, config),
+        "{characters} characters, at least {shortest}",
     ),
     (
         "too long",
@@ -39,6 +39,14 @@ _LIMITS: tuple[_Limit, ...] = (
         "{control_share:.1%}",
     ),
 )
+
+
+def _shortest(measures: Columns, config: ValidateConfig) -> npt.NDArray[np.int64]:
+    """The fewest characters of each record, by its kind; what shows nothing is too short always."""
+    kinds, place = np.unique(measures["kind"], return_inverse=True)
+    return np.array([config.shortest(str(kind)) for kind in kinds], np.int64)[place]
+
+
 _FIGURES = {reason: figures for reason, _, figures in _LIMITS}
 
 
@@ -71,7 +79,7 @@ def measure(texts: Texts, removed_controls: Integers | None = None) -> Columns:
 
 
 def reasons(measures: Columns, config: ValidateConfig) -> list[str]:
-    """For each record why its measures set it aside; empty for one that they do not."""
+    """For each record why its measures and its `kind` set it aside; empty for one that they do not."""
     found = np.full(len(measures["characters"]), "", object)
     for reason, beyond, _ in reversed(_LIMITS):  # the first limit has the last word
         found[beyond(measures, config)] = reason
@@ -81,4 +89,6 @@ def reasons(measures: Columns, config: ValidateConfig) -> list[str]:
 def explain(reason: str, measures: dict[str, Any], config: ValidateConfig) -> str:
     """A reason with the figures of one record; one that is not from `reasons` stays as it is."""
     figures = _FIGURES.get(reason)
-    return f"{reason}: {figures.format(config=config, **measures)}" if figures else reason
+    if figures is None:
+        return reason
+    return f"{reason}: {figures.format(config=config, shortest=config.shortest(measures['kind']), **measures)}"

@@ -105,7 +105,8 @@ def prepare(task: tuple[Parts, int]) -> Prepared:
     del collected
     removed = np.array([c.changes.get("control", 0) for c in cleaned], np.int64)
     measures = measure(_arrow_texts(table.column("text")), removed)
-    why = [limit or c.reason for limit, c in zip(reasons(measures, config), cleaned, strict=True)]
+    judged = {**measures, "kind": table.column("kind").to_numpy(zero_copy_only=False)}
+    why = [limit or c.reason for limit, c in zip(reasons(judged, config), cleaned, strict=True)]
     for name, values in measures.items():
         table = table.append_column(name, pa.array(values))
     for name, column in _kind_measures(table).items():

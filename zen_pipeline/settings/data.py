@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
 from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
+Characters = Annotated[int, Field(ge=0)]
 RecordKind = Literal["document", "chat", "preference", "translation", "qa", "classification"]
+
+
+_SHORTEST: dict[RecordKind, int] = {"document": 32}
 
 
 class PythonDocsSource(Section):
@@ -124,7 +128,11 @@ class ValidateConfig(Section):
         description="folder with suites of your own (records.json, corpus.json, …); what is not in it stays as "
         "shipped, an unknown name is an error",
     )
-    min_characters: int = Field(32, ge=0, description="shorter records are set aside")
+    min_characters: Characters | dict[RecordKind, Characters] = Field(
+        _SHORTEST,
+        description="shorter records are set aside, by kind (a kind that is not named: empty ones); one number is for "
+        "all kinds. A shorter document is a heading or a menu; a short pair, question or turn is a whole one",
+    )
     max_characters: int = Field(1_000_000, ge=1, description="longer records are set aside")
     deduplicate: bool = Field(True, description="set aside records whose normalized text has been seen")
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
@@ -147,10 +155,16 @@ class ValidateConfig(Section):
     )
     clean: CleanSettings = CleanSettings()
 
+    def shortest(self, kind: str) -> int:
+        """The fewest characters that a record of this kind may have."""
+        limits = self.min_characters
+        return max(1, limits if isinstance(limits, int) else limits.get(cast(RecordKind, kind), 1))
+
     @model_validator(mode="after")
     def _limits_leave_something(self) -> Self:
-        if self.min_characters > self.max_characters:
-            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+        shortest = max(map(self.shortest, get_args(RecordKind)))
+        if shortest > self.max_characters:
+            raise ValueError(f"min_characters {shortest} is above max_characters {self.max_characters}")
         if self.validation_fraction + self.test_fraction >= 1.0:
             raise ValueError("validation_fraction and test_fraction together leave nothing to train on")
         return self

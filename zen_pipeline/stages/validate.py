@@ -257,11 +257,12 @@ def _tell(summary: dict[str, Any]) -> None:
 def _nothing_left(fates: Fates, unreadable: int, settings: ValidateConfig) -> str:
     counts = sorted(fates.counts().items(), key=lambda pair: -pair[1])
     found = ", ".join(f"{count} {reason}" for reason, count in counts)
-    return (
-        f"no record is left after validation: {found}; {unreadable} could not be read. "
-        f"Records need at least {settings.min_characters} characters (validate.min_characters): "
-        "add longer texts, or lower the limit"
-    )
+    message = f"no record is left after validation: {found}; {unreadable} could not be read"
+    if "too short" in fates.counts():
+        limits = settings.min_characters
+        limit = limits if isinstance(limits, int) else ", ".join(f"{n} for a {kind}" for kind, n in limits.items())
+        return f"{message}. The fewest characters are {limit} (validate.min_characters): add longer texts, or lower it"
+    return f"{message}: look at the reasons, and mend the data or the limits under validate"
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_every_suite_is_shipped_and_lies_under_data() -> None:
 
 
 def test_the_suites_of_kinds_look_at_measures_that_their_kind_has() -> None:
-    common = {"language"}
+    common = {"language", "characters"}
     for kind, entries in load_suites(None, KIND_SUITES).items():
         for e in entries:
             assert all(c in common or (c in KIND_COLUMNS and c.startswith(f"{kind}.")) for c in e.columns), e.where
