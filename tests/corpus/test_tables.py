@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.reading_files import text_file
+from zen_pipeline.corpus.csv_files import read_csv
 from zen_pipeline.corpus.opening import TextFile
 from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import Shape, read_csv, read_jsonl, read_parquet
+from zen_pipeline.corpus.tables import Shape, read_jsonl, read_parquet
 from zen_pipeline.errors import DataError
 
 Reader = Callable[[TextFile, Shape], Iterator[Record | Aside]]
@@ -131,12 +132,12 @@ def test_csv_with_quotes_marks_and_bad_rows(tmp_path: Path) -> None:
     ]
 
 
-def test_a_csv_with_nul_bytes_is_set_aside(tmp_path: Path) -> None:
+def test_a_nul_byte_loses_its_row_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"text\nabc\0def\n")
+    path.write_bytes(b"text\nabc\0def\nthe row after it\n")
     records, aside = read(read_csv, path)
-    assert not records
-    assert aside[0].reason.startswith("binary file: NUL byte")
+    assert [r.text for r in records] == ["the row after it"]
+    assert [(a.where, a.reason) for a in aside] == [("line 2", "NUL byte")]
 
 
 def test_parquet_rows_with_nulls_are_set_aside(tmp_path: Path) -> None:

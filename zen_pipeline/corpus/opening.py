@@ -34,6 +34,9 @@ _MAGIC = {
     b"%PDF": "a PDF file",
 }
 
+_CONTROLS = tuple(bytes([code]) for code in range(32) if chr(code) not in "\t\n\f\r\x1b")
+_BINARY = 0.1  # share of bytes that are controls or no UTF-8, above which a file with NUL bytes is no text
+
 
 class Limits(NamedTuple):
     """How much is read at most, so that no file can fill the memory or the disk.
@@ -135,12 +138,19 @@ class Stream(io.BufferedReader):
 
 
 def not_text(head: bytes) -> str:
-    """Why content that begins like this is not text in UTF-8, or the empty string."""
+    """Why content that begins like this is no text, or the empty string; a few NUL bytes are a fault of their lines."""
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             return f"{what} under a name that does not say so"
     at = head.find(b"\0")
-    return f"binary file: NUL byte at offset {at}" if at >= 0 else ""
+    if at < 0:
+        return ""
+    start = head[:_BLOCK]
+    if any(start[half::2].count(0) > len(start) / 5 and not start[1 - half :: 2].count(0) for half in (0, 1)):
+        return "UTF-16 without a byte order mark: save it as UTF-8, or name its charset with collect.sources.charset"
+    odd = sum(start.count(byte) for byte in _CONTROLS)
+    odd += sum("\udc80" <= character <= "\udcff" for character in start.decode("utf-8", "surrogateescape"))
+    return f"binary file: NUL byte at offset {at}" if odd > _BINARY * len(start) else ""
 
 
 def seekable(file: TextFile) -> BinaryIO:

@@ -14,14 +14,15 @@ from dataclasses import replace
 from zen_pipeline.corpus import archives, huggingface
 from zen_pipeline.corpus.addresses import is_address
 from zen_pipeline.corpus.charset import codec_of, decode_page
+from zen_pipeline.corpus.csv_files import is_table, read_csv
 from zen_pipeline.corpus.files import member
 from zen_pipeline.corpus.html import read_page
 from zen_pipeline.corpus.json_files import read_json
 from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
-from zen_pipeline.corpus.pairs import has_header, pair_lines, read_pairs, read_parallel
+from zen_pipeline.corpus.pairs import read_parallel
 from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
 from zen_pipeline.corpus.records import Aside, Record, excerpt
-from zen_pipeline.corpus.tables import Shape, read_csv, read_jsonl, read_parquet
+from zen_pipeline.corpus.tables import Shape, read_jsonl, read_parquet
 from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.logs import get_logger
@@ -32,6 +33,7 @@ _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": read_parquet,
     huggingface.FORMAT: huggingface.read,
 }
@@ -125,22 +127,20 @@ class FilesReader:
         file = file.decoded(self._charset, self._tally.add_charset)
         if file.partner is not None:
             return read_parallel(file)
-        if file.format in (".txt", ".tsv"):
-            return self._text_or_pairs(file)
+        if file.format == ".txt":
+            return self._text_or_table(file)
         if file.format == ".md":
             return read_plain_text(file, self._split_text)
         return _TABLES[file.format](file, self._shape)
 
-    def _text_or_pairs(self, file: TextFile) -> Iterator[Record | Aside]:
-        """A .txt or .tsv file: translation pairs between tabs, a table with a header, or plain text."""
+    def _text_or_table(self, file: TextFile) -> Iterator[Record | Aside]:
+        """A .txt file: a table between tabs, such as translation pairs, or plain text."""
         with file.open() as stream:
-            head = stream.head()
             opened = file.at(stream)
-            cells = [] if not_text(head) else pair_lines(head, whole=len(head) < HEAD)
-            if cells and not self._shape.is_table and not has_header(self._shape, cells[0]):
-                yield from read_pairs(opened, cells)
-            elif cells or file.format == ".tsv" or self._shape.is_table:
+            if self._shape.is_table:
                 yield from read_csv(replace(opened, format=".tsv"), self._shape)
+            elif not not_text(stream.head()) and is_table(stream, file, self._shape):
+                yield from read_csv(opened, self._shape)
             else:
                 yield from read_plain_text(opened, self._split_text)
 

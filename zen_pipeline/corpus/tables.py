@@ -5,20 +5,17 @@ Read row by row (parquet: batch by batch), so the size of a file does not matter
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from zen_pipeline.corpus.chat_formats import is_turn
 from zen_pipeline.corpus.json_values import decode
 from zen_pipeline.corpus.kinds import Content
-from zen_pipeline.corpus.lines import Lines, TooLong, blocks
+from zen_pipeline.corpus.lines import Lines, TooLong
 from zen_pipeline.corpus.opening import TextFile, not_text, seekable
 from zen_pipeline.corpus.recognise import KNOWN, Recogniser
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
@@ -204,87 +201,6 @@ def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
 
 def _start(content: bytes) -> str:
     return content[:1000].decode("utf-8", "replace")
-
-
-class _CsvLines:
-    """The lines that the CSV reader asks for, a block at a time; goes on after it has raised, as no generator would."""
-
-    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self._blocks = blocks(stream, limit, translate=False)
-        self._block: Iterator[str] = iter(())
-        self.passed_over: TooLong | None = None
-
-    def rest(self) -> Iterator[str]:
-        """The lines that were not asked for yet."""
-        return chain(self._block, chain.from_iterable(self))
-
-    def __iter__(self) -> _CsvLines:
-        return self
-
-    def __next__(self) -> Iterator[str]:
-        block = next(self._blocks)
-        if isinstance(block, TooLong):
-            self._block, self.passed_over = iter(()), block
-            raise csv.Error(block.reason)
-        if "\r" in block:
-            self._block = iter(io.StringIO(block, newline=""))
-        else:  # the same, a third faster
-            *whole, last = block.split("\n")
-            self._block = iter([line + "\n" for line in whole] + [last] * bool(last))
-        return self._block
-
-
-def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
-    """Comma-separated values with a header line, quoted as in RFC 4180; tab-separated ones in a .tsv file.
-
-    Raises:
-        DataError: the header is of no known kind.
-    """
-    table = Table(file, shape)
-    with file.open() as stream:
-        if reason := not_text(stream.head()):
-            yield table.aside("file", reason, "")
-            return
-        csv.field_size_limit(file.limits.record)
-        lines = _CsvLines(stream, file.limits.record)
-        header: list[str] | None = None
-        for first, number, cells in _csv_rows(lines, "\t" if file.format == ".tsv" else ","):
-            place = f"line {number}"
-            if isinstance(cells, str):
-                yield table.aside(place, cells, "")
-                continue
-            if header is None:
-                header = cells if shape.header is not False else [str(n) for n in range(1, len(cells) + 1)]
-                if header is cells:
-                    continue
-            if len(cells) != len(header):
-                reason = f"{len(cells)} cells where the header has {len(header)}"
-                reason += f"; it begins in line {first}: is a quote not closed?" if first < number else ""
-                yield table.aside(place, reason, ",".join(cells[:20]))
-            else:
-                yield from table.row(dict(zip(header, cells, strict=True)), place)
-        table.check_found()
-
-
-def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
-    """The rows that are not empty, each with its first and last line.
-
-    What cannot be a row gives a reason, and reading goes on with the next line.
-    """
-    before = 0  # lines that earlier readers have read
-    while True:
-        reader = csv.reader(lines.rest(), delimiter=delimiter)
-        last = 0
-        try:
-            for cells in reader:
-                if cells:
-                    yield before + last + 1, before + reader.line_num, cells
-                last = reader.line_num
-            return
-        except csv.Error as error:
-            before += reader.line_num + (lines.passed_over is not None)
-            yield before, before, str(error) if lines.passed_over else f"not CSV: {error}"
-            lines.passed_over = None
 
 
 def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
