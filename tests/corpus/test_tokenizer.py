@@ -203,3 +203,12 @@ def test_special_tokens_may_be_objects_or_stand_in_their_own_file(tmp_path: Path
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": null}')
     (tmp_path / "special_tokens_map.json").write_text('{"eos_token": {"content": "<|im_start|>", "lstrip": false}}')
     assert Tokenizer.load(tmp_path).stop_ids == {0, 1, 2}
+
+
+def test_other_programs_put_the_start_token_before_a_text_and_ours_do_not(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    TOKENIZER.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs("The cat").input_ids == [TOKENIZER.start_id, *TOKENIZER.encode("The cat")]
+    assert Tokenizer.load(tmp_path).encode("The cat") == theirs("The cat", add_special_tokens=False).input_ids

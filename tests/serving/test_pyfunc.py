@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from zen_pipeline.corpus.tokenizer import Tokenizer
 from zen_pipeline.errors import DataError
@@ -27,6 +30,8 @@ from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
 Released = Callable[[Kind], str]
+FORMS = ("hf", "gguf")
+KINDS: tuple[Kind, ...] = ("base", "chat")
 MESSAGES = [{"role": "user", "content": "What is a path?"}]
 
 
@@ -116,8 +121,39 @@ def test_rows_that_cannot_be_answered_are_named(released: Released) -> None:
         model.predict(pd.DataFrame({"prompt": [None]}))
     with pytest.raises(DataError, match=r"row 0: the prompt has \d+ tokens, the model's context is 48"):
         model.predict([{"prompt": "word " * 80}])
-    with pytest.raises(DataError, match="expected a column `prompt` or `messages`"):
-        model.predict(["a text without a name"])
+
+
+def test_several_prompts_under_one_name_are_as_many_rows(released: Released) -> None:
+    for kind in KINDS:
+        model = mlflow.pyfunc.load_model(released(kind))
+        wanted = model.predict([{"prompt": "The path"}, {"prompt": "A file"}], params={"max_new_tokens": 4})
+        assert model.predict({"prompt": ["The path", "A file"]}, params={"max_new_tokens": 4}) == wanted
+        assert model.predict(pd.DataFrame({"prompt": []}, dtype=str)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_other_shape_is_answered_with_the_right_ones(released: Released, kind: Kind) -> None:
+    model = mlflow.pyfunc.load_model(released(kind))
+    other = (["a text"], "a text", [], {}, {"instances": [{"prompt": "a"}]}, pd.DataFrame({"text": ["a"]}), 3)
+    for shape in other:
+        with pytest.raises(MlflowException, match=r'"prompt": .*found neither'):
+            model.predict(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("temperature", -1.0),
+        ("max_new_tokens", 0),
+        ("seed", -1),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(released: Released, name: str, value: float) -> None:
+    model = mlflow.pyfunc.load_model(released("base"))
+    with pytest.raises(MlflowException, match=f"params: {name} is {value}"):
+        model.predict([{"prompt": "a"}], params={name: value})
 
 
 def test_nothing_is_pickled_and_requirements_are_few(released: Released, workspace: Workspace) -> None:
@@ -154,10 +190,51 @@ def test_the_model_is_served_over_http(
     command += ["--host", "127.0.0.1", "--port", str(port)]
     body = {"inputs": [{"messages": MESSAGES}], "params": {"max_new_tokens": 8}}
     with running_server(command, f"{address}/ping", tmp_path):
-        request = urllib.request.Request(
-            f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
+        answer = ask(address, body)
 
     wanted = expected(folder, chat.prompt(Tokenizer.load(folder), MESSAGES), max_new_tokens=8)
     assert answer == {"predictions": [wanted]}
+
+
+@pytest.mark.slow
+def test_pipeline_command_gguf_and_server_continue_a_prompt_with_the_same_text(
+    released: Released,
+    folder: Path,
+    workspace: Workspace,
+    tmp_path: Path,
+    running_server: Callable[..., Any],
+    free_port: Callable[[], int],
+) -> None:
+    from transformers import pipeline
+    from typer.testing import CliRunner
+
+    from zen_pipeline.cli import app
+
+    address = released("base")
+    exported = {form: registry.export("champion", tmp_path / form, format=form, workspace=workspace) for form in FORMS}
+    options = {"max_new_tokens": 16, "do_sample": False, "return_full_text": False}
+    said = {"pipeline": pipeline("text-generation", str(exported["hf"]))("The path", **options)[0]["generated_text"]}
+    command = ["generate", "The path", "-m", str(exported["hf"]), "-n", "16", "-t", "0", "--json"]
+    said["zen"] = json.loads(CliRunner().invoke(app, command).stdout)["text"]
+    with suppress(ModuleNotFoundError):  # llama-cpp-python is compiled for minutes: installed by hand
+        import llama_cpp
+
+        engine = llama_cpp.Llama(str(exported["gguf"] / "model.gguf"), n_ctx=48, verbose=False)
+        said["gguf"] = engine("The path", max_tokens=16, temperature=0.0, repeat_penalty=1.0)["choices"][0]["text"]
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", address, "--env-manager", "local"]
+    with running_server([*serve, "--host", "127.0.0.1", "--port", str(port)], f"{url}/ping", tmp_path):
+        body = {"instances": [{"prompt": "The path"}], "params": {"max_new_tokens": 16}}
+        said["server"] = ask(url, body)["predictions"][0]
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(url, {"inputs": [{"text": "x"}]})
+        assert refused.value.code == 400
+        assert "found neither `prompt` nor `messages`" in json.load(refused.value)["message"]
+    assert said["zen"]
+    assert set(said.values()) == {said["zen"]}
+
+
+def ask(url: str, body: Any) -> Any:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/invocations", json.dumps(body).encode(), headers)
+    return json.load(urllib.request.urlopen(request, timeout=60))

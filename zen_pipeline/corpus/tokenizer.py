@@ -248,7 +248,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     raw.train_from_iterator(texts, trainer)
+    frame_texts(raw, before=END_OF_TEXT)
     return Tokenizer(raw, {})
+
+
+def frame_texts(raw: tokenizers.Tokenizer, *, before: str | None = None, after: str | None = None) -> None:
+    """Let other programs put a token before each text, behind it, or both, as training did.
+
+    `Tokenizer` itself never asks for it: `encode` gives the ids of the text alone.
+    """
+    from tokenizers import processors
+
+    framed = " ".join([*([before] if before else []), "$A", *([after] if after else [])])
+    tokens = sorted({token for token in (before, after) if token is not None})
+    raw.post_processor = processors.TemplateProcessing(
+        single=framed,
+        pair=f"{framed} {framed.replace('$A', '$B')}",
+        special_tokens=[(t, raw.token_to_id(t)) for t in tokens],
+    )
 
 
 def special_tokens(folder: Path) -> dict[str, Any]:

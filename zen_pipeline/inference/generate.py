@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def _check(prompt: int, limit: int, temperature: float, top_k: int, top_p: float
         raise ValueError("the prompt is empty: begin it with <|endoftext|>")
     if prompt > limit:
         raise ValueError(f"the prompt has {prompt} tokens, but the model reads at most {limit}: shorten it")
-    if temperature < 0.0:
+    if not 0.0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature}: use 0 or more")
     if top_k < 0:
         raise ValueError(f"top_k is {top_k}: use 0 or more")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from zen_pipeline.corpus.tokenizer import Tokenizer, special_tokens, token_text
+from zen_pipeline.corpus.tokenizer import END_OF_TEXT, Tokenizer, frame_texts, special_tokens, token_text
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.settings.models import Family
 
@@ -57,8 +57,11 @@ def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int 
             continue
         ids[_ROLES[token]] = place
         settings[_ROLES[token]] = token
-    if family == "bert":
+    if family == "bert":  # its windows run over the ends of documents, which all begin with the token
+        frame_texts(raw, before=END_OF_TEXT, after=END_OF_TEXT)
         settings |= {"cls_token": settings.get("bos_token"), "sep_token": settings.get("eos_token")}
+    if family == "marian":
+        frame_texts(raw, after=END_OF_TEXT)
     target.mkdir(parents=True, exist_ok=True)
     raw.save(str(target / "tokenizer.json"))
     (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
