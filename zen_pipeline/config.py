@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import read_small_text
+from zen_pipeline.files import expanded, read_small_text
 from zen_pipeline.settings.base import Section
 from zen_pipeline.settings.data import CollectConfig, TokenizeConfig, ValidateConfig
 from zen_pipeline.settings.models import EmbedConfig, FinetuneConfig, PretrainConfig
@@ -133,15 +133,12 @@ def _absolute(path: str, folder: Path) -> str:
     """`path` seen from `folder`; the folder's own brackets and stars are no pattern when the path is one."""
     from glob import escape, has_magic
 
-    try:
-        if "://" in path:  # an address means the same everywhere
-            return path
-        expanded = Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"the path {path!r} cannot be used: {error}") from None
-    if expanded.is_absolute():
-        return str(expanded)
-    return str(Path(escape(str(folder)) if has_magic(path) and not (folder / path).exists() else folder) / expanded)
+    if "://" in path:  # an address means the same everywhere
+        return path
+    place = expanded(path)
+    if place.is_absolute():
+        return str(place)
+    return str(Path(escape(str(folder)) if has_magic(path) and not (folder / path).exists() else folder) / place)
 
 
 def _anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

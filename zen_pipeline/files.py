@@ -49,6 +49,19 @@ def read_small_text(path: Path, limit: int = 4 << 20) -> str:
     return content.decode("utf-8-sig")
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder that `~` or `~name` stands for.
+
+    Raises:
+        ConfigError: no such home folder is known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = str(path).partition("/")[0]
+        raise ConfigError(f"{path}: no home folder is known for {user}: write the whole path") from None
+
+
 def files_named(patterns: Iterable[str], setting: str) -> list[Path]:
     """The files that paths and globs name, sorted.
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Store
 from zen_pipeline.errors import ConfigError, NotReleased, StoreError
-from zen_pipeline.files import explain_os_error, remove_half_written, write_atomically
+from zen_pipeline.files import expanded, explain_os_error, remove_half_written, write_atomically
 from zen_pipeline.locks import is_held, remove_abandoned, try_lock
 from zen_pipeline.logs import get_logger
 
@@ -77,7 +77,7 @@ class Workspace:
             ConfigError: there is none; the message says how to make or name one.
         """
         if named := os.environ.get("ZEN_HOME"):
-            home = Path(named).expanduser().resolve()
+            home = _nameable(expanded(named).resolve())
             if home.is_dir():
                 return cls(home)
             if home.exists():
@@ -86,7 +86,7 @@ class Workspace:
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if (folder / ".zen").is_dir():
-                return cls(folder / ".zen")
+                return cls(_nameable(folder / ".zen"))
         raise ConfigError(
             f"no .zen folder in {here} or above it: change to your project's folder, "
             "name the workspace in ZEN_HOME, or start one with `zen run`"
@@ -103,7 +103,7 @@ class Workspace:
         try:
             return cls.find(start)
         except ConfigError:
-            home = Path(named).expanduser().resolve() if named else (start or Path.cwd()).resolve() / ".zen"
+            home = _nameable(expanded(named).resolve() if named else (start or Path.cwd()).resolve() / ".zen")
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds the texts; its owner may open it to others
         except OSError as error:
@@ -223,3 +223,19 @@ class Workspace:
                 if done.name == stage and done.fingerprint and done.status != "failed":
                     return done.fingerprint
         return None
+
+
+def _nameable(home: Path) -> Path:
+    """The same path, when its name can stand in JSON and in the addresses of databases.
+
+    Raises:
+        ConfigError: it is no UTF-8.
+    """
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"the name of the folder {os.fsencode(home)!r} is not UTF-8, and no database can be addressed in it: "
+            "rename it, or name another folder in ZEN_HOME"
+        ) from None
+    return home

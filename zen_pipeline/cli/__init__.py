@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -143,6 +144,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for what this encoding has no letters
     except_loopback_from_proxies()
+    _have_a_home()
     try:
         app()
     except KeyboardInterrupt:
@@ -163,6 +165,19 @@ def main() -> None:
         from zen_pipeline.cli.failures import describe
 
         _end(*describe(error, debug=_debug))
+
+
+def _have_a_home() -> None:
+    """Give libraries a folder for their caches where the user has no home: they fail without one."""
+    try:
+        Path.home()
+    except RuntimeError:
+        import atexit
+        import shutil
+        import tempfile
+
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="zen-home-")
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
 def _end_stopped() -> NoReturn:

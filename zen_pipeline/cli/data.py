@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from zen_pipeline.cli import common
 from zen_pipeline.cli.common import ConfigFile, Json, Overrides, Pipeline
 from zen_pipeline.cli.rows import row_options
+from zen_pipeline.files import expanded
 
 if TYPE_CHECKING:
     from zen_pipeline.artifacts import ArtifactRef
@@ -111,7 +111,7 @@ def show(
     """Show a catalogue entry, the first records of files, or (without an argument) the corpus of the last run."""
     if what is None:
         _show_last(pipeline, count, json=json)
-    elif not Path(what).expanduser().exists() and what in (catalogue := common.catalogue()[0]):
+    elif not expanded(what).exists() and what in (catalogue := common.catalogue()[0]):
         _show_entry(catalogue[what], json=json)
     else:
         _show_files(what, count, rows, json=json)

@@ -20,6 +20,7 @@ from zen_pipeline.corpus import addresses, archives, huggingface
 from zen_pipeline.corpus.kinds import LANGUAGE_CODES
 from zen_pipeline.corpus.opening import COMPRESSIONS, STANDARD, Limits, TextFile
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.files import expanded
 
 TEXT_FORMATS = (".txt", ".md", ".html", ".htm")
 TABLE_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -139,7 +140,7 @@ def _expand(given: str, left_out: dict[str, int]) -> Iterator[tuple[str, str]]:
     if addresses.is_address(given):
         yield from addresses.find(given)
         return
-    path = Path(given).expanduser()
+    path = expanded(given)
     try:
         is_file, is_dir = path.is_file(), path.is_dir()
     except OSError as error:  # a name that is too long, a folder that may not be read
@@ -152,7 +153,7 @@ def _expand(given: str, left_out: dict[str, int]) -> Iterator[tuple[str, str]]:
             if not found.is_file():
                 left_out["pipes, devices and links that lead to no file"] += 1
                 continue
-            yield f"{top.name}/{_printable(found.relative_to(path).as_posix())}", str(found)
+            yield _printable(f"{top.name}/{found.relative_to(path).as_posix()}"), str(found)
     elif has_magic(given):
         matches = [Path(m) for m in sorted(glob(str(path), recursive=True)) if Path(m).is_file()]
         if not matches:
@@ -165,7 +166,7 @@ def _expand(given: str, left_out: dict[str, int]) -> Iterator[tuple[str, str]]:
 
 
 def _below_its_folder(path: Path) -> tuple[str, str]:
-    return f"{path.absolute().parent.name}/{_printable(path.name)}", str(path)
+    return _printable(f"{path.absolute().parent.name}/{path.name}"), str(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

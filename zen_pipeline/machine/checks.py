@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from zen_pipeline.files import expanded
 from zen_pipeline.machine.facts import GIB, gpu_names, usable_cores, usable_memory
 
 # What the laptop preset is made to run in.
@@ -62,7 +63,7 @@ def problems(environment: Environment | None = None, folder: Path | None = None)
         folder: the workspace; default: `ZEN_HOME`, or `.zen` in the working folder.
     """
     env = os.environ if environment is None else environment
-    home = folder or Path(env.get("ZEN_HOME") or ".zen").expanduser().absolute()
+    home = folder or expanded(env.get("ZEN_HOME") or ".zen").absolute()
     checks: tuple[Callable[[], Problem | None], ...] = (
         lambda: home_cannot_be_written(home),
         lambda: disk_is_nearly_full(home),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from zen_pipeline.errors import ConfigError, StoreError
-from zen_pipeline.files import read_json_object
+from zen_pipeline.files import expanded, read_json_object
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
 from zen_pipeline.serving.bundle import LINEAGE_FILE, RELEASE_FILE, Form, Kind, fetch, model_files, read_release
@@ -88,7 +88,7 @@ def resolve_model(text: str, workspace: Workspace | None = None, *, pipeline: st
         ConfigError: nothing has this name; the message lists what there is.
         StoreError: it is registered, but its files are gone.
     """
-    path = Path(text).expanduser()
+    path = expanded(text)
     if text.startswith((".", "/", "~")) or (path.is_dir() and not _VERSION.fullmatch(text)):
         return _resolve_folder(path)
     workspace = workspace or Workspace.find()

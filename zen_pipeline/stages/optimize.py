@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
+from zen_pipeline.files import expanded
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.stages.resolve import only_for_causal
@@ -62,7 +63,7 @@ def _models(config: Config, inputs: Inputs) -> dict[str, Path]:
     if not inputs["pretrain"].skipped:
         models["base"] = inputs["pretrain"].path
     elif config.finetune.init_from is not None:
-        models["base"] = Path(config.finetune.init_from).expanduser()
+        models["base"] = expanded(config.finetune.init_from)
     if not inputs["finetune"].skipped:
         models["chat"] = inputs["finetune"].path
     return models

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from zen_pipeline.corpus.cleaning.personal import Finding
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.files import expanded
 
 # What the models of spaCy call them: OntoNotes' labels, and those of WikiNER in French, Spanish, German and others.
 _TYPES = {"PERSON": "person", "PER": "person", "GPE": "address", "LOC": "address", "FAC": "address"}
@@ -25,7 +25,7 @@ def check_model(model: str) -> None:
             f"validate.clean.names_model is {model!r}, but spaCy is not installed: "
             "pip install 'zen-pipeline[pii]', or remove the setting"
         )
-    if find_spec(model) is None if model.isidentifier() else not Path(model).expanduser().is_dir():
+    if find_spec(model) is None if model.isidentifier() else not expanded(model).is_dir():
         raise ConfigError(
             f"validate.clean.names_model: {model!r} is neither an installed spaCy model nor a folder with one: "
             "python -m spacy download en_core_web_sm, for example"
@@ -42,4 +42,4 @@ def find_names(text: str, model: str) -> list[Finding]:
 def _load(model: str) -> Any:
     import spacy
 
-    return spacy.load(model if model.isidentifier() else Path(model).expanduser())
+    return spacy.load(model if model.isidentifier() else expanded(model))

@@ -24,7 +24,7 @@ from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.corpus.expectations.allowed import check_allowed
 from zen_pipeline.corpus.records import Kind
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import file_digest, read_small_text
+from zen_pipeline.files import expanded, file_digest, read_small_text
 
 KIND_SUITES: tuple[str, ...] = get_args(Kind)
 # What each suite judges. `incoming`: all records that were read; `records`: those that are kept; a kind: those of
@@ -95,7 +95,7 @@ def suite_paths(folder: str | None, names: Iterable[str] = SUITE_NAMES) -> dict[
     Raises:
         ConfigError: the folder holds no suite, or a JSON file that is none.
     """
-    home = Path(folder).expanduser() if folder else SHIPPED
+    home = expanded(folder) if folder else SHIPPED
     if folder:
         found = sorted(p.stem for p in home.glob("*.json")) if home.is_dir() else []
         if not found:

@@ -1,0 +1,67 @@
+"""Users without a home, without a name, and folders whose names are no text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.zen_command import Zen
+
+WITHOUT_HOME = """
+from pathlib import Path
+from zen_pipeline import cli
+
+cli.app = lambda: print(Path.home(), Path.home().is_dir())
+cli.main()
+"""
+
+
+@pytest.fixture
+def nobody() -> list[str]:
+    """The beginning of a command that is run by a user without a name, who may read everything and write nothing."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("becoming another user needs root and setpriv")
+    may = "-all,+dac_read_search"  # the interpreter itself may lie in a folder that only its owner reads
+    return ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", f"--inh-caps={may}", f"--ambient-caps={may}"]
+
+
+def test_who_has_no_home_gets_one_for_as_long_as_the_command_runs(nobody: list[str], tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "TMPDIR")}
+    command = [*nobody, sys.executable, "-P", "-c", WITHOUT_HOME]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    home, _, was_there = done.stdout.strip().rpartition(" ")
+    assert (done.returncode, was_there) == (0, "True"), done.stderr
+    assert not Path(home).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["plan"], {"ZEN_HOME": "~nosuchuser/x"}),
+        (["data", "show", "~nosuchuser/x"], {}),
+        (["config", "show", "--data", "~nosuchuser"], {}),
+        (["plan", "--set", "finetune.init_from=~nosuchuser/x"], {}),
+        (["config", "show", "--config", "~nosuchuser/x"], {}),
+    ],
+)
+def test_the_home_of_an_unknown_user_is_one_line(
+    arguments: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = Zen(tmp_path)(*arguments, **environment)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "~nosuchuser" in done.stderr
+    assert not list(tmp_path.glob("~*"))
+
+
+def test_a_project_whose_name_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    done = Zen(folder)("plan")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "caf\\xe9" in done.stderr
+    assert Zen(folder)("config", "show").returncode == 0
