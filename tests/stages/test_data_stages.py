@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
@@ -84,6 +86,19 @@ def test_records_in_are_records_kept_and_records_set_aside(data: Path, context: 
         ("data/short.txt#1", "too short: 4 characters, at least 32"),
     ]
     assert {r.split for r in records} == {"train", "valid", "test"}
+
+
+def test_what_could_not_be_read_is_counted_in_rows(data: Path, context: StageContext) -> None:
+    path = data / "a.parquet"
+    pq.write_table(pa.table({"text": [prose(n) for n in range(40, 90)]}), path, row_group_size=2, compression="gzip")
+    start = pq.read_metadata(path).row_group(1).column(0).dictionary_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    refs = chain(config_for(data), context)
+    assert (refs["collect"].summary["records"], refs["collect"].summary["aside"]) == (32 + 48, 1 + 2)
+    kept = refs["validate"].summary
+    assert (kept["unreadable"], kept["share_unreadable"]) == (3, 3 / 83)
 
 
 def test_tokens_give_the_records_back_and_a_second_run_is_cached(data: Path, context: StageContext) -> None:

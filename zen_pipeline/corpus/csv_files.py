@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -105,10 +106,12 @@ def _whole_lines(head: bytes) -> tuple[str, bool]:
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names of columns; one that comes again gets a number, and an empty one its place."""
     distinct: list[str] = []
+    times: Counter[str] = Counter()
     for place, name in enumerate(names, 1):
         named = name.strip() or f"column {place}"
-        times = sum(each.lower() == named.lower() for each in distinct)
-        distinct.append(f"{named}.{times + 1}" if times else named)
+        times[named.lower()] += 1
+        again = times[named.lower()]
+        distinct.append(named if again == 1 else f"{named}.{again}")
     return distinct
 
 

@@ -23,7 +23,7 @@ from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import expanded
 
 TEXT_FORMATS = (".txt", ".md", ".html", ".htm")
-TABLE_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+TABLE_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 FORMATS = (*TEXT_FORMATS, *TABLE_FORMATS, *archives.FORMATS)
 _SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from zen_pipeline.corpus import archives, huggingface
 from zen_pipeline.corpus.addresses import is_address
 from zen_pipeline.corpus.charset import codec_of, decode_page
+from zen_pipeline.corpus.columnar import read_arrow, read_parquet
 from zen_pipeline.corpus.csv_files import is_table, read_csv
 from zen_pipeline.corpus.files import member
 from zen_pipeline.corpus.html import read_page
@@ -22,7 +23,7 @@ from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
 from zen_pipeline.corpus.pairs import read_parallel
 from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
 from zen_pipeline.corpus.records import Aside, Record, excerpt
-from zen_pipeline.corpus.tables import Shape, read_jsonl, read_parquet
+from zen_pipeline.corpus.tables import Shape, read_jsonl
 from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.logs import get_logger
@@ -35,6 +36,8 @@ _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
     huggingface.FORMAT: huggingface.read,
 }
 
@@ -122,7 +125,7 @@ class FilesReader:
     def _file(self, file: TextFile) -> Iterator[Record | Aside]:
         if file.format in (".html", ".htm"):
             return self._page(file)
-        if file.format in (".parquet", huggingface.FORMAT):
+        if file.format in (".parquet", ".arrow", ".feather", huggingface.FORMAT):
             return _TABLES[file.format](file, self._shape)
         file = file.decoded(self._charset, self._tally.add_charset)
         if file.partner is not None:

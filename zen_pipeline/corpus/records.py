@@ -54,12 +54,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Something that could not become a record: where it was and why."""
+    """Something that could not become a record: where it was and why, and how many rows it stands for."""
 
     source: str
     where: str
     reason: str
     excerpt: str
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ _S = pa.string()
 RECORD_SCHEMA = _schema(
     id=_S, group=_S, text=pa.large_string(), source=_S, language=_S, split=_S, kind=_S, meta=pa.large_string()
 )
-ASIDE_SCHEMA = _schema(source=_S, where=_S, reason=_S, excerpt=_S)
+ASIDE_SCHEMA = _schema(source=_S, where=_S, reason=_S, excerpt=_S, rows=pa.int64())
 SET_ASIDE_SCHEMA = _schema(id=_S, group=_S, reason=_S, excerpt=_S)
 
 Row = TypeVar("Row", Record, Aside, SetAside)

@@ -1,7 +1,4 @@
-"""Rows of fields: JSON lines, CSV, TSV and parquet. Every row is a record of some kind, or is set aside.
-
-Read row by row (parquet: batch by batch), so the size of a file does not matter.
-"""
+"""Rows of fields, and the records that they hold; every row is a record of some kind, or is set aside."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from zen_pipeline.corpus.chat_formats import is_turn
 from zen_pipeline.corpus.json_values import decode
 from zen_pipeline.corpus.kinds import Content
 from zen_pipeline.corpus.lines import Lines, TooLong
-from zen_pipeline.corpus.opening import TextFile, not_text, seekable
+from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.recognise import KNOWN, Recogniser
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
 from zen_pipeline.corpus.seen import Seen
@@ -24,7 +21,6 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.settings.data import FilesSource
 
 _MANY = 10_000  # rows of no known kind, after which none is expected
-_BATCH = 256  # rows of a parquet file that are held as Python objects at a time
 
 _shortened = reprlib.Repr()  # of a row, whatever its size and depth
 _shortened.maxstring = _shortened.maxother = 200
@@ -132,10 +128,10 @@ class Table:
             meta=meta,
         )
 
-    def aside(self, place: str, reason: str, found: object) -> Aside:
+    def aside(self, place: str, reason: str, found: object, *, rows: int = 1) -> Aside:
         """Set something of this file aside."""
         shown = found if isinstance(found, str) else _shortened.repr(found)
-        return Aside(self._file.name, place, reason, excerpt(shown))
+        return Aside(self._file.name, place, reason, excerpt(shown), rows)
 
     def check_found(self) -> None:
         """Raise DataError when rows have been read and none is of a known kind; after the last row."""
@@ -201,31 +197,3 @@ def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
 
 def _start(content: bytes) -> str:
     return content[:1000].decode("utf-8", "replace")
-
-
-def read_parquet(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
-    """The rows of a parquet file.
-
-    Raises:
-        DataError: the columns are of no known kind.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = Table(file, shape)
-    number = 0
-    try:
-        with seekable(file) as stored, pq.ParquetFile(stored) as opened:
-            if not opened.metadata.num_rows:
-                return
-            for index in range(opened.num_row_groups):
-                for batch in opened.iter_batches(row_groups=[index], batch_size=_BATCH):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield from table.row(row, f"row {number}")
-    except (pa.ArrowException, UnicodeDecodeError, OSError, ValueError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        where = f"after row {number}" if number else "file"
-        yield table.aside(where, f"not a readable parquet file: {(str(error).splitlines() or [''])[0][:200]}", "")
-    table.check_found()

@@ -40,7 +40,7 @@ def build(config: Config, _inputs: Inputs, output: Path, _context: StageContext)
             for entry in entries:
                 if isinstance(entry, Aside):
                     aside.write(entry)
-                    counts["aside"] += 1
+                    counts["aside"] += entry.rows
                 else:
                     records.write(entry)
                     counts["records"] += 1

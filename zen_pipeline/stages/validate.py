@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
@@ -36,7 +35,7 @@ from zen_pipeline.corpus.parts import (
 )
 from zen_pipeline.corpus.profile import Profile
 from zen_pipeline.corpus.reading import FilesReader
-from zen_pipeline.corpus.records import SPLITS, Record
+from zen_pipeline.corpus.records import SPLITS, Record, read_columns
 from zen_pipeline.corpus.split import assign
 from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, normal_form
@@ -62,7 +61,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """
     settings = config.validate_
     collected = inputs["collect"].path
-    unreadable = pq.read_metadata(collected / "aside.parquet").num_rows
+    unreadable = sum(sum(rows) for (rows,) in read_columns(collected / "aside.parquet", "rows"))
     folder = context.work / "parts"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
