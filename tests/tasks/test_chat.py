@@ -27,6 +27,7 @@ CONVERSATIONS = [
     [{"role": "system", "content": "Be brief."}, *question_and_answer("Was ist 12×3?", "36 – 三十六。")],
     [*question_and_answer("One?", "1"), *question_and_answer("Two?", "2")],
     question_and_answer("Empty?", ""),
+    question_and_answer("\tA function?", "\n    return 1\n\treturn 2  "),
 ]
 
 
@@ -65,6 +66,21 @@ def test_only_answers_and_their_end_are_learnt(tokenizer: Tokenizer) -> None:
     learnt = [i for i, wanted in zip(ids, supervised, strict=True) if wanted]
     end = tokenizer.token_id("<|im_end|>")
     assert learnt == [*tokenizer.encode("1"), end, *tokenizer.encode("2"), end]
+
+
+def test_the_first_line_of_an_answer_is_learnt_with_its_indentation(tokenizer: Tokenizer) -> None:
+    ids, supervised = render(tokenizer, question_and_answer("A function?", "\n    return 1\n"))
+    learnt = [i for i, wanted in zip(ids, supervised, strict=True) if wanted]
+    assert tokenizer.decode(learnt) == "    return 1"
+
+
+def test_an_answer_without_weight_is_context_in_every_format(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    wrong = {"role": "assistant", "content": "A wrong one", "weight": 0}
+    messages = [{"role": "user", "content": "One?"}, wrong, *question_and_answer("Sure?", "1")]
+    for chat in (ChatML(tokenizer), with_template(tmp_path, THINKING)):
+        ids, supervised = chat.render(messages)
+        assert "A wrong one" in chat.decode(ids)
+        assert chat.decode([i for i, wanted in zip(ids, supervised, strict=True) if wanted]).strip() == "1"
 
 
 @pytest.mark.parametrize("messages", CONVERSATIONS)

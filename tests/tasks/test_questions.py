@@ -182,3 +182,14 @@ def test_preferences_and_questions_with_a_context_are_learnt_as_conversations() 
         ("q", "It was Ann.\n\nWho?", "Ann"),
     ]
     assert (found.valid, found.test) == ([], [])
+
+
+def test_a_conversation_ends_with_the_last_answer_that_is_learnt() -> None:
+    turns = ["user: a", "assistant: b", "user: c", "assistant: d", "user: e", "assistant: wrong", "user: f"]
+    messages: list[dict[str, Any]] = [dict(zip(("role", "content"), t.split(": "), strict=True)) for t in turns]
+    messages[5]["weight"] = 0
+    (question,) = collect_questions([record("x", "chat", messages=messages)], test_fraction=0.0, salt="").train
+    assert (question.question, question.answer, len(question.messages)) == ("c", "d", 4)
+    messages[1:4] = [{**messages[1], "weight": 0}, messages[3]]
+    (question,) = collect_questions([record("x", "chat", messages=messages)], test_fraction=0.0, salt="").train
+    assert (question.question, question.answer) == ("a", "d")

@@ -402,7 +402,7 @@ def transcript(text: str, *, line_ends: str = "\n\n") -> list[Message]:
     return [{"role": roles[who], "content": trimmed(said)} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def question_and_answer(question: str, answer: str) -> list[Message]:
+def exchange(question: str, answer: str) -> list[Message]:
     """A question and its answer."""
     return [{"role": "user", "content": trimmed(question)}, {"role": "assistant", "content": trimmed(answer)}]
 

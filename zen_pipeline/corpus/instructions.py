@@ -9,8 +9,8 @@ from zen_pipeline.corpus.chat_formats import (
     Message,
     are_turns,
     conversation,
+    exchange,
     from_turns,
-    question_and_answer,
     transcript,
 )
 from zen_pipeline.corpus.fields import Fields
@@ -102,7 +102,7 @@ def _pair(question: Any, answer: Any) -> list[Message] | str:
         return _NO_PAIR
     before = transcript(question, line_ends="\n+")
     if not before:
-        return question_and_answer(question, answer)
+        return exchange(question, answer)
     if not before[-1]["content"]:  # it ended with `Assistant:`
         before = before[:-1]
-    return [*before, *question_and_answer("", answer)[1:]]
+    return [*before, *exchange("", answer)[1:]]

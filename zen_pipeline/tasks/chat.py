@@ -1,7 +1,7 @@
 """Conversations as token ids: ChatML, or the template that a Hugging Face folder brings along.
 
 A message is `{"role": "system" | "user" | "assistant", "content": text}`. Training learns the supervised ids only: each
-answer and the `<|im_end|>` that closes it.
+answer and the `<|im_end|>` that closes it, but for answers with `"weight": 0`, which are context.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from zen_pipeline.corpus.tokenizer import END_OF_TEXT as START
 from zen_pipeline.corpus.tokenizer import MESSAGE_END as END
@@ -30,14 +30,15 @@ from zen_pipeline.files import own_file, read_json_object
 from zen_pipeline.limited import LimitExceeded, Refused
 from zen_pipeline.tasks.template_process import render_template
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 
 # The same ids as `render` and `prompt`, for `apply_chat_template` of transformers and for every engine that reads
-# tokenizer_config.json. Content is stripped on both sides, or a leading line break would merge with the role's.
+# tokenizer_config.json. Content loses the line ends on both sides, or one would merge with the role's; spaces stay,
+# since they indent the first line of code.
 CHAT_TEMPLATE = (
     "{{ '<|endoftext|>' }}"
     "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] | trim) + '<|im_end|>\\n' }}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'].strip('\\n') + '<|im_end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
@@ -61,12 +62,17 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int]
     ids, supervised = [tokenizer.token_id(START)], [False]
     for message in messages:
         role, content = _checked(message)
-        head = [tokenizer.token_id(ROLE), *tokenizer.encode(f"{role}\n")]
-        body = [*tokenizer.encode(content), tokenizer.token_id(END)]
+        said = tokenizer.encode(f"{role}\n{content}")
+        head = 1 + _common_prefix(said, tokenizer.encode(f"{role}\n"))
+        body = [tokenizer.token_id(ROLE), *said, tokenizer.token_id(END)]
         tail = tokenizer.encode("\n")
-        ids += head + body + tail
-        supervised += [False] * len(head) + [role == "assistant"] * len(body) + [False] * len(tail)
+        ids += body + tail
+        supervised += [False] * head + [_is_learnt(message)] * (len(body) - head) + [False] * len(tail)
     return ids, supervised
+
+
+def _is_learnt(message: Message) -> bool:
+    return message["role"] == "assistant" and message.get("weight") != 0
 
 
 def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
@@ -91,7 +97,7 @@ def _checked(message: Message) -> tuple[str, str]:
             f"a message must have a role ({', '.join(ROLES)}) and a text as content, found role {str(role)[:40]!r} "
             f"with {type(content).__name__}: correct or leave out this conversation"
         )
-    return role, content.strip()
+    return role, content.strip("\n")
 
 
 # --- formats of folders ---------------------------------------------------------------------------------------
@@ -173,8 +179,8 @@ class FolderTemplate:
         checked = [dict(zip(("role", "content"), _checked(m), strict=True)) for m in messages]
         ids = self._apply(checked, ask=False)
         supervised = [False] * len(ids)
-        for index, message in enumerate(checked):
-            if index == 0 or message["role"] != "assistant":
+        for index, message in enumerate(messages):
+            if index == 0 or not _is_learnt(message):
                 continue
             begin = _common_prefix(ids, self._apply(checked[:index], ask=True))
             end = next((place for place in range(begin, len(ids)) if ids[place] in self.stop_ids), begin - 1) + 1

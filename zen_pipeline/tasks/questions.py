@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from zen_pipeline.corpus.chat_formats import last_answer
 from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError
@@ -60,23 +61,23 @@ class Question:
         id: stable name, from the subject.
         subject: what it asks about; the unit of the split into training and test.
         form: `purpose`, `arguments` or `module`; `chat` for a dialogue of the corpus.
-        messages: roles and texts; the last one is the answer.
+        messages: roles and texts; the last one is the answer. Answers with weight 0 are context.
     """
 
     id: str
     subject: str
     form: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
 
     @property
     def question(self) -> str:
-        """The text of the last message before the answer."""
-        return self.messages[-2]["content"]
+        """The text of the user's last message before the answer."""
+        return next(str(m["content"]) for m in reversed(self.messages) if m["role"] == "user")
 
     @property
     def answer(self) -> str:
         """The reference answer."""
-        return self.messages[-1]["content"]
+        return str(self.messages[-1]["content"])
 
 
 @dataclass(frozen=True)
@@ -112,19 +113,17 @@ def documented(text: str, meta: Mapping[str, Any]) -> Documented | None:
 
 
 def dialogue(record: Record) -> Question | None:
-    """A conversation of the corpus up to its last answer to a user, or None where it has none.
+    """A conversation of the corpus up to its last answer to a user that is learnt, or None where it has none.
 
     A preference is its prompt with the better answer, a question with a context is asked with it; one that the context
     does not answer teaches no answer.
     """
     messages = _messages(record.kind, json.loads(record.meta))
-    for end in range(len(messages), 1, -1):
-        if (messages[end - 2]["role"], messages[end - 1]["role"]) == ("user", "assistant"):
-            return Question(record.id, record.group, "chat", messages[:end])
-    return None
+    last = last_answer(messages)
+    return None if last is None else Question(record.id, record.group, "chat", messages[: last + 1])
 
 
-def _messages(kind: Kind, meta: Mapping[str, Any]) -> list[dict[str, str]]:
+def _messages(kind: Kind, meta: Mapping[str, Any]) -> list[dict[str, Any]]:
     if kind == "preference":
         return [*meta["prompt"], {"role": "assistant", "content": meta["chosen"]}]
     if kind == "qa":
