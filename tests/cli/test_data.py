@@ -143,13 +143,14 @@ def test_files_are_judged_as_a_run_would_and_the_run_takes_the_answer_over(prepa
 
 
 def test_files_that_may_not_be_used_end_with_3_and_say_why(tmp_path: Path) -> None:
-    rows = [json.dumps({"text": letter(n)}) for n in range(10)]
+    rows = [json.dumps({"text": letter(n), "shelf": n}) for n in range(10)]
     (tmp_path / "bad.jsonl").write_text("\n".join([*rows, *["{broken"] * 90]))
     result = Zen(tmp_path)("data", "validate", "bad.jsonl", "--json")
     assert result.returncode == 3
     printed = json.loads(result.stdout)
     assert printed["accepted"] is False
     assert printed["summary"]["set_aside"] == 90
+    assert printed["summary"]["unused_fields"] == {"shelf": 10}
     assert "share_set_aside" in printed["refusal"]
     assert "share_set_aside" in result.stderr
 
@@ -160,6 +161,18 @@ def test_the_first_records_of_any_file_are_shown(tmp_path: Path) -> None:
     assert [r["text"] for r in shown["records"]] == [PROSE]
     assert len(shown["aside"]) == 1
     assert not (tmp_path / ".zen").exists()
+
+
+def test_a_file_says_what_it_was_taken_for_what_is_left_over_and_how_to_say_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": PROSE, "stars": 5, "lang": "en"}))
+    zen = Zen(tmp_path)
+    shown = zen.json("data", "show", "a.jsonl", "-n", "1")
+    (taken,) = shown["taken_for"].values()
+    assert taken == {"document, by text": 1}
+    assert shown["unused_fields"] == {"stars": 1, "lang": 1}
+    printed = zen("data", "show", "a.jsonl").stdout
+    assert all(said in printed for said in ("document, by text", "stars", "--label"))
+    assert zen.json("data", "show", "a.jsonl", "--label", "stars")["records"][0]["kind"] == "classification"
 
 
 def test_columns_of_a_table_without_a_header_are_named_by_number(tmp_path: Path) -> None:

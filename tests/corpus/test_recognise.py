@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.corpus.reading_files import Read, read_paths
-from zen_pipeline.corpus.seen import Seen
 from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.tally import Tally
 
 
 def user(text: str) -> dict[str, Any]:
@@ -25,10 +25,11 @@ def system(text: str) -> dict[str, Any]:
     return {"role": "system", "content": text}
 
 
-def read(tmp_path: Path, *rows: Any, shape: Shape | None = None) -> tuple[Read, Seen]:
-    shape = shape or Shape()
+def read(tmp_path: Path, *rows: Any, shape: Shape | None = None) -> tuple[Read, Tally]:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    return read_paths(tmp_path / "a.jsonl", shape=shape), shape.seen
+    found = read_paths(tmp_path / "a.jsonl", shape=shape)
+    assert found.tally is not None
+    return found, found.tally
 
 
 def messages(tmp_path: Path, row: Any) -> Any:
@@ -161,10 +162,10 @@ def test_one_path_of_a_tree_is_read_and_the_others_are_counted(tmp_path: Path) -
     ],
 )
 def test_what_cannot_be_honoured_is_set_aside_and_says_why(tmp_path: Path, row: Any, reason: str) -> None:
-    found, seen = read(tmp_path, row, {"text": "a document"})
+    found, tally = read(tmp_path, row, {"text": "a document"})
     assert (found.kinds, len(found.aside)) == ({"document": 1}, 1)
     assert reason in found.reasons[0]
-    assert not seen.unused
+    assert not tally.unused
 
 
 # --- other kinds ------------------------------------------------------------------------------------------------------
@@ -182,10 +183,10 @@ def test_what_cannot_be_honoured_is_set_aside_and_says_why(tmp_path: Path, row: 
     ],
 )
 def test_a_published_shape_of_a_preference_gives_its_fields(tmp_path: Path, row: Any) -> None:
-    found, seen = read(tmp_path, row)
+    found, tally = read(tmp_path, row)
     assert found.kinds == {"preference": 1}, found.reasons
     assert json.loads(found.records[0].meta) == {"prompt": [ASKED], "chosen": "Hello.", "rejected": "Go."}
-    assert not seen.unused
+    assert not tally.unused
 
 
 @pytest.mark.parametrize("asked", ["prompt", "question", "instruction"])
@@ -255,13 +256,13 @@ def test_what_the_user_names_comes_first(tmp_path: Path) -> None:
 
 def test_fields_that_no_record_was_made_from_are_counted_by_the_names_they_have(tmp_path: Path) -> None:
     turns = {"messages": [{**ASKED, "name": "Ann"}, SAID, user("And?")], "Score": 3, "empty": "", "tools": "[1]"}
-    found, seen = read(tmp_path, turns, {"text": "a", "score": 1}, {"text": "b"})
+    found, tally = read(tmp_path, turns, {"text": "a", "score": 1}, {"text": "b"})
     left = {"Score": 1, "score": 1, "tools": 1, "name of messages": 1, "messages after the last answer": 1}
-    assert seen.unused == left
+    assert tally.unused == left
     assert json.loads(found.records[0].meta)["tools"] == "[1]"
 
 
 def test_a_file_says_what_it_was_taken_for(tmp_path: Path) -> None:
-    _, seen = read(tmp_path, {"Text": "a", "label": 1}, {"Text": "b", "label": 1}, {"text": "c"})
-    (counts,) = seen.taken_for.values()
+    _, tally = read(tmp_path, {"Text": "a", "label": 1}, {"Text": "b", "label": 1}, {"text": "c"})
+    (counts,) = tally.taken_for.values()
     assert counts == {"classification, by Text and label": 2, "document, by text": 1}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from zen_pipeline.corpus.catalogue.entries import Entry
     from zen_pipeline.workspace import Workspace
 
+_OTHERWISE = "--kind KIND, --text FIELD, --label FIELD, --source FIELD, --target FIELD, --no-header"
+
 app = typer.Typer(help="Public data sets by name, and the corpus of the last run.", no_args_is_help=True)
 
 
@@ -144,7 +146,7 @@ def validate(
     except ValidationFailed as refusal:
         print_summary(_refused(workspace, settings, collected), refusal=str(refusal), json=json)
         raise
-    print_summary({**validated.summary, "left_out": collected.summary.get("left_out", {})}, json=json)
+    print_summary({**validated.summary, **_of_files(collected)}, json=json)
 
 
 def _refused(workspace: Workspace, settings: Any, collected: ArtifactRef) -> dict[str, Any]:
@@ -154,7 +156,12 @@ def _refused(workspace: Workspace, settings: Any, collected: ArtifactRef) -> dic
     identity = STAGE.identity(settings, {"collect": collected.fingerprint}, workspace)
     validated = workspace.store.find("validate", identity.fingerprint)
     summary = {} if validated is None else validated.summary
-    return {**summary, "left_out": collected.summary.get("left_out", {})}
+    return {**summary, **_of_files(collected)}
+
+
+def _of_files(collected: ArtifactRef) -> dict[str, Any]:
+    """What collection counted besides records."""
+    return {name: collected.summary.get(name, {}) for name in ("left_out", "taken_for", "unused_fields")}
 
 
 def _show_last(pipeline: str | None, count: int, *, json: bool) -> None:
@@ -187,6 +194,7 @@ def _show_entry(entry: Entry, *, json: bool) -> None:
 
 
 def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> None:
+    from collections import Counter
     from dataclasses import asdict
     from itertools import islice
 
@@ -195,12 +203,15 @@ def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> N
     from zen_pipeline.corpus.reading import FilesReader
     from zen_pipeline.corpus.records import Aside
     from zen_pipeline.corpus.tables import Shape
+    from zen_pipeline.corpus.tally import Tally
     from zen_pipeline.settings.data import FilesSource
 
     (source,) = common.settings(None, None, common.corpus([path], None), None, None, None, rows).collect.sources
     assert isinstance(source, FilesSource)
     found = find_files(source.paths)
-    entries = list(islice(FilesReader(Shape.of(source), source.split_text).read(found.files), count))
+    tally = Tally(left_out=Counter(found.left_out))
+    reader = FilesReader(Shape.of(source), source.split_text, tally, charset=source.charset)
+    entries = list(islice(reader.read(found.files), count))
     aside = [asdict(e) for e in entries if isinstance(e, Aside)]
     records = [asdict(e) for e in entries if not isinstance(e, Aside)]
     for record in records:
@@ -208,6 +219,7 @@ def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> N
             record["language"] = guess_language(record["text"])
     if json:
         shown = {"files": [f.name for f in found.files], "left_out": found.left_out}
+        shown |= {"taken_for": tally.taken_for, "unused_fields": tally.unused}
         common.print_json({**shown, "records": records, "aside": aside})
         return
     shown_rows = [(r["id"], r["kind"], r["language"], r["split"], r["text"][:200]) for r in records]
@@ -216,6 +228,12 @@ def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> N
         common.print_table(
             "set aside", ["file", "where", "reason"], [(a["source"], a["where"], a["reason"]) for a in aside]
         )
+    taken = [(name, what, f"{n:,}") for name, counts in tally.taken_for.items() for what, n in counts.most_common()]
+    if taken:
+        common.print_table("taken for", ["file", "kind, and what told it", "rows"], taken, right=[2])
+        common.show(f"to say otherwise: {_OTHERWISE}")
+    if tally.unused:
+        common.print_table("fields not used", ["field", "rows"], tally.unused.most_common(), right=[1])
 
 
 @app.command("aside")

@@ -7,6 +7,8 @@ from typing import Any
 
 from zen_pipeline.cli import common
 
+_MOST = 8  # lines of one list
+
 
 def print_summary(summary: Mapping[str, Any], *, refusal: str | None = None, json: bool) -> None:
     """The validation stage's summary, as a table or as JSON; `refusal` is why the data may not be used."""
@@ -32,4 +34,14 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(row("  could not be read", unreadable))
     rows += [row(f"  {reason}", count) for reason, count in summary.get("reasons", {}).items()]
     rows += [(f"files left out: {reason}", f"{count:,}", "") for reason, count in summary.get("left_out", {}).items()]
+    rows += [(f"taken for {what}", f"{count:,}", "") for what, count in most_frequent(summary.get("taken_for", {}))]
+    unused = summary.get("unused_fields", {})
+    rows += [(f"field not used: {name}", f"{count:,}", "") for name, count in most_frequent(unused)]
+    if len(unused) > _MOST:
+        rows.append((f"other fields not used: {len(unused) - _MOST}", "", ""))
     return rows
+
+
+def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The highest counts, highest first: as many as one screen has room for."""
+    return sorted(counts.items(), key=lambda item: -item[1])[:_MOST]

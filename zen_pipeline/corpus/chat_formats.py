@@ -84,8 +84,8 @@ _BESIDE = ("choices", "options", "endings", "documents", "image", "images", "aud
 _MOSS_TOOLS = ("commands", "tool responses")
 # Between two turns that are written as one text (DailyDialog, Ubuntu, LCCC and others).
 SEPARATORS = (
-    "__eou__",
     "__eot__",
+    "__eou__",
     "<eou>",
     "<eot>",
     "[EOU]",
@@ -94,7 +94,6 @@ SEPARATORS = (
     "[SEP]",
     "<sep>",
     "</s>",
-    "|||",
 )
 
 
@@ -151,13 +150,20 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def split_turns(text: str) -> list[str]:
-    """The turns of a dialogue that is written as one text; the text alone where nothing separates any."""
-    for separator in SEPARATORS:
-        if separator in text:
-            pattern = "__eou__|__eot__" if separator.startswith("__") else re.escape(separator)
-            return [turn.strip() for turn in re.split(pattern, text) if turn.strip()]
-    return [text]
+def split_turns(text: str, separator: str | None = None) -> list[str]:
+    """The turns of a dialogue that is written as one text; the text alone where nothing separates any.
+
+    Args:
+        text: with a mark between turns.
+        separator: the mark; None: the first known one that is there. Where `__eot__` ends turns, `__eou__` ends the
+            utterances in them (the Ubuntu dialogue corpus).
+    """
+    if separator is None:
+        separator = next((mark for mark in SEPARATORS if mark in text), "")
+    turns = text.split(separator) if separator else [text]
+    if separator == "__eot__":
+        turns = ["\n".join(map(str.strip, turn.strip().removesuffix("__eou__").split("__eou__"))) for turn in turns]
+    return [turn.strip() for turn in turns if turn.strip()]
 
 
 # --- made into messages -----------------------------------------------------------------------------------------------
@@ -231,7 +237,7 @@ def history(fields: Fields) -> list[Message] | str:
     if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         value = [text for pair in value for text in pair]
     if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-        return _in_turn(value) if len(value) % 2 == 0 else "the history does not end with an answer"
+        return in_turn(value) if len(value) % 2 == 0 else "the history does not end with an answer"
     if not are_turns(value):
         return "the history is neither pairs nor messages"
     return from_turns(value, fields)
@@ -244,7 +250,7 @@ def from_field(name: str, fields: Fields) -> list[Message] | str:
         value = split_turns(value)
     if isinstance(value, Mapping):
         value = list(value.values())
-    return _in_turn(value) if _are_texts(value) else from_turns(value, fields)
+    return in_turn(value) if _are_texts(value) else from_turns(value, fields)
 
 
 def from_turns(turns: Any, fields: Fields | None = None) -> list[Message] | str:
@@ -375,7 +381,8 @@ def _part(part: Any) -> str | None:
     return part if isinstance(part, str) else None
 
 
-def _in_turn(texts: Sequence[str]) -> list[Message]:
+def in_turn(texts: Sequence[str]) -> list[Message]:
+    """The messages of two who speak in turn: the first is the user."""
     return [{"role": "user" if n % 2 == 0 else "assistant", "content": trimmed(t)} for n, t in enumerate(texts)]
 
 

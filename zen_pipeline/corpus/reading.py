@@ -69,8 +69,8 @@ class FilesReader:
     def __init__(
         self, shape: Shape, split_text: Mode, tally: Tally | None = None, *, charset: str | None = None
     ) -> None:
-        self._shape, self._split_text = shape, split_text
         self._tally = Tally() if tally is None else tally
+        self._shape, self._split_text = replace(shape, tally=self._tally), split_text
         self._charset = charset or ""
         if self._charset and not codec_of(self._charset):
             known = "utf-8, windows-1251, gb18030, shift_jis, …"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from zen_pipeline.corpus.lines import Lines, TooLong
 from zen_pipeline.corpus.opening import TextFile, not_text
 from zen_pipeline.corpus.recognise import KNOWN, Recogniser
 from zen_pipeline.corpus.records import Aside, Kind, Record, excerpt
-from zen_pipeline.corpus.seen import Seen
+from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import DataError
 from zen_pipeline.settings.data import FilesSource
 
@@ -36,14 +36,14 @@ class Shape:
         fields: our names of fields, and the names that the data has for them.
         header: the first line of a table names its columns; None to recognise it. Without one, they are named by
             their numbers: `1`, `2`, `3`.
-        seen: what reading finds out about the files.
+        tally: counts what rows were taken for, and what of them was not used.
     """
 
     text_column: str = "text"
     kind: Kind | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     header: bool | None = None
-    seen: Seen = field(default_factory=Seen, compare=False)
+    tally: Tally = field(default_factory=Tally, compare=False)
 
     def recogniser(self) -> Recogniser:
         """What tells the kinds of rows."""
@@ -93,15 +93,20 @@ class Table:
             return
         self._usable += 1
         group = fields.take("group")
-        made = 0
-        for part, content in enumerate(found.form.read(fields, found.names), 1):
-            if isinstance(content, str):
-                yield self.aside(place, content, row)
-            else:
-                made += 1
-                yield self.record(content, place, part=part, group=group)
-        names = [fields.called(name) for name in found.names]
-        self._shape.seen.row(self._file.name, found.form.kind, names, fields.unused() if made else ())
+        read = list(found.form.read(fields, found.names))
+        usable = any(not isinstance(content, str) for content in read)
+        told_by = [fields.called(name) for name in found.names]
+        self.count(found.form.kind, told_by, fields.unused() if usable else ())
+        for part, content in enumerate(read, 1):
+            yield (
+                self.aside(place, content, row)
+                if isinstance(content, str)
+                else self.record(content, place, part=part, group=group)
+            )
+
+    def count(self, kind: Kind, told_by: Sequence[str], unused: Iterable[str] = ()) -> None:
+        """Count a row by what it was taken for, by what it was told, and what of it was not used."""
+        self._shape.tally.add_row(self._file.name, kind, told_by, unused)
 
     def record(self, content: Content, place: str, *, part: int = 1, group: object = None) -> Record | Aside:
         """The record of some content: the `part`-th one of its place."""

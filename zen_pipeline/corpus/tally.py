@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from zen_pipeline.corpus.charset import UTF_8, Charset
@@ -17,12 +18,25 @@ class Tally:
         left_out: the others, by reason.
         charsets: files that are not in UTF-8, by charset and what names it.
         elements: elements of pages whose content is no text for readers, by name.
+        taken_for: for each file how many of its rows were taken for what, and by what they were told.
+        unused: how many rows have a field that no record was made from.
     """
 
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     charsets: Counter[str] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)
+    taken_for: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    unused: Counter[str] = field(default_factory=Counter)
+
+    def add_row(self, file: str, kind: str, told_by: Sequence[str], unused: Iterable[str] = ()) -> None:
+        """Count a row that was taken for one of a kind."""
+        self.taken_for[file][f"{kind}, by {' and '.join(told_by)}"] += 1
+        self.unused.update(unused)
+
+    def forms(self) -> Counter[str]:
+        """What rows were taken for, of all files together."""
+        return sum(self.taken_for.values(), Counter[str]())
 
     def add_charset(self, charset: Charset) -> None:
         """Count a file by its charset."""
@@ -32,5 +46,11 @@ class Tally:
     def summary(self) -> dict[str, dict[str, int]]:
         """The counts for the summary of a stage; what is empty is missing."""
         files = {"found": self.read + self.left_out.total(), "read": self.read, "left_out": self.left_out.total()}
-        counts = {"left_out": self.left_out, "charsets": self.charsets, "page_elements_left_out": self.elements}
+        counts = {
+            "left_out": self.left_out,
+            "charsets": self.charsets,
+            "page_elements_left_out": self.elements,
+            "taken_for": self.forms(),
+            "unused_fields": self.unused,
+        }
         return {"files": files} | {name: dict(sorted(c.items())) for name, c in counts.items() if c}

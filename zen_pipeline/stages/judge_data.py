@@ -16,7 +16,7 @@ from zen_pipeline.corpus.expectations.judging import Finding, Judge, set_aside_f
 from zen_pipeline.corpus.expectations.suites import DATA_SUITES, KIND_SUITES, ROW_SUITES, Entry
 from zen_pipeline.corpus.profile import PROFILE_FILE, Profile
 from zen_pipeline.corpus.records import excerpt, read_columns
-from zen_pipeline.corpus.report import Drift, Reason, Report, render
+from zen_pipeline.corpus.report import Drift, Reason, Report, Table, render
 from zen_pipeline.files import file_digest, files_named
 from zen_pipeline.stages.base import Inputs, StageContext
 from zen_pipeline.stages.judgement import Outcome, Suites, judged
@@ -45,7 +45,7 @@ def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageC
         config,
         context,
         suites=DATA_SUITES,
-        judge=_Hearing(config, ref, inputs["collect"].path, baseline, labelled).judge,
+        judge=_Hearing(config, ref, inputs["collect"], baseline, labelled).judge,
         what="the data",
         extra={
             "inputs.compared_with": baseline.name if baseline else "",
@@ -73,7 +73,7 @@ class _Hearing:
     """What is put before the suites of the data."""
 
     def __init__(
-        self, config: Config, ref: ArtifactRef, collected: Path, baseline: Path | None, labelled: list[Path]
+        self, config: Config, ref: ArtifactRef, collected: ArtifactRef, baseline: Path | None, labelled: list[Path]
     ) -> None:
         self._config, self._ref, self._collected, self._baseline = config, ref, collected, baseline
         self._labelled, self._folder = labelled, ref.path
@@ -85,7 +85,7 @@ class _Hearing:
         for name, entries in suites.items():
             findings += self._suite(asked, name, entries, frame, drift)
         findings = self._named(findings)
-        reasons = [*_set_aside(self._folder, self._ref.summary["reasons"]), *_unreadable(self._collected)]
+        reasons = [*_set_aside(self._folder, self._ref.summary["reasons"]), *_unreadable(self._collected.path)]
         excerpts = _excerpts(self._folder, {i for f in findings for i in f.offenders[:_EXAMPLES]})
         notes = [f"split: {note}" for note in self._ref.summary.get("notes", [])]
         if drift is None:
@@ -100,6 +100,7 @@ class _Hearing:
             excerpts=excerpts,
             drift=None if drift is None or self._baseline is None else _drift(self._baseline, drift),
             more=[
+                *_row_tables(self._collected.summary),
                 *cleaning_tables(
                     self._ref.summary["changes"], self._ref.summary["personal"], self._config.validate_.clean
                 ),
@@ -170,6 +171,16 @@ class _Hearing:
             start += len(ids)
         rows = ("incoming", *ROW_SUITES)
         return [replace(f, offenders=[names[o] for o in f.offenders]) if f.suite in rows else f for f in findings]
+
+
+def _row_tables(collected: dict[str, Any]) -> list[Table]:
+    """What the rows of files were taken for, and which of their fields no record was made from."""
+    named = (("What rows were taken for", "kind, and what told it"), ("Fields that were not used", "field"))
+    counts = (collected.get("taken_for", {}), collected.get("unused_fields", {}))
+    return [
+        Table(title, (column, "rows"), [(n, f"{c:,}") for n, c in Counter(each).most_common(_TABLE_ROWS)])
+        for (title, column), each in zip(named, counts, strict=True)
+    ]
 
 
 def _corpus_row(summary: dict[str, Any], folder: Path) -> pd.DataFrame:
