@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from zen_pipeline.files import expanded
 from zen_pipeline.subprocesses import python_environment
 
 # For every process with Prefect in it. None of these overrides what the user has set.
@@ -74,8 +73,8 @@ def configured_api_url() -> str | None:
 
 def _profile_api_url() -> str | None:
     try:
-        home = expanded(os.environ.get("PREFECT_HOME") or "~/.prefect")
-        profiles = _toml(expanded(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
+        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+        profiles = _toml(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser())
     except RuntimeError:  # nobody knows where this user is at home
         return None
     active = os.environ.get("PREFECT_PROFILE") or profiles.get("active")

@@ -11,13 +11,16 @@ import os
 import secrets
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
+from signal import Signals
 from typing import Literal
 
 from flows import prefect_settings
@@ -33,6 +36,7 @@ from zen_pipeline.workspace import Workspace
 _ANSWER_SECONDS = 15  # what a running server may take
 _READY_SECONDS = 180  # a first start migrates the database: 10 s here, more on a slow disk
 _STOP_SECONDS = 3
+_RESTARTS = 3  # what is killed more often will not live
 _LEAST_FREE = 4_000_000  # bytes that the server needs for its database and log
 
 Services = Literal["run", "pages", "all"]
@@ -66,18 +70,40 @@ class LocalServer:
             raise StoreError(explain_os_error(error, home) or f"cannot make {home}: {error.strerror}") from error
         self._log = home / "server.log"
         self.secret = secret
-        # Listening here already, the kernel queues our first requests, and no other process can take the port.
-        with _listening(port) as listening:
-            self.port = listening.getsockname()[1]
-            self.address = f"http://127.0.0.1:{self.port}/api"
-            lifeline, self._lifeline = os.pipe()
-            try:
-                self._process = self._start(home, services, listening.fileno(), lifeline)
-            except OSError as error:
-                os.close(self._lifeline)
-                raise ZenError(f"cannot start the local Prefect server: {error}") from error
-            finally:
-                os.close(lifeline)
+        # Listening here, the kernel queues requests until a server takes them, and no other process can take the port.
+        self._listening = _listening(port)
+        self.port = self._listening.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/api"
+        self._server_end, self._lifeline = os.pipe()
+        self._stopping, self._changing = False, threading.Lock()
+        start = partial(self._start, home, services, self._listening.fileno(), self._server_end)
+        try:
+            self._process = start()
+        except OSError as error:
+            self._close()
+            os.close(self._lifeline)
+            raise ZenError(f"cannot start the local Prefect server: {error}") from error
+        self._keeper = threading.Thread(target=self._keep, args=(start,), daemon=True)
+        self._keeper.start()
+
+    def _keep(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        """Start it again when it is killed, as a system without memory does: a run would wait for it for minutes."""
+        for _ in range(_RESTARTS):
+            code = self._process.wait()
+            with self._changing:
+                if self._stopping or code >= 0:
+                    break
+                log.warning("the local Prefect server was killed (%s); it is started again", Signals(-code).name)
+                try:
+                    self._process = start()
+                except OSError:
+                    break
+        self._process.wait()
+        self._close()  # who still asks is told at once that nobody is there
+
+    def _close(self) -> None:
+        self._listening.close()
+        os.close(self._server_end)
 
     def _start(self, home: Path, services: Services, listening: int, lifeline: int) -> subprocess.Popen[bytes]:
         command = python_command("-m", "flows.serve", str(listening), str(lifeline), services)
@@ -100,10 +126,8 @@ class LocalServer:
 
     def wait_ended(self, seconds: float) -> int | None:
         """The exit code, when it has ended within this time."""
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+        self._keeper.join(seconds)
+        return None if self._keeper.is_alive() else self._process.returncode
 
     def wait_ready(self) -> None:
         """Wait until the server answers.
@@ -129,12 +153,14 @@ class LocalServer:
 
     def stop(self) -> None:
         """End the server and wait for its end."""
+        with self._changing:
+            self._stopping = True
         os.close(self._lifeline)
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._keeper.join()
 
 
 def new_secret() -> str:

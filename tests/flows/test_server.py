@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from flows.prefect_settings import configured_api_url, files_not_read
@@ -99,3 +101,20 @@ def test_a_server_that_wants_a_password_is_there() -> None:
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         Thread(target=server.handle_request, daemon=True).start()
         check_answers(f"http://127.0.0.1:{server.server_port}/api")
+
+
+def test_a_server_that_is_killed_is_started_again_at_the_same_address(
+    databases: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(databases / "prefect", tmp_path / "prefect")
+    before = set(psutil.Process().children())
+    server = LocalServer(tmp_path / "prefect")
+    try:
+        (process,) = set(psutil.Process().children()) - before
+        process.kill()
+        server.wait_ready()
+        assert "was killed (SIGKILL)" in caplog.text
+    finally:
+        server.stop()
+    assert set(psutil.Process().children()) <= before
+    assert server.wait_ended(0) is not None
