@@ -39,7 +39,7 @@ def test_thinning_keeps_both_ends() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    root = ET.fromstring(bar_chart([Bar("bigram", 2.0), Bar("a <model>", 1.0, highlighted=True)], title="bits"))
+    root = ET.fromstring(bar_chart([Bar("bigram", 2.0), Bar("a <model>", 1.0, kind="good")], title="bits"))
     widths = [float(rect.attrib["width"]) for rect in root.iter("rect")]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.1)
     assert [t.text for t in root.iter("text")] == ["bigram", "2.000", "a <model>", "1.000"]

@@ -15,11 +15,11 @@ _WIDTH = 640.0  # of the view box; the page scales it
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its name, its value, and whether it is the one that the chart is about."""
+    """One bar; `kind` is empty, or `good` or `bad` for the one that the chart is about."""
 
     label: str
     value: float
-    highlighted: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def bar_chart(bars: Sequence[Bar], *, title: str, digits: int = 3) -> str:
     for index, bar in enumerate(bars):
         top = index * row + (row - thick) / 2
         width = max(2.0, bar.value / largest * (_WIDTH - left - right))
-        kind = "bar main" if bar.highlighted else "bar"
+        kind = f"bar main {bar.kind}" if bar.kind else "bar"
         middle = top + thick / 2
         parts.append(
             f'<g class="{kind}">'

@@ -81,10 +81,9 @@ def _kind(numeric: bool) -> str:
     return ' class="number"' if numeric else ""
 
 
-def card(value: str, label: str, *, main: bool = False) -> str:
-    """One large number with its name."""
-    kind = "card main" if main else "card"
-    return f'<div class="{kind}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+def card(value: str, label: str, *, kind: str = "") -> str:
+    """One large number with its name; `kind` is `good` or `bad` for a figure with a verdict."""
+    return f'<div class="card {escape(kind)}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
 
 
 def meter(share: float) -> Html:
@@ -93,15 +92,26 @@ def meter(share: float) -> Html:
     return Html(f'<span class="meter"><i style="width:{width:.0f}%"></i></span>{share:.2f}')
 
 
+_DIGEST = re.compile(r"[0-9a-f]{40,}")
+_SHOWN_OF_DIGEST = 12
+
+
 def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings and lists as (dotted name, text) pairs."""
+    """Nested mappings and lists as (dotted name, text) pairs; what is empty is left out, digests are shortened."""
     pairs: list[tuple[str, str]] = []
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            pairs += flattened(value, f"{name}.")
-        elif isinstance(value, bool | int | float):
-            pairs.append((name, number(value)))
-        elif value is not None:
-            pairs.append((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+        pairs += _flattened(f"{prefix}{key}", value)
     return pairs
+
+
+def _flattened(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return flattened(value, f"{name}.")
+    if isinstance(value, bool | int | float):
+        return [(name, number(value))]
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, Mapping | list | tuple) for item in value):
+            return flattened({str(i): item for i, item in enumerate(value)}, f"{name}.")
+        value = ", ".join(map(str, value))
+    shown = _DIGEST.sub(lambda digest: digest[0][:_SHOWN_OF_DIGEST], str(value or ""))
+    return [(name, shown)] if shown else []

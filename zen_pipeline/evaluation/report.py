@@ -9,10 +9,32 @@ from typing import Any
 
 from zen_pipeline.evaluation import report_parts as parts
 from zen_pipeline.evaluation.charts import Bar, bar_chart
-from zen_pipeline.evaluation.markup import card, megabytes, number, paragraph, section, table
+from zen_pipeline.evaluation.markup import Content, card, html, megabytes, number, paragraph, section, table
 from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.evaluation.scores import Score, deciding_scores
+from zen_pipeline.evaluation.wording import Language, in_language
+from zen_pipeline.evaluation.wording import gettext as _
 
 Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page is about.
+
+    Attributes:
+        pipeline: its name.
+        corpus: the sources, in words.
+        date: of the evaluation, as people write it.
+        budget: as it was asked for, such as `5m`.
+        machine: processor or GPU, cores, memory.
+    """
+
+    pipeline: str
+    corpus: str
+    date: str
+    budget: str
+    machine: str
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,8 @@ class ReportData:
 
     Attributes:
         metrics: the content of metrics.json.
+        about: pipeline, corpus, date, budget, machine.
+        released: what became of each model, as the release stage says it.
         histories: logged steps of `pretrain` and `finetune`.
         trainings: the content of their training.json.
         samples: continuations of test documents.
@@ -33,9 +57,12 @@ class ReportData:
         skipped: reason for each stage that had nothing to do.
         settings: the settings of each stage.
         lineage: (stage, fingerprint, digest of the content) of each input.
+        language: of the page.
     """
 
     metrics: Metrics
+    about: About | None = None
+    released: Sequence[Mapping[str, Any]] = ()
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     trainings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
@@ -48,120 +75,157 @@ class ReportData:
     skipped: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     lineage: Sequence[tuple[str, str, str]] = ()
+    language: Language = "en"
 
 
 def render(data: ReportData) -> str:
     """The page as HTML text."""
+    with in_language(data.language):
+        return _page(data)
+
+
+def _page(data: ReportData) -> str:
     sections = [
         _scoreboard(data.metrics),
-        parts.training(data.histories, data.trainings),
+        parts.released(data.released),
         parts.samples(data.samples),
         parts.answers(data.answers, data.metrics.get("chat"), pretrained="base" in data.metrics),
+        parts.training(data.histories, data.trainings),
         parts.data(data.records),
         parts.tokens(data.tokens),
         parts.words(data.embeddings, data.neighbours, data.words_png),
         parts.starts(data.embeddings),
         parts.skipped(data.skipped),
+        parts.glossary(),
         parts.lineage(data.lineage, data.settings),
     ]
     shown = [s for s in sections if s]
     style = (resources.files("zen_pipeline.evaluation") / "report_style.html").read_text(encoding="utf-8")
+    name = data.about.pipeline if data.about else "Zen Pipeline"
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{data.language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><title>Evaluation · Zen Pipeline</title>'
+        f'<meta name="color-scheme" content="light dark"><title>{html(name)} · {html(_("Evaluation"))}</title>'
         f"{style}</head><body><main>"
-        f'<header><p class="eyebrow">Zen Pipeline · evaluation</p>'
-        f"<h1>{parts.text(verdict(data.metrics))}</h1>{parts.navigation(shown)}</header>"
+        f'<header><p class="eyebrow">Zen Pipeline · {html(name)}</p>'
+        f"<h1>{html(verdict(data.metrics))}</h1>{_about(data.about)}{parts.navigation(shown)}</header>"
         f"{_cards(data.metrics)}{''.join(shown)}</main></body></html>\n"
     )
 
 
+def _about(about: About | None) -> str:
+    if about is None:
+        return ""
+    facts = [
+        (_("Corpus"), about.corpus),
+        (_("Budget"), about.budget),
+        (_("Machine"), about.machine),
+        (_("Date"), about.date),
+    ]
+    return f'<dl class="about">{"".join(f"<dt>{html(k)}</dt><dd>{html(v)}</dd>" for k, v in facts if v)}</dl>'
+
+
 def verdict(metrics: Metrics) -> str:
     """The result in one sentence."""
-    base, chat = metrics.get("base"), metrics.get("chat")
+    scores = deciding_scores(metrics)
     said = []
-    name, strongest = strongest_baseline(metrics)
-    if base and strongest is not None:
-        difference = strongest - base["bits_per_byte"]
-        word = "beats" if difference > 0 else "does not reach"
-        said.append(
-            f"The model needs {base['bits_per_byte']:.3f} bits per byte of unseen text and {word} "
-            f"the {_unbroken(name)} model's {strongest:.3f}"
-        )
-    elif base:
-        said.append(f"The model needs {base['bits_per_byte']:.3f} bits per byte of unseen text")
-    if chat:
-        said.append(
-            f"{'its' if said else 'the'} answers to {chat['questions']} new questions reach F1 {chat['f1']:.2f}"
-        )
-    if not said:
-        return "No model was trained, so there is nothing to judge."
-    sentence = "; ".join(said)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    if base := scores.get("base"):
+        said.append(_base_verdict(base))
+    if chat := scores.get("chat"):
+        said.append(_chat_verdict(chat, metrics["chat"]["questions"]))
+    return _(" ").join(said) or _("No model was trained, so there is nothing to judge.")
 
 
-def _unbroken(name: str) -> str:
+def _base_verdict(score: Score) -> str:
+    facts = {"value": f"{score.value:.3f}", "baseline": unbroken(score.baseline), "other": _figure(score)}
+    if score.beats_baseline is None:
+        return _("The model needs {value} bits per byte of unseen text.", **facts)
+    if score.beats_baseline:
+        return _(
+            "The model needs {value} bits per byte of unseen text and beats the {baseline} model's {other}.", **facts
+        )
+    return _(
+        "The model needs {value} bits per byte of unseen text and does not reach the {baseline} model's {other}.",
+        **facts,
+    )
+
+
+def _chat_verdict(score: Score, questions: int) -> str:
+    facts = {"questions": questions, "value": f"{score.value:.2f}", "other": _figure(score, 2)}
+    if score.beats_baseline is None:
+        return _("Its answers to {questions} new questions reach F1 {value}.", **facts)
+    if score.beats_baseline:
+        return _(
+            "Its answers to {questions} new questions reach F1 {value}, above what a fixed answer gets ({other}).",
+            **facts,
+        )
+    return _("Its answers to {questions} new questions reach F1 {value}; a fixed answer gets {other}.", **facts)
+
+
+def _figure(score: Score, digits: int = 3) -> str:
+    return "" if score.baseline_value is None else f"{score.baseline_value:.{digits}f}"
+
+
+def unbroken(name: str | None) -> str:
     """`5-gram` with a hyphen at which no line ends."""
-    return name.replace("-", "\u2011")
-
-
-def strongest_baseline(metrics: Metrics) -> tuple[str, float | None]:
-    """Name and bits per byte of the best n-gram model; `("", None)` without any."""
-    baselines: Mapping[str, float] = metrics.get("baselines") or {}
-    if not baselines:
-        return "", None
-    name = min(baselines, key=lambda n: baselines[n])
-    return name, baselines[name]
+    return (name or "").replace("-", "\u2011")
 
 
 def _cards(metrics: Metrics) -> str:
-    base, chat, speed = (metrics.get(key) for key in ("base", "chat", "speed"))
+    speed = metrics.get("speed")
+    scores = deciding_scores(metrics)
     shown = []
-    name, strongest = strongest_baseline(metrics)
-    if base:
-        shown.append(card(f"{base['bits_per_byte']:.3f}", "bits per byte, test", main=True))
-        if strongest is not None:
-            better = strongest - base["bits_per_byte"]
-            word = "fewer" if better > 0 else "more"
-            shown.append(card(f"{abs(better):.3f}", f"bits per byte {word} than the {_unbroken(name)} model"))
-        shown.append(card(f"{base['token_accuracy']:.1%}", "of next tokens right"))
-    if chat:
-        shown.append(card(f"{chat['f1']:.2f}", "answer F1"))
+    if base := scores.get("base"):
+        shown.append(_score_card(base, _("bits per byte, test")))
+        shown.append(card(f"{metrics['base']['token_accuracy']:.1%}", _("of next tokens right")))
+    if chat := scores.get("chat"):
+        shown.append(_score_card(chat, _("answer F1")))
     if speed:
-        shown.append(card(number(round(speed["tokens_per_second"])), "tokens per second, one at a time"))
+        shown.append(card(number(round(speed["tokens_per_second"])), _("tokens per second, one at a time")))
     return f'<div class="cards">{"".join(shown)}</div>' if shown else ""
+
+
+def _score_card(score: Score, label: str) -> str:
+    beside = (
+        ""
+        if score.baseline_value is None
+        else " · " + _("{baseline}: {other}", baseline=unbroken(_(str(score.baseline))), other=_figure(score))
+    )
+    kind = {True: "good", False: "bad", None: ""}[score.beats_baseline]
+    return card(f"{score.value:.3f}", f"{label}{beside}", kind=kind)
 
 
 def _scoreboard(metrics: Metrics) -> str:
     base, speed = metrics.get("base"), metrics.get("speed")
     bars = [Bar(name, value) for name, value in (metrics.get("baselines") or {}).items()]
     if base:
-        bars.append(Bar("this model", base["bits_per_byte"], highlighted=True))
+        better = deciding_scores(metrics)["base"].beats_baseline
+        bars.append(Bar(_("this model"), base["bits_per_byte"], kind="bad" if better is False else "good"))
     if not bars:
         return ""
     bars.sort(key=lambda bar: -bar.value)
     tested = metrics.get("test") or {}
-    rows: list[tuple[str, str]] = []
+    rows: list[tuple[str, Content]] = []
     if base:
-        rows += [("test loss", f"{base['loss']:.4f} nats per token")]
-        rows += [("next token right", f"{base['token_accuracy']:.2%}")]
-    rows += [(label, number(tested[key])) for label, key in _TESTED if key in tested]
+        rows += [(_("test loss"), _("{loss} nats per token", loss=f"{base['loss']:.4f}"))]
+        rows += [(_("next token right"), f"{base['token_accuracy']:.2%}")]
+    rows += [(_(label), number(tested[key])) for label, key in _TESTED if key in tested]
     if speed:
-        rows.append(("parameters", number(speed["parameters"])))
-        rows.append(("generation", f"{speed['tokens_per_second']:.1f} tokens/s, batch 1, {speed['threads']} thread(s)"))
-        rows.append(("memory while generating", megabytes(speed["peak_memory_bytes"])))
-        rows.append(("device", str(speed["device"])))
+        rows.append((_("parameters"), number(speed["parameters"])))
+        rate = {"rate": f"{speed['tokens_per_second']:.1f}", "threads": speed["threads"]}
+        rows.append((_("generation"), _("{rate} tokens/s, batch 1, {threads} thread(s)", **rate)))
+        rows.append((_("memory while generating"), megabytes(speed["peak_memory_bytes"])))
+        rows.append((_("device"), str(speed["device"])))
+    note = _(
+        "How many bits the model needs to write down one byte of the test documents; less is better. The others "
+        "are interpolated Kneser-Ney models of the same tokens, counted on the same training text."
+    )
     return section(
         "scores",
-        "Bits per byte of unseen text",
-        paragraph(
-            "How many bits the model needs to write down one byte of the test documents; less is better. The others "
-            "are interpolated Kneser-Ney models of the same tokens, counted on the same training text.",
-            "note",
-        ),
-        bar_chart(bars, title="Bits per byte of the test documents"),
-        table(("measure", "value"), rows),
+        _("Bits per byte of unseen text"),
+        paragraph(note, "note"),
+        bar_chart(bars, title=_("Bits per byte of the test documents")),
+        table((_("measure"), _("value")), rows),
     )
 
 

@@ -22,25 +22,25 @@ from zen_pipeline.evaluation.markup import (
     with_code,
 )
 from zen_pipeline.evaluation.results import Answer, Sample
-
-__all__ = [
-    "answers",
-    "data",
-    "lineage",
-    "navigation",
-    "samples",
-    "skipped",
-    "starts",
-    "text",
-    "tokens",
-    "training",
-    "words",
-]
+from zen_pipeline.evaluation.wording import gettext as _
 
 _MAX_POINTS = 400  # of one curve; a screen has no more
 _MAX_ANSWERS = 12  # before the rest is folded away
 _MAX_WORDS = 16
 _STAGES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
+_GLOSSARY = {
+    "bits per byte": "how many bits the model needs, on average, to write down one byte of text that it has not seen; "
+    "it does not depend on the tokenizer, and less is better",
+    "Kneser-Ney n-gram": "a model that only counts which token follows the n − 1 before it; what a neural model must "
+    "beat",
+    "F1": "how many words an answer shares with the reference, from 0 (none) to 1 (the same words)",
+    "exact match": "the share of answers that are equal to the reference but for case and punctuation",
+    "loss, nats per token": "the quantity that training makes smaller: minus the natural logarithm of the probability "
+    "of the right token",
+    "validation": "text that is never trained on and watched during training; the test split is looked at only once",
+    "champion, challenger": "the registered version that is used, and one that was not better by more than noise",
+    "fingerprint": "a hash of everything that decides a result; the same fingerprint, the same result",
+}
 
 History = Sequence[Mapping[str, float]]
 
@@ -58,45 +58,43 @@ def training(histories: Mapping[str, History], trainings: Mapping[str, Mapping[s
     for stage, history in histories.items():
         if chart := _loss_chart(stage, history):
             totals = _totals(trainings[stage]) if trainings.get(stage) else ""
-            found.append(f"<h3>{text(_STAGES.get(stage, stage))}</h3>{chart}{totals}")
-    return section("training", "Training", *found) if found else ""
+            found.append(f"<h3>{text(_(_STAGES.get(stage, stage)))}</h3>{chart}{totals}")
+    return section("training", _("Training"), *found) if found else ""
 
 
 def _totals(result: Mapping[str, Any]) -> str:
     """The figures of a training.json."""
+    overhead = f"{result['checkpoint_seconds']:.2f}, {result['sample_seconds']:.2f}"
     rows: list[tuple[str, Content]] = [
-        ("steps", number(result["steps"])),
-        ("tokens", number(result["tokens"])),
-        ("tokens per second", number(round(result["tokens_per_second"]))),
-        ("seconds in steps", number(result["seconds"])),
-        ("seconds for checkpoints, for samples", f"{result['checkpoint_seconds']:.2f}, {result['sample_seconds']:.2f}"),
-        ("model FLOPs", f"{result['flops']:.3g}"),
+        (_("steps"), number(result["steps"])),
+        (_("tokens"), number(result["tokens"])),
+        (_("tokens per second"), number(round(result["tokens_per_second"]))),
+        (_("seconds in steps"), number(result["seconds"])),
+        (_("seconds for checkpoints, for samples"), overhead),
+        (_("model FLOPs"), f"{result['flops']:.3g}"),
     ]
     if result["mfu"] is not None:
-        rows.append(("model FLOPs utilization, of the matrix product that was measured here", f"{result['mfu']:.1%}"))
-    rows.append(("largest resident memory", megabytes(result["peak_resident_bytes"])))
+        rows.append((_("share of the fastest matrix product measured here (MFU)"), f"{result['mfu']:.1%}"))
+    rows.append((_("largest resident memory"), megabytes(result["peak_resident_bytes"])))
     if str(result["device"]).startswith("cuda"):
-        rows.append(("largest memory on the GPU", megabytes(result["peak_memory_bytes"])))
-    rows.append(
-        ("energy" if result["energy_measured"] else "energy, estimated", f"{result['energy_joules'] / 3600:.3g} Wh")
-    )
-    rows.append(("energy: where from", result["energy_source"]))
-    return table(("measure", "value"), rows)
+        rows.append((_("largest memory on the GPU"), megabytes(result["peak_memory_bytes"])))
+    energy = _("energy") if result["energy_measured"] else _("energy, estimated")
+    rows.append((energy, f"{result['energy_joules'] / 3600:.3g} Wh ({result['energy_source']})"))
+    return table((_("measure"), _("value")), rows)
 
 
 def _loss_chart(stage: str, history: History) -> str:
     losses = _points(history, "loss")
     window = max(1, len(losses) // 50)
-    lines = [
-        Line("each step" if window > 1 else "training", thinned(losses, _MAX_POINTS), "faint" if window > 1 else "main")
-    ]
+    name, style = (_("each step"), "faint") if window > 1 else (_("training"), "main")
+    lines = [Line(name, thinned(losses, _MAX_POINTS), style)]
     if window > 1:
         mean = smoothed(losses, window)[window - 1 :]
-        lines.append(Line(f"mean of {window} steps", thinned(mean, _MAX_POINTS), "main"))
+        lines.append(Line(_("mean of {window} steps", window=window), thinned(mean, _MAX_POINTS), "main"))
     if held_out := _points(history, "validation_loss"):
-        lines.append(Line("validation", thinned(held_out, _MAX_POINTS), "second"))
-    title = f"Loss during {_STAGES.get(stage, stage).lower()}"
-    return line_chart(lines, title=title, x_label="steps", y_label="loss, nats per token")
+        lines.append(Line(_("validation"), thinned(held_out, _MAX_POINTS), "second"))
+    title = _("Loss: {stage}", stage=_(_STAGES.get(stage, stage)))
+    return line_chart(lines, title=title, x_label=_("steps"), y_label=_("loss, nats per token"))
 
 
 def _points(history: History, key: str) -> list[Point]:
@@ -107,16 +105,16 @@ def samples(items: Sequence[Sample]) -> str:
     """Continuations beside the truth."""
     if not items:
         return ""
-    blocks = [
-        '<div class="sample"><div class="pair">'
-        f'<div><h3>the model goes on</h3><pre><span class="prompt">{text(s.prompt)}</span>'
-        f'<span class="made">{text(s.continuation)}</span></pre></div>'
-        f'<div><h3>the document says</h3><pre><span class="prompt">{text(s.prompt)}</span>{text(s.truth)}</pre></div>'
-        "</div></div>"
-        for s in items
-    ]
     note = "The model has read the grey beginning of a test document, and continues it (temperature 0.8, top-p 0.95)."
-    return section("samples", "Samples", paragraph(note, "note"), *blocks)
+    return section("samples", _("Samples"), paragraph(_(note), "note"), *(_sample(s) for s in items))
+
+
+def _sample(sample: Sample) -> str:
+    prompt = f'<span class="prompt">{text(sample.prompt)}</span>'
+    made = f'{prompt}<span class="made">{text(sample.continuation)}</span>'
+    sides = ((_("the model goes on"), made), (_("the document says"), f"{prompt}{text(sample.truth)}"))
+    columns = "".join(f"<div><h3>{text(title)}</h3><pre>{content}</pre></div>" for title, content in sides)
+    return f'<div class="sample"><div class="pair">{columns}</div></div>'
 
 
 def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None, *, pretrained: bool) -> str:
@@ -124,19 +122,21 @@ def answers(items: Sequence[Answer], chat: Mapping[str, Any] | None, *, pretrain
     if not chat:
         return ""
     named = {"this model": chat, **{name.replace("_", " "): s for name, s in chat["baselines"].items()}}
-    scores = [(name, round(s["f1"], 3), round(s["exact_match"], 3)) for name, s in named.items()]
+    scores = [(_(name), round(s["f1"], 3), round(s["exact_match"], 3)) for name, s in named.items()]
     rows = [(with_code(a.question), with_code(a.answer), with_code(a.reference), meter(a.f1)) for a in items]
-    head = ("question", "answer", "reference", "F1")
+    head = (_("question"), _("answer"), _("reference"), "F1")
     shown = [table(head, rows[:_MAX_ANSWERS], stacked=True)] if rows else []
     if rest := rows[_MAX_ANSWERS:]:
-        shown.append(f"<details><summary>{len(rest)} more</summary>{table(head, rest, stacked=True)}</details>")
+        more = text(_("{count} more", count=len(rest)))
+        shown.append(f"<details><summary>{more}</summary>{table(head, rest, stacked=True)}</details>")
     forms = [(n, f["questions"], round(f["f1"], 3), round(f["echo_f1"], 3)) for n, f in chat.get("forms", {}).items()]
+    form_head = (_("kind of question"), _("questions"), "F1", _("F1 of the question said again"))
     return section(
         "answers",
-        "Answers",
+        _("Answers"),
         paragraph(_answers_note(list(chat.get("forms", {})), pretrained=pretrained), "note"),
-        table(("", "F1", "exact match"), scores),
-        table(("kind of question", "questions", "F1", "echo F1"), forms) if forms else "",
+        table(("", "F1", _("exact match")), scores),
+        table(form_head, forms) if forms else "",
         *shown,
     )
 
@@ -157,16 +157,51 @@ def _answers_note(forms: Sequence[str], *, pretrained: bool) -> str:
     """What the questions are, and what the model may have read of them."""
     api = any(form != "chat" for form in forms)
     said = [_API_NOTE] * api + [_READ_NOTE] * (api and pretrained) + [_CHAT_NOTE] * ("chat" in forms)
-    return "".join(said) + _ANSWERS_NOTE
+    return "".join(_(note) for note in [*said, _ANSWERS_NOTE])
+
+
+def released(items: Sequence[Mapping[str, Any]]) -> str:
+    """What became of each model: the decision, its reason, and the champion beside it."""
+    if not items:
+        return ""
+    rows = [(f"{r['model']}/{r['version']}", _(str(r["alias"])), str(r["reason"])) for r in items]
+    return section("released", _("Release"), table((_("version"), _("is now"), _("why")), rows))
 
 
 def data(summary: Mapping[str, Any]) -> str:
-    """What the validation stage reported."""
-    rows = flattened(summary)
+    """What was kept of the collected records, and why the others were set aside."""
+    if not summary:
+        return ""
+    rows: list[tuple[str, Content]] = [
+        (_(label), number(summary[key])) for label, key in _COUNTED if summary.get(key) is not None
+    ]
+    if "bytes" in summary:
+        rows.append((_("text"), megabytes(summary["bytes"])))
+    for label, key in _LISTED:
+        if counts := summary.get(key):
+            rows.append((_(label), ", ".join(f"{name} {number(count)}" for name, count in counts.items())))
+    splits = [
+        (_(name), found["records"], megabytes(found["bytes"])) for name, found in (summary.get("splits") or {}).items()
+    ]
+    figures = flattened(summary)
+    return section(
+        "data",
+        _("Data"),
+        table((_("measure"), _("value")), rows) if rows else "",
+        table((_("split"), _("records"), _("text")), splits) if splits else "",
+        _folded(_("all figures"), figures),
+    )
+
+
+_COUNTED = (("records read", "records_in"), ("records kept", "records"), ("records set aside", "set_aside"))
+_LISTED = (("set aside because", "reasons"), ("kinds", "kinds"), ("languages", "languages"), ("changed", "changes"),
+           ("personal data replaced", "personal"))  # fmt: skip
+
+
+def _folded(title: str, rows: Sequence[tuple[str, str]]) -> str:
     if not rows:
         return ""
-    note = "What was kept of the collected records; the whole report is validation.html of the validate artifact."
-    return section("data", "Data", paragraph(note, "note"), table(("measure", "value"), rows))
+    return f"<details><summary>{text(title)}</summary>{table((_('measure'), _('value')), rows)}</details>"
 
 
 def tokens(summary: Mapping[str, Any]) -> str:
@@ -176,12 +211,13 @@ def tokens(summary: Mapping[str, Any]) -> str:
         return ""
     columns = ("tokens_per_word", "tokens_per_byte", "characters_per_token")
     rows = [[language, *(found[c] for c in columns)] for language, found in fertility.items()]
-    note = (
-        f"Byte-level BPE with {summary['vocab_size']:,} ids, measured on text that it was not trained on. "
-        "A word is a run of letters, in Chinese one of jieba's dictionary; spaces, marks and numbers count as tokens."
+    note = _(
+        "A vocabulary of {size} tokens, measured on text that it was not trained on. A word is a run of letters, in "
+        "Chinese one of jieba's dictionary; spaces, marks and numbers count as tokens.",
+        size=number(summary["vocab_size"]),
     )
-    head = ("language", *(c.replace("_", " ") for c in columns))
-    return section("tokens", "Tokens", paragraph(note, "note"), table(head, rows))
+    head = (_("language"), *(_(c.replace("_", " ")) for c in columns))
+    return section("tokens", _("Tokens"), paragraph(note, "note"), table(head, rows))
 
 
 def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[str, float]]], png: bytes | None) -> str:
@@ -196,14 +232,16 @@ def words(summary: Mapping[str, Any], neighbours: Mapping[str, Sequence[tuple[st
     picture = ""
     if png is not None:
         inlined = base64.b64encode(png).decode("ascii")
-        picture = f'<figure><img alt="Map of the word vectors" src="data:image/png;base64,{inlined}"></figure>'
+        picture = (
+            f'<figure><img alt="{text(_("Map of the word vectors"))}" src="data:image/png;base64,{inlined}"></figure>'
+        )
     return section(
         "words",
-        "Word vectors",
-        paragraph("The nearest words by cosine, for some frequent words of the corpus.", "note"),
-        table(("word", "neighbours"), rows) if rows else "",
+        _("Word vectors"),
+        paragraph(_("The nearest words by cosine, for some frequent words of the corpus."), "note"),
+        table((_("word"), _("neighbours")), rows) if rows else "",
         picture,
-        f"<details><summary>figures</summary>{table(('measure', 'value'), figures)}</details>" if figures else "",
+        _folded(_("all figures"), figures),
     )
 
 
@@ -212,15 +250,18 @@ def starts(summary: Mapping[str, Any]) -> str:
     ablation: Mapping[str, Any] = summary.get("ablation") or {}
     if "starts" not in ablation:
         return ""
-    rows = [(_STARTS[name], found["before"], found["after"]) for name, found in ablation["starts"].items()]
-    note = (
-        f"A model of this run's width with {ablation['layers']} layers, trained for {ablation['steps']} steps of "
-        f"{ablation['tokens_per_step']:,} tokens from each start with the same seed, order and steps; held-out loss in "
-        "nats per token. It compares the starts. It is not this run's model: the longer a model is trained, the less "
-        "its start counts."
+    rows = [(_(_STARTS[name]), found["before"], found["after"]) for name, found in ablation["starts"].items()]
+    note = _(
+        "A model of this run's width with {layers} layers, trained for {steps} steps of {tokens} tokens from each "
+        "start with the same seed, order and steps; held-out loss in nats per token. It compares the starts. It is not "
+        "this run's model: the longer a model is trained, the less its start counts.",
+        layers=ablation["layers"],
+        steps=ablation["steps"],
+        tokens=number(ablation["tokens_per_step"]),
     )
-    head = ("token tables start from", "before the first step", f"after {ablation['steps']} steps")
-    return section("starts", "Start vectors", paragraph(note, "note"), table(head, rows))
+    after = _("after {steps} steps", steps=ablation["steps"])
+    head = (_("token tables start from"), _("before the first step"), after)
+    return section("starts", _("Start vectors"), paragraph(note, "note"), table(head, rows))
 
 
 _STARTS = {"random": "random numbers", "words": "word vectors", "next_token": "next-token vectors"}
@@ -230,21 +271,28 @@ def skipped(reasons: Mapping[str, str]) -> str:
     """Stages that had nothing to do, with the reason and what to add."""
     if not reasons:
         return ""
-    return section("skipped", "Skipped", table(("stage", "reason"), list(reasons.items())))
+    return section("skipped", _("Skipped"), table((_("stage"), _("why")), list(reasons.items())))
+
+
+def glossary() -> str:
+    """The terms of the page in plain words."""
+    rows = [(_(term), _(meaning)) for term, meaning in _GLOSSARY.items()]
+    shown = table((_("term"), _("meaning")), rows)
+    return section("glossary", _("Glossary"), f"<details><summary>{text(_('terms'))}</summary>{shown}</details>")
 
 
 def lineage(entries: Sequence[tuple[str, str, str]], settings: Mapping[str, Any]) -> str:
     """What the result was made from, and with which settings."""
+    if not entries and not settings:
+        return ""
     rows = [(stage, _code(fingerprint[:16]), _code(digest[:16])) for stage, fingerprint, digest in entries]
-    pairs = flattened(settings)
+    note = _("The artifacts that this evaluation was made from: what each was made of, and what it holds.")
     return section(
         "lineage",
-        "Lineage and settings",
-        paragraph(
-            "The artifacts that this evaluation was made from: what each was made of, and what it holds.", "note"
-        ),
-        table(("stage", "fingerprint", "content"), rows),
-        f"<details><summary>all settings</summary>{table(('setting', 'value'), pairs)}</details>" if pairs else "",
+        _("Lineage and settings"),
+        paragraph(note, "note"),
+        table((_("stage"), _("fingerprint"), _("content")), rows),
+        _folded(_("all settings"), flattened(settings)),
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, read_manifest
+from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.stages.evaluation_page import evaluation_page
 from zen_pipeline.stages.resolve import only_for_causal
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     _write_lines(output / "samples.jsonl", samples)
     _write_lines(output / "answers.jsonl", answers)
     page = output / "report.html"
-    page.write_text(_report(config, inputs, metrics, samples, answers), encoding="utf-8")
+    page.write_text(evaluation_page(config, inputs, metrics, samples, answers), encoding="utf-8")
     context.tracked.log_file(page)
     return Built("evaluation", summary=_summary(metrics))
 
@@ -179,50 +180,6 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         trivial = {name: scores["f1"] for name, scores in chat["baselines"].items()}
         summary["chat"] = {**{k: chat[k] for k in ("f1", "exact_match", "questions")}, "baseline_f1": trivial}
     return summary
-
-
-def _report(
-    config: Config, inputs: Inputs, metrics: Mapping[str, Any], samples: Sequence[Sample], answers: Sequence[Answer]
-) -> str:
-    from zen_pipeline.evaluation.report import ReportData, render
-
-    words = inputs["embed"].path
-    picture = words / "embeddings.png"
-    settings = {name: _settings(ref) for name, ref in inputs.items()}
-    return render(
-        ReportData(
-            metrics=metrics,
-            histories={name: _history(inputs[name]) for name in ("pretrain", "finetune")},
-            trainings={name: _read_json(inputs[name].path / "training.json") for name in ("pretrain", "finetune")},
-            samples=samples,
-            answers=answers,
-            records=inputs["validate"].summary,
-            tokens=inputs["tokenize"].summary,
-            embeddings=inputs["embed"].summary,
-            neighbours=_read_json(words / "neighbours.json"),
-            words_png=picture.read_bytes() if picture.is_file() else None,
-            skipped={name: ref.skipped for name, ref in inputs.items() if ref.skipped},
-            settings={**{k: v for k, v in settings.items() if v}, "evaluate": config.evaluate.identity()},
-            lineage=[(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
-        )
-    )
-
-
-def _settings(ref: ArtifactRef) -> dict[str, Any]:
-    """The settings that an artifact was really made with, from its manifest."""
-    parts = read_manifest(ref.path).parts
-    return {key.removeprefix("settings."): value for key, value in parts.items() if key.startswith("settings.")}
-
-
-def _history(ref: ArtifactRef) -> list[dict[str, float]]:
-    path = ref.path / "history.jsonl"
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _settings_that_matter(config: Config) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Literal
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError, ZenError
-from zen_pipeline.files import explain_os_error
+from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
+from zen_pipeline.stages.evaluation_page import run_page
 from zen_pipeline.tracking import MlflowTracker, Tracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
@@ -141,6 +142,12 @@ class PipelineRun:
         page = ref.summary.get("judgement", {}).get("report")
         return None if page is None else os.path.relpath(page, self.workspace.home)
 
+    def write_report(self) -> None:
+        """Write the page of this run, where its models were evaluated."""
+        page = run_page(self.config, self.artifacts, self.record.released)
+        if page is not None:
+            write_atomically(self.workspace.report_file(self.record.run_id), page)
+
     def _note(self, stage: StageRecord) -> None:
         """Add or (after a retry) replace the record of one stage; the seconds of all its attempts count."""
         earlier = [s for s in self.record.stages if s.name == stage.name]
@@ -234,7 +241,9 @@ def start_run(
                 progress=progress,
                 began=began or time.time(),
             )
-            yield PipelineRun(config, workspace, record, context)
+            run = PipelineRun(config, workspace, record, context)
+            yield run
+            run.write_report()
             status = "completed"
         except BaseException as error:
             # What is no Exception is a request to stop: Ctrl-C, SystemExit, or a signal made an exception.

@@ -1,0 +1,118 @@
+"""The report page of an evaluation, put together from the artifacts of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from zen_pipeline.artifacts import ArtifactRef, read_manifest
+from zen_pipeline.config import Config
+from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.machine.facts import profile
+from zen_pipeline.stages import load_stage
+from zen_pipeline.stages.base import Inputs
+
+_TRAININGS = ("pretrain", "finetune")
+
+
+def evaluation_page(
+    config: Config,
+    inputs: Inputs,
+    metrics: Mapping[str, Any],
+    samples: Sequence[Sample],
+    answers: Sequence[Answer],
+    released: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page as HTML.
+
+    Args:
+        config: the whole configuration.
+        inputs: artifacts of the stages that the evaluation needs, by name.
+        metrics: the content of metrics.json.
+        samples: continuations of test documents.
+        answers: the chat model's answers.
+        released: what became of each model, once the release stage has run.
+    """
+    from zen_pipeline.evaluation.report import About, ReportData, render
+    from zen_pipeline.evaluation.wording import page_language
+
+    words = inputs["embed"].path
+    picture = words / "embeddings.png"
+    records = inputs["validate"].summary
+    settings = {name: _settings(ref) for name, ref in inputs.items()}
+    return render(
+        ReportData(
+            metrics=metrics,
+            about=About(
+                pipeline=config.name,
+                corpus=_corpus(config),
+                date=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+                budget=config.budget,
+                machine=_machine(),
+            ),
+            released=released,
+            histories={name: _history(inputs[name]) for name in _TRAININGS},
+            trainings={name: _read_json(inputs[name].path / "training.json") for name in _TRAININGS},
+            samples=samples,
+            answers=answers,
+            records=records,
+            tokens=inputs["tokenize"].summary,
+            embeddings=inputs["embed"].summary,
+            neighbours=_read_json(words / "neighbours.json"),
+            words_png=picture.read_bytes() if picture.is_file() else None,
+            skipped={name: ref.skipped for name, ref in inputs.items() if ref.skipped},
+            settings={**{k: v for k, v in settings.items() if v}, "evaluate": config.evaluate.identity()},
+            lineage=[(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
+            language=page_language(records.get("languages", {})),
+        )
+    )
+
+
+def run_page(config: Config, artifacts: Inputs, released: Sequence[Mapping[str, Any]]) -> str | None:
+    """The page of a whole run: its evaluation and what was released; None when nothing was evaluated."""
+    evaluated = artifacts.get("evaluate")
+    if evaluated is None or evaluated.skipped:
+        return None
+    metrics = _read_json(evaluated.path / "metrics.json")
+    samples = [Sample(**line) for line in _read_lines(evaluated.path / "samples.jsonl")]
+    answers = [Answer(**line) for line in _read_lines(evaluated.path / "answers.jsonl")]
+    inputs = {name: artifacts[name] for name in load_stage("evaluate").needs(config)}
+    return evaluation_page(config, inputs, metrics, samples, answers, released)
+
+
+def _corpus(config: Config) -> str:
+    """The configured sources as people name them: files by their own names, without the folders around them."""
+    names = []
+    for source in config.collect.sources:
+        paths = getattr(source, "paths", None) or [str(source.type).replace("_", " ")]
+        names += [Path(path).name or str(path) for path in paths]
+    return ", ".join(names)
+
+
+def _machine() -> str:
+    found = profile()
+    return ", ".join([*found.gpus, f"{found.cpu} ({found.cores} cores)", f"{found.memory_gib} GiB"])
+
+
+def _settings(ref: ArtifactRef) -> dict[str, Any]:
+    """The settings that an artifact was really made with, from its manifest."""
+    parts = read_manifest(ref.path).parts
+    return {key.removeprefix("settings."): value for key, value in parts.items() if key.startswith("settings.")}
+
+
+def _history(ref: ArtifactRef) -> list[dict[str, float]]:
+    return _read_lines(ref.path / "history.jsonl")
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
