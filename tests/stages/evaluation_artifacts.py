@@ -71,7 +71,7 @@ def validated(workspace: Workspace, records: list[Record]) -> ArtifactRef:
         with record_writer(output / "records.parquet") as writer:
             for record in records:
                 writer.write(record)
-        return {"records": {"in": len(records) + 2, "kept": len(records), "set_aside": 2}}
+        return {"records_in": len(records) + 2, "records": len(records), "set_aside": 2}
 
     return store(workspace, "validate", fill)
 
