@@ -136,6 +136,37 @@ def test_an_unknown_preset_is_told_the_nearest() -> None:
         load_config(preset="labtop")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["pretrain.model.heads=3", "pretrain.model.kv_heads=5"], ("heads 3", "kv_heads 5")),
+        (["pretrain.model.heads=6", "pretrain.model.kv_heads=4"], ("heads 6", "kv_heads 4")),
+        (["pretrain.model.hidden_size=128", "pretrain.model.kv_heads=3"], ("heads 2", "kv_heads 3")),
+        (["pretrain.model.hidden_size=16", "pretrain.model.heads=16"], ("hidden_size 16", "heads 16")),
+        (["pretrain.family=gpt2", "pretrain.model.hidden_size=64", "pretrain.model.heads=3"], ("64", "heads 3")),
+        (["pretrain.family=bert", "pretrain.model.heads=4", "pretrain.model.kv_heads=2"], ("kv_heads", "bert")),
+        (["pretrain.family=bert", "pretrain.document_mask=true"], ("document_mask", "bert")),
+        (["pretrain.family=gpt2", "pretrain.whole_words=true"], ("whole_words", "gpt2")),
+        (["pretrain.warmup=0.9"], ("warmup 0.9", "cooldown 0.5")),
+        (["finetune.warmup=0.6"], ("warmup 0.6", "cooldown 0.5")),
+        (["finetune.test_fraction=1"], ("test_fraction", "nothing")),
+        (["validate.test_fraction=1"], ("test_fraction", "nothing")),
+        (["pretrain.batch_tokens=64", "pretrain.model.context_length=128"], ("batch_tokens 64", "context_length 128")),
+        (["pretrain.sharding=full", "pretrain.devices=1"], ("sharding", "devices is 1")),
+        (["pretrain.start_vectors=words", "embed.enabled=false"], ("start_vectors", "embed.enabled")),
+    ],
+)
+def test_settings_that_cannot_work_together_are_refused_at_once(overrides: list[str], named: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(overrides=overrides)
+    assert all(each in str(refused.value) for each in named), refused.value
+
+
+def test_settings_that_just_work_together_are_taken() -> None:
+    overrides = ["pretrain.model={heads: 6, kv_heads: 3}", "pretrain.warmup=0.5", "finetune.test_fraction=0.99"]
+    assert load_config(overrides=overrides).pretrain.model.kv_heads == 3
+
+
 def test_several_problems_are_counted() -> None:
     with pytest.raises(ConfigError, match=r"\(and 1 more\)"):
         load_config(overrides=["seed=-1", "embed.window=0"])

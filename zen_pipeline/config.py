@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError
@@ -54,6 +54,13 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     optimize: OptimizeConfig = OptimizeConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        pretrain = self.pretrain
+        if pretrain.start_vectors == "words" and pretrain.init_from is None and not self.embed.enabled:
+            raise ValueError("pretrain.start_vectors is words, and embed.enabled is false: there are no vectors")
+        return self
 
     def of(self, stage: str) -> Section:
         """The section of one stage.
@@ -257,7 +264,8 @@ def _explain(error: ValidationError) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
         return f"unknown setting {where!r}: {hint}{more}"
     found = "" if isinstance(problem.get("input"), dict | list) else f", found {problem.get('input')!r}"
-    return f"setting {where!r}: {problem['msg'].removeprefix('Value error, ')}{found}{more}"
+    where = f"setting {where!r}" if where else "settings"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}{more}"
 
 
 def _keys_at(location: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
-from zen_pipeline.errors import ConfigError, StageBusy, StoreError
+from zen_pipeline.errors import ConfigError, StageBusy
 from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases, registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
-from zen_pipeline.serving.decision import Comparison, compare_f1
+from zen_pipeline.serving.decision import Comparison, Standing, compare_f1
 from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, release
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
@@ -70,8 +71,14 @@ def make(workspace: Workspace) -> Make:
             tags = {registry.KIND: "chat", registry.METRICS: f'{{"answer_f1": {f1}}}'}
             return Dossier(bundle, tags, "A test model.", compare)
 
-        digest = file_digest(folder / "model.safetensors")
-        return Candidate("zen-chat", digest, seed_noise=0.02, max_growth=1.5, prepare=prepare)
+        return Candidate(
+            "zen-chat",
+            file_digest(folder / "model.safetensors"),
+            seed_noise=0.02,
+            max_growth=1.5,
+            files=prepare().bundle.files,
+            prepare=prepare,
+        )
 
     return build
 
@@ -258,12 +265,81 @@ def test_weights_are_copied_where_links_are_impossible(desk: Desk, make: Make, m
     assert found.read_bytes() == stored.read_bytes()
 
 
-def test_a_champion_without_files_is_named(desk: Desk, make: Make) -> None:
+def test_what_cannot_be_compared_is_registered_all_the_same(desk: Desk, make: Make) -> None:
     release(make(0.5), desk)
     shutil.rmtree(registry.resolve_model("zen-chat", desk.workspace).folder.parent)
 
-    with pytest.raises(StoreError, match=r"zen-chat/1 is registered, but its files are gone.*zen models promote"):
-        release(make(0.6), desk)
+    other = release(make(0.6), desk)
+    assert (other.version, other.alias, champion(desk)) == ("2", "challenger", "1")
+    assert "zen-chat/1 is registered, but its files are gone" in other.reason
+    assert "zen models promote zen-chat/2" in other.reason
+    assert registry.promote("zen-chat/2", desk.workspace).aliases == ["champion"]
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "the weights are damaged": lambda bundle: flip_a_byte(bundle / "float" / "model.safetensors"),
+    "one file is gone": lambda bundle: (bundle / "float" / "tokenizer.json").unlink(),
+    "all files are gone": lambda bundle: shutil.rmtree(bundle.parent.parent),
+    "the experiment's files are gone": lambda bundle: shutil.rmtree(bundle.parents[3]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_the_files_of_a_registered_version_are_put_back(desk: Desk, make: Make, what: str) -> None:
+    candidate = make(0.5)
+    release(candidate, desk)
+    DAMAGES[what](registry.resolve_model("zen-chat", desk.workspace).folder.parent)
+
+    again = release(candidate, desk)
+    assert (again.version, again.alias, again.new, again.restored) == ("1", "champion", False, True)
+    folder = registry.resolve_model("zen-chat", desk.workspace).folder
+    assert (folder / "model.safetensors").read_bytes() == workspace_weights(desk.workspace).read_bytes()
+    assert registry.show_model("zen-chat", desk.workspace)["lineage"]
+    assert not release(candidate, desk).restored
+
+
+def test_damage_that_leaves_size_and_time_is_found_when_digests_are_asked_for(desk: Desk, make: Make) -> None:
+    candidate = make(0.5)
+    release(candidate, desk)
+    registered = registry.resolve_model("zen-chat", desk.workspace).folder / "model.safetensors"
+    stored = workspace_weights(desk.workspace)
+    flip_a_byte(registered)
+    os.utime(registered, ns=(stored.stat().st_mtime_ns,) * 2)
+
+    assert not release(candidate, desk).restored
+    assert release(candidate, replace(desk, verify=True)).restored
+    assert registered.read_bytes() == stored.read_bytes()
+
+
+@pytest.mark.parametrize(("f1", "alias"), [(0.3, "challenger"), (0.4, "challenger"), (0.5, "champion")])
+def test_a_first_version_is_champion_only_above_its_plain_baseline(
+    desk: Desk, make: Make, f1: float, alias: str
+) -> None:
+    standing = Standing("answer F1", "questions", f1, "the most frequent answer", 0.4, higher_is_better=True)
+    candidate = make(f1)
+    judged = replace(candidate, prepare=lambda: replace(candidate.prepare(), standing=standing))
+
+    first = release(judged, desk)
+    assert first.alias == alias
+    assert f"{f1:.4f} against 0.4000 of the most frequent answer" in first.reason
+    assert release(judged, desk).alias == alias
+    if alias == "challenger":
+        with pytest.raises(ConfigError, match=r"zen-chat has no champion: .*zen models promote zen-chat/1"):
+            registry.resolve_model("zen-chat", desk.workspace)
+
+
+def test_a_later_version_is_not_called_the_first(desk: Desk, make: Make) -> None:
+    release(make(0.5), desk)
+    desk.client.delete_registered_model_alias("zen-chat", "champion")
+    second = release(make(0.3), desk)
+    assert (second.version, second.alias, second.reason) == ("2", "champion", "there was no champion")
 
 
 def test_the_run_and_the_version_point_at_each_other(desk: Desk, make: Make) -> None:
@@ -293,7 +369,7 @@ def test_a_registered_model_is_found_by_each_of_its_names(desk: Desk, make: Make
     [
         ("zen-chta@champion", r"did you mean 'zen-chat@champion'\?.*zen-chat@champion \(version 1\)"),
         ("zen-chat/9", "zen-chat has the versions 1"),
-        ("zen-chat@challenger", r"did you mean"),
+        ("zen-chat@challenger", "zen-chat has no challenger: it has the versions 1"),
         ("challenger", "the pipeline 'zen' has no challenger"),
         ("./nowhere", "no config.json"),
     ],

@@ -69,7 +69,7 @@ def released(
         held = Release(kind=kind, default="float", float_bytes=1, test_set="")
         files = {f"float/{name}": path for name, path in model_files(folder).items()}
         dossier = Dossier(Bundle(held, files, written={}), {registry.KIND: kind}, "A test model.", pytest.fail)
-        release(Candidate(f"zen-{kind}", kind, 0.0, 1.5, lambda: dossier), desk)
+        release(Candidate(f"zen-{kind}", kind, 0.0, 1.5, files, lambda: dossier), desk)
         return f"models:/zen-{kind}@champion"
 
     return register

@@ -64,8 +64,14 @@ def test_a_version_is_uploaded_compared_and_downloaded_again(server: str, worksp
     desk = Desk(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
     for number, f1 in enumerate((0.5, 0.6)):
         prepare = candidate(tmp_path / str(number), f1)
-        made = release(Candidate("zen-chat", f"digest{number}", 0.02, 1.5, prepare), desk)
+        offered = Candidate("zen-chat", f"digest{number}", 0.02, 1.5, prepare().bundle.files, prepare)
+        made = release(offered, desk)
         assert (made.version, made.alias) == (str(number + 1), "champion")
+
+    assert not release(offered, desk).restored
+    for weights in (tmp_path / "served").rglob("model.safetensors"):
+        weights.unlink()
+    assert release(offered, desk).restored
 
     found = registry.resolve_model("champion", workspace)
     assert found.version == "2"

@@ -9,11 +9,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from mlflow.cli import cli as mlflow_command
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
@@ -27,7 +30,7 @@ from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import model_files
 from zen_pipeline.stages.base import StageContext
-from zen_pipeline.stages.release import STAGE, find_released
+from zen_pipeline.stages.release import STAGE, build, find_released
 from zen_pipeline.tasks import chat
 from zen_pipeline.tasks.questions import Question
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
@@ -109,7 +112,7 @@ class World:
 
     def __init__(self, workspace: Workspace, trained: Callable[..., Path]) -> None:
         self.workspace, self.trained = workspace, trained
-        self.config = Config()
+        self.config = Config.model_validate({"release": {"above_baseline": False}})
 
     def store(
         self, stage: str, parts: Mapping[str, Any], fill: Callable[[Path], Built], **inputs: ArtifactRef
@@ -124,6 +127,7 @@ class World:
         texts: list[str] = TEXTS,
         questions: list[dict[str, Any]] = QUESTIONS,
         int8: bool = False,
+        bigram: float = 100.0,
     ) -> Inputs:
         refs: Inputs = {}
         collected = self.store("collect", {"sources.0": "digest of the texts"}, empty("records"))
@@ -140,7 +144,8 @@ class World:
         if chat is None:
             refs["finetune"] = self.store("finetune", {}, empty("model", skipped="nothing to fine-tune on"))
         parts = {"of": {name: ref.fingerprint for name, ref in refs.items()}}
-        refs["evaluate"] = self.store("evaluate", parts, lambda out: evaluate(refs, texts, questions, out), **refs)
+        fill_scores: Callable[[Path], Built] = lambda out: evaluate(refs, texts, questions, bigram, out)  # noqa: E731
+        refs["evaluate"] = self.store("evaluate", parts, fill_scores, **refs)
         chosen = {"base": {"chosen": "int8" if int8 else "float"}, "chat": {"chosen": "int8" if int8 else "float"}}
         if int8:
             fill: Callable[[Path], Built] = lambda out: optimize(folders, chosen, out)  # noqa: E731
@@ -176,7 +181,7 @@ def copy_model(folder: Path, questions: list[dict[str, Any]], out: Path) -> Buil
     return Built("model")
 
 
-def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], out: Path) -> Built:
+def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], bigram: float, out: Path) -> Built:
     """Real scores and answers in the form that the evaluation stage stores them."""
     model, tokenizer = load_model(refs["pretrain"].path), Tokenizer.load(refs["pretrain"].path)
     documents = [[tokenizer.start_id, *tokenizer.encode(text)] for text in texts]
@@ -187,7 +192,7 @@ def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], ou
         folder = refs["finetune"].path
         said = ask([Question(**q) for q in questions], greedy(load_model(folder), chat.chat_format(folder)))
         (out / "answers.jsonl").write_text("".join(json.dumps(asdict(a)) + "\n" for a in said))
-    return Built("evaluation", {"base": {"token_accuracy": 0.5}})
+    return Built("evaluation", {"base": {"token_accuracy": 0.5}, "baselines": {"bigram": bigram}})
 
 
 def optimize(folders: Mapping[str, Path], summary: dict[str, Any], out: Path) -> Built:
@@ -226,6 +231,76 @@ def test_the_first_models_become_champions_and_the_same_again_changes_nothing(wo
     assert released(second) == [("zen-base", "1", "champion", False), ("zen-chat", "1", "champion", False)]
     assert second.cached
     assert [r.version for r in find_released(world.config, inputs, world.workspace)] == ["1", "1"]
+
+
+def test_a_model_that_is_worse_than_the_bigram_is_a_challenger(world: World) -> None:
+    world.config = Config()
+    for steps, alias in ((UNTRAINED, "challenger"), (TRAINED, "champion")):
+        inputs = world.inputs(base=steps, bigram=1.0)
+        base = world.release(inputs).summary["released"][0]
+        assert base["alias"] == alias
+        assert "against 1.0000 of the bigram" in base["reason"]
+
+
+def test_the_registry_outlives_runs_that_are_deleted_for_good(world: World) -> None:
+    inputs = world.inputs(base=TRAINED)
+    world.release(inputs, tracked=True)
+    client = mlflow_client(world.workspace.mlflow_folder)
+    experiment = client.get_experiment_by_name("zen").experiment_id
+    client.delete_experiment(experiment)
+    command = ["gc", "--backend-store-uri", client.tracking_uri, "--experiment-ids", experiment]
+    environment = {"MLFLOW_TRACKING_URI": client.tracking_uri}
+    assert CliRunner().invoke(mlflow_command, command, env=environment).exit_code == 0
+    assert client.get_experiment_by_name("zen") is None
+
+    again = world.release(inputs, tracked=True)
+    assert released(again) == [("zen-base", "1", "champion", False)]
+    assert load_model(registry.resolve_model("champion", world.workspace).folder)
+    assert registry.show_model("champion", world.workspace)["lineage"]
+
+
+def test_a_run_that_was_deleted_meanwhile_costs_no_release(world: World) -> None:
+    client = mlflow_client(world.workspace.mlflow_folder)
+    tracker = MlflowTracker(client, experiment="zen", run_name="r", tags={})
+    inputs = world.inputs(base=TRAINED)
+    with tracker.stage("release", Identity("release", {}), {}) as tracked:
+        client.delete_experiment(client.get_experiment_by_name("zen").experiment_id)
+        context = StageContext(world.workspace, "r", tracker=tracker)
+        with TemporaryDirectory() as scratch:
+            build(world.config, inputs, Path(scratch), replace(context, tracked=tracked))
+    assert registry.resolve_model("champion", world.workspace).version == "1"
+
+
+def test_a_champion_whose_files_are_gone_is_put_back_and_compared_with(world: World) -> None:
+    world.release(world.inputs(base=UNTRAINED))
+    shutil.rmtree(registry.resolve_model("champion", world.workspace).folder.parent)
+
+    better = world.release(world.inputs(base=TRAINED)).summary["released"][0]
+    assert (better["version"], better["alias"]) == ("2", "champion")
+    assert "of version 1 on the same" in better["reason"]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_workspace_that_is_moved_or_copied_uses_its_own_files(world: World, tmp_path: Path, moved: bool) -> None:
+    inputs = world.inputs(base=TRAINED)
+    world.release(inputs, tracked=True)
+    was, place = world.workspace.home, tmp_path / "new place" / ".zen"
+    place.parent.mkdir()
+    shutil.move(was, place) if moved else shutil.copytree(was, place)
+    before = contents(was)
+    world.workspace = Workspace(place)
+    inputs = {n: r.model_copy(update={"folder": r.folder.replace(str(was), str(place))}) for n, r in inputs.items()}
+
+    assert registry.resolve_model("champion", world.workspace).folder.is_relative_to(place)
+    assert released(world.release(inputs, tracked=True)) == [("zen-base", "1", "champion", False)]
+    assert released(world.release(world.inputs(base=NUDGED), tracked=True)) == [("zen-base", "2", "challenger", True)]
+    assert registry.show_model("zen-base/2", world.workspace)["files"].startswith(place.as_uri())
+    assert registry.export("champion", tmp_path / "out", workspace=world.workspace).is_dir()
+    assert contents(was) == before
+
+
+def contents(folder: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"}
 
 
 def test_better_models_replace_the_champions_and_worse_ones_do_not(world: World) -> None:
@@ -273,7 +348,7 @@ def test_the_champion_is_measured_again_when_the_test_set_is_another(
 
 
 def test_a_larger_model_than_allowed_stays_challenger(world: World) -> None:
-    world.config = Config.model_validate({"release": {"max_growth": 1.5}})
+    world.config = Config.model_validate({"release": {"max_growth": 1.5, "above_baseline": False}})
     world.release(world.inputs(base=UNTRAINED))
     grown = world.release(world.inputs(base={"steps": 60, "hidden": 64}))
 

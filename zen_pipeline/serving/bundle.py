@@ -32,9 +32,10 @@ import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
 from zen_pipeline.corpus.tokenizer import tokenizer_files
 from zen_pipeline.errors import StoreError
-from zen_pipeline.files import own_file
+from zen_pipeline.files import file_digest, own_file
 from zen_pipeline.logs import get_logger
 from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
+from zen_pipeline.tracking import current_place, local_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -244,17 +245,106 @@ def fetch(client: MlflowClient, name: str, version: str, cache: Path, part: str 
     Raises:
         StoreError: the files are gone.
     """
-    location = client.get_model_version_download_uri(name, version)
+    location = files_of(client, name, version)
     if (folder := local_folder(location)) is not None:
         found = folder / BUNDLE / part
         if not found.exists():
-            raise StoreError(f"{name}/{version} is registered, but its files are gone: {found} is missing")
+            raise StoreError(
+                f"{name}/{version} is registered, but its files are gone: {found} is missing; `zen release` puts them "
+                "back while the store holds what the version was made from"
+            )
         return found
     where = hashlib.sha256(location.encode()).hexdigest()[:8]  # another server may use the same names
     found = cache / f"{name}-{version}-{where}" / (part or "all")
     if not found.exists():
         _download(f"{location.rstrip('/')}/{BUNDLE}/{part}".rstrip("/"), found)
     return found
+
+
+def files_of(client: MlflowClient, name: str, version: str) -> str:
+    """The address of a version's files, where they lie now: the workspace may have been moved since."""
+    location = str(client.get_model_version_download_uri(name, version))
+    database = local_database(client.tracking_uri)
+    return location if database is None else current_place(database)(location)
+
+
+def find_damage(location: str, files: Mapping[str, Path], *, digests: bool = False) -> str | None:
+    """The first file of a version that is missing or is not what the store holds; None when all are well.
+
+    Sizes are always compared. Digests are compared when asked, and for files that were changed since they were linked
+    or copied; what is the same file as in the store is as good as that.
+
+    Args:
+        location: address of the version's files.
+        files: those that it was made from, by name in the bundle.
+        digests: compare all digests.
+    """
+    folder = local_folder(location)
+    if folder is None:
+        return _find_remote_damage(location, files)
+    for path in (folder / "MLmodel", folder / BUNDLE / LINEAGE_FILE):
+        if not path.is_file():
+            return f"{path} is missing"
+    try:
+        read_release(folder / BUNDLE)
+    except StoreError as error:
+        return str(error)
+    for name, source in files.items():
+        found = folder / BUNDLE / name
+        if not found.is_file():
+            return f"{found} is missing"
+        if os.path.samefile(found, source):
+            continue
+        held, stored = found.stat(), source.stat()
+        if held.st_size != stored.st_size:
+            return f"{found} has {held.st_size} bytes, expected {stored.st_size}"
+        doubtful = digests or held.st_mtime_ns != stored.st_mtime_ns
+        if doubtful and file_digest(found) != file_digest(source):
+            return f"{found} is not what was released"
+    return None
+
+
+def _find_remote_damage(location: str, files: Mapping[str, Path]) -> str | None:
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        for folder in sorted({Path(name).parent.as_posix() for name in files}):
+            listed = mlflow.artifacts.list_artifacts(artifact_uri=f"{location.rstrip('/')}/{BUNDLE}/{folder}")
+            sizes = {Path(entry.path).name: entry.file_size for entry in listed}
+            for name, source in files.items():
+                where, _, last = name.rpartition("/")
+                if where == folder and sizes.get(last) != source.stat().st_size:
+                    return f"{location}/{BUNDLE}/{name} is missing or has another size"
+    except MlflowException as error:
+        raise StoreError(f"cannot list {location}: {str(error).splitlines()[0]}") from error
+    return None
+
+
+def restore_bundle(client: MlflowClient, bundle: Bundle, version: Any, *, scratch: Path) -> None:
+    """Put the files of a registered version back, from the store.
+
+    Args:
+        client: of the tracking server in use.
+        bundle: what the version holds.
+        version: MLflow's entity of it.
+        scratch: a folder for temporary files, best on the file system of the store.
+    """
+    location = files_of(client, version.name, version.version)
+    model_id = version.model_id or Path(location).parent.name  # a server does not tell it
+    with TemporaryDirectory(dir=scratch) as temporary:
+        whole = _write_pyfunc(bundle, Path(temporary), model_id=model_id, run_id=version.run_id, location=location)
+        if (folder := local_folder(location)) is None:
+            client.log_model_artifacts(model_id, str(whole))
+            return
+        for source in sorted(path for path in whole.rglob("*") if path.is_file()):
+            target = folder / source.relative_to(whole)
+            if target.exists() and os.path.samefile(source, target):
+                continue
+            new = target.with_name(f".{target.name}.new")
+            new.unlink(missing_ok=True)
+            link_or_copy(source, new)
+            os.replace(new, target)  # never written into: the old file may be a link to one in the store
 
 
 def _download(location: str, target: Path) -> None:

@@ -52,6 +52,39 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A model's figure beside that of its task's plain baseline, on the same test set.
+
+    Attributes:
+        measure: what was measured, in words.
+        unit: what the test set consists of, in the plural.
+        figure: the model's; None when nothing was measured.
+        baseline: what the model must be better than, in words.
+        baseline_figure: None when it was not measured.
+        higher_is_better: of the measure.
+    """
+
+    measure: str
+    unit: str
+    figure: float | None
+    baseline: str
+    baseline_figure: float | None
+    higher_is_better: bool
+
+    @property
+    def words(self) -> str:
+        """Both figures."""
+        return f"{self.measure} {self.figure:.4f} against {self.baseline_figure:.4f} of {self.baseline}"
+
+    def refusal(self) -> Decision | None:
+        """Why the model cannot be champion, whatever the present one is; None for a model above its baseline."""
+        if self.figure is None or self.baseline_figure is None:
+            return Decision("challenger", f"nothing was measured: there are no test {self.unit}")
+        gain = (self.figure - self.baseline_figure) * (1 if self.higher_is_better else -1)
+        return None if gain > 0 else Decision("challenger", f"not above its plain baseline: {self.words}")
+
+
 def compare_bits_per_byte(
     candidate_nats: NDArray[np.float64], champion_nats: NDArray[np.float64], text_bytes: NDArray[np.int64]
 ) -> Comparison:

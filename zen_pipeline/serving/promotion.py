@@ -19,8 +19,17 @@ from zen_pipeline.errors import StoreError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
-from zen_pipeline.serving.bundle import Bundle, fetch, local_folder, log_bundle, read_release
-from zen_pipeline.serving.decision import Alias, Comparison, Decision, check_growth, decide
+from zen_pipeline.serving.bundle import (
+    Bundle,
+    fetch,
+    files_of,
+    find_damage,
+    local_folder,
+    log_bundle,
+    read_release,
+    restore_bundle,
+)
+from zen_pipeline.serving.decision import Alias, Comparison, Decision, Standing, check_growth, decide
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,12 +39,15 @@ log = get_logger(__name__)
 
 DIGEST, DECISION, DECIDED_AGAINST = "zen.digest", "zen.decision", "zen.decided_against"
 
+_PUT_BACK = "%s/%s was damaged (%s): its files were put back from the store"
+
 
 class Released(BaseModel):
     """What happened to one model.
 
     Attributes:
         new: True when the version was registered now, False when it was found.
+        restored: True when its files were damaged or gone and have been put back.
     """
 
     model: str
@@ -43,6 +55,7 @@ class Released(BaseModel):
     alias: Alias
     reason: str
     new: bool
+    restored: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,14 @@ class Dossier:
         tags: of the version: lineage and figures.
         description: of the version, in Markdown.
         compare: measures the candidate against a champion, whose bundle it is given.
+        standing: the candidate beside its plain baseline; None: it need not be above it.
     """
 
     bundle: Bundle
     tags: Mapping[str, str]
     description: str
     compare: Callable[[Path], Comparison]
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -71,19 +86,28 @@ class Candidate:
         digest: SHA-256 of what the version holds; equal digest, same version.
         seed_noise: how much two runs differ by the seed alone, in the unit of the comparison.
         max_growth: the largest allowed size, as a multiple of the champion's; None: any.
-        prepare: reads the rest; not called for a model that is the champion already.
+        files: what the version holds, by name in its bundle.
+        prepare: reads the rest; not called for a model that is the champion already and whole.
+        rebuild: what an earlier version of this model held, from the store; None when that no longer has it.
     """
 
     name: str
     digest: str
     seed_noise: float
     max_growth: float | None
+    files: Mapping[str, Path]
     prepare: Callable[[], Dossier]
+    rebuild: Callable[[Any], Bundle | None] = lambda _version: None
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Where releases are made: the registry, the run that asks, and scratch on the store's file system."""
+    """Where releases are made: the registry, the run that asks, and scratch on the store's file system.
+
+    Attributes:
+        wait: wait for another run that releases the same model, or fail.
+        verify: compare the digests of registered files, not only their sizes.
+    """
 
     client: MlflowClient
     workspace: Workspace
@@ -91,6 +115,7 @@ class Desk:
     run_id: str
     scratch: Path
     wait: bool = True
+    verify: bool = False
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> Any | None:
@@ -102,31 +127,52 @@ def find_version(client: MlflowClient, name: str, digest: str) -> Any | None:
 def release(candidate: Candidate, desk: Desk) -> Released:
     """Register the candidate unless it is registered, and give it the alias that it deserves.
 
+    It is registered before it is compared with anything: what was trained is kept whatever happens to the comparison.
+
     Raises:
         StageBusy: another run releases this model and the desk does not wait.
-        StoreError: files of the candidate or of the champion are missing.
+        StoreError: files of the candidate are missing.
     """
-    client = desk.client
-    with aliases.hold_name(desk.workspace, candidate.name, run_id=desk.run_id, wait=desk.wait):
-        model = aliases.registered_model(client, candidate.name) or _create(client, candidate.name)
-        found = find_version(client, candidate.name, candidate.digest)
+    client, name = desk.client, candidate.name
+    with aliases.hold_name(desk.workspace, name, run_id=desk.run_id, wait=desk.wait):
+        model = aliases.registered_model(client, name) or _create(client, name)
+        found = find_version(client, name, candidate.digest)
+        restored = found is not None and _restore(candidate, found, desk)
         if found is not None and str(found.version) == model.champion:
             reason = found.tags.get(REASON, "it is the champion")
-            return Released(model=model.name, version=model.champion, alias=CHAMPION, reason=reason, new=False)
+            return Released(
+                model=name, version=model.champion, alias=CHAMPION, reason=reason, new=False, restored=restored
+            )
         dossier = candidate.prepare()
-        decision, against = _decide(candidate, dossier, model, found, desk)
-        tags = {REASON: decision.reason, DECISION: decision.alias, DECIDED_AGAINST: against}
-        if found is None:
-            version = _register(candidate, dossier, desk, tags)
-        else:
-            version = str(found.version)
-            _update_tags(client, found, tags)
+        version = found or client.get_model_version(name, _register(candidate, dossier, desk))
+        decision, against = _decide(candidate, dossier, model, version, desk)
+        _update_tags(client, version, {REASON: decision.reason, DECISION: decision.alias, DECIDED_AGAINST: against})
         move = aliases.make_champion if decision.alias == CHAMPION else aliases.make_challenger
-        move(client, model, version)
-    log.info("%s/%s is %s: %s", candidate.name, version, decision.alias, decision.reason)
+        move(client, model, str(version.version))
+    log.info("%s/%s is %s: %s", name, version.version, decision.alias, decision.reason)
     return Released(
-        model=candidate.name, version=version, alias=decision.alias, reason=decision.reason, new=found is None
+        model=name,
+        version=str(version.version),
+        alias=decision.alias,
+        reason=decision.reason,
+        new=found is None,
+        restored=restored,
     )
+
+
+def find_version_damage(client: MlflowClient, version: Any, candidate: Candidate, *, digests: bool) -> str | None:
+    """What is wrong with the files of a registered version that holds this candidate; None when all are well."""
+    return find_damage(files_of(client, version.name, version.version), candidate.files, digests=digests)
+
+
+def _restore(candidate: Candidate, version: Any, desk: Desk) -> bool:
+    """Put the files of a registered version back when some are gone or damaged."""
+    problem = find_version_damage(desk.client, version, candidate, digests=desk.verify)
+    if problem is None:
+        return False
+    restore_bundle(desk.client, candidate.prepare().bundle, version, scratch=desk.scratch)
+    log.warning(_PUT_BACK, version.name, version.version, problem)
+    return True
 
 
 def _create(client: MlflowClient, name: str) -> Registered:
@@ -135,39 +181,59 @@ def _create(client: MlflowClient, name: str) -> Registered:
 
 
 def _decide(
-    candidate: Candidate, dossier: Dossier, model: Registered, found: Any | None, desk: Desk
+    candidate: Candidate, dossier: Dossier, model: Registered, version: Any, desk: Desk
 ) -> tuple[Decision, str]:
     """The decision, and what it was taken against, so that the same question is not computed twice."""
-    tags: Mapping[str, str] = {} if found is None else found.tags
+    tags: Mapping[str, str] = version.tags
     test_set = dossier.bundle.release.test_set
     noise = f"seed noise {candidate.seed_noise:g}, growth {candidate.max_growth or math.inf:g}"
-    against = f"version {model.champion or 'none'}, test set {test_set[:16]}, {noise}"
+    baseline = "none" if dossier.standing is None else f"{dossier.standing.baseline_figure}"
+    against = f"version {model.champion or 'none'}, test set {test_set[:16]}, {noise}, baseline {baseline}"
     if held := tags.get(HELD_BACK):
         return Decision(CHALLENGER, f"held back: {held}; `zen models promote` makes it the champion again"), against
     if tags.get(DECIDED_AGAINST) == against:
         alias: Alias = CHAMPION if tags.get(DECISION) == CHAMPION else CHALLENGER
         return Decision(alias, tags.get(REASON, "")), against
+    by_hand = f"`zen models promote {model.name}/{version.version}` makes it the champion all the same"
+    if dossier.standing is not None and (refusal := dossier.standing.refusal()) is not None:
+        return Decision(CHALLENGER, f"{refusal.reason}; {by_hand}"), against
     if model.champion is None:
-        return Decision(CHAMPION, "the first version"), against
-    return _judge(candidate, dossier, model.champion, desk), against
+        which = "the first version" if str(version.version) == "1" else "there was no champion"
+        return Decision(CHAMPION, which if dossier.standing is None else f"{which}; {dossier.standing.words}"), against
+    try:
+        return _judge(candidate, dossier, model.champion, desk), against
+    except StoreError as error:
+        return Decision(CHALLENGER, f"the champion cannot be compared with: {error}; {by_hand}"), "nothing"
 
 
 def _judge(candidate: Candidate, dossier: Dossier, champion: str, desk: Desk) -> Decision:
-    name = candidate.name
-    try:
-        bundle = fetch(desk.client, name, champion, desk.workspace.models_folder)
-        size = read_release(bundle).float_bytes
-    except StoreError as error:
-        advice = f"`zen models promote {name}/VERSION` makes another version the champion"
-        raise StoreError(f"the champion cannot be compared with: {error}; {advice}") from error
+    bundle = _champion_files(candidate, champion, desk)
+    size = read_release(bundle).float_bytes
     grown = dossier.bundle.release.float_bytes
     refusal = check_growth(grown, size, champion=champion, max_growth=candidate.max_growth)
     return refusal or decide(dossier.compare(bundle), champion=champion, seed_noise=candidate.seed_noise)
 
 
-def _register(candidate: Candidate, dossier: Dossier, desk: Desk, decided: Mapping[str, str]) -> str:
+def _champion_files(candidate: Candidate, champion: str, desk: Desk) -> Path:
+    """The champion's bundle, put back from the store when its files are gone.
+
+    Raises:
+        StoreError: they are gone, and the store does not have them either.
+    """
+    version = desk.client.get_model_version(candidate.name, champion)
+    if (held := candidate.rebuild(version)) is not None:
+        location = files_of(desk.client, candidate.name, champion)
+        if (problem := find_damage(location, held.files, digests=desk.verify)) is not None:
+            log.warning(
+                "%s/%s was damaged (%s): its files are put back from the store", version.name, champion, problem
+            )
+            restore_bundle(desk.client, held, version, scratch=desk.scratch)
+    return fetch(desk.client, candidate.name, champion, desk.workspace.models_folder)
+
+
+def _register(candidate: Candidate, dossier: Dossier, desk: Desk) -> str:
     client = desk.client
-    tags = {**dossier.tags, DIGEST: candidate.digest, **decided}
+    tags = {**dossier.tags, DIGEST: candidate.digest}
     model_id, location = log_bundle(
         client,
         dossier.bundle,

@@ -133,8 +133,20 @@ def _find(client: MlflowClient, text: str, workspace: Workspace, pipeline: str |
         name, alias = text, CHAMPION
     model = models.get(name)
     if model is None or alias not in model.aliases:
-        raise ConfigError(_unknown(text, models))
+        raise ConfigError(_unknown(text, models) if model is None else _without(client, name, alias))
     return name, model.aliases[alias], alias
+
+
+def _without(client: MlflowClient, name: str, alias: str) -> str:
+    """Why a registered model is not found by an alias, and how its versions are."""
+    versions = sorted((str(v.version) for v in client.search_model_versions(f"name='{name}'")), key=int)
+    if not versions:
+        return f"{name} has no version: `zen run` makes one"
+    last = f"{name}/{versions[-1]}"
+    return (
+        f"{name} has no {alias}: it has the versions {', '.join(versions)}; {last!r} names one, and "
+        f"`zen models promote {last}` makes it the champion"
+    )
 
 
 def _existing_version(
@@ -155,7 +167,8 @@ def _most_finished(models: Mapping[str, Registered], alias: str, workspace: Work
     names = [f"{chosen}-chat", f"{chosen}-base"]
     found = [name for name in names if name in models and alias in models[name].aliases]
     if not found:
-        raise ConfigError(f"the pipeline {chosen!r} has no {alias}: {_what_exists(models)}")
+        hint = "; any of them can be named, and `zen models promote NAME/VERSION` makes it the champion"
+        raise ConfigError(f"the pipeline {chosen!r} has no {alias}: {_what_exists(models)}{hint if models else ''}")
     return found[0]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
@@ -55,6 +55,7 @@ class EmbedConfig(Section):
     )
 
 
+HEAD_SIZE = 64  # of a head where the number of heads is not set, as in most published models of this size
 Family = Literal["qwen3", "gpt2", "bert", "marian"]
 CAUSAL_FAMILIES: tuple[Family, ...] = ("qwen3", "gpt2")  # those that continue text
 
@@ -72,6 +73,25 @@ class ModelShape(Section):
     intermediate_size: int | None = Field(None, ge=16)
     context_length: int | None = Field(None, ge=16)
     tie_embeddings: bool | None = None
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        heads, hidden = self.heads, self.hidden_size
+        if heads is not None and hidden is not None and 2 * heads > hidden:
+            raise ValueError(f"heads {heads} leave less than two of hidden_size {hidden} to each")
+        if self.kv_heads is not None:
+            if heads is None and hidden is not None:
+                heads = max(1, hidden // HEAD_SIZE)
+            if heads is not None and heads % self.kv_heads:
+                raise ValueError(f"heads {heads} must be a multiple of kv_heads {self.kv_heads}")
+        return self
+
+
+def _check_schedule(warmup: float, cooldown: float) -> None:
+    if warmup + cooldown > 1.0:
+        raise ValueError(
+            f"warmup {warmup:g} and cooldown {cooldown:g} are shares of the same steps: together at most 1"
+        )
 
 
 class PretrainConfig(Section):
@@ -129,6 +149,33 @@ class PretrainConfig(Section):
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
     validate_every: int = Field(200, ge=1, description="optimizer steps", json_schema_extra=NOT_IDENTITY)
 
+    @model_validator(mode="after")
+    def _can_work(self) -> Self:
+        _check_schedule(self.warmup, self.cooldown)
+        context = self.model.context_length
+        if self.batch_tokens is not None and context is not None and self.batch_tokens < context:
+            raise ValueError(f"batch_tokens {self.batch_tokens} hold no sequence of context_length {context}")
+        self._check_family()
+        if self.sharding == "full" and self.devices == 1:
+            raise ValueError("sharding full shares the parameters between devices, and devices is 1")
+        return self
+
+    def _check_family(self) -> None:
+        family, shape = self.family, self.model
+        if family is None:
+            return
+        if family != "qwen3":
+            if shape.kv_heads not in (None, shape.heads):
+                raise ValueError(f"kv_heads are the qwen3 family's, and family is {family}")
+            if shape.heads is not None and shape.hidden_size is not None and shape.hidden_size % shape.heads:
+                raise ValueError(
+                    f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads} in the family {family}"
+                )
+        if self.document_mask and family not in CAUSAL_FAMILIES:
+            raise ValueError(f"document_mask is for {' and '.join(CAUSAL_FAMILIES)}, and family is {family}")
+        if self.whole_words and family != "bert":
+            raise ValueError(f"whole_words is for bert, and family is {family}")
+
 
 class FinetuneConfig(Section):
     """Answering questions; the loss is on the answer only."""
@@ -149,3 +196,10 @@ class FinetuneConfig(Section):
     )
     checkpoint_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
     validate_every: int = Field(100, ge=1, json_schema_extra=NOT_IDENTITY)
+
+    @model_validator(mode="after")
+    def _can_work(self) -> Self:
+        _check_schedule(self.warmup, self.cooldown)
+        if self.test_fraction == 1.0:
+            raise ValueError("test_fraction 1 leaves nothing to train on")
+        return self

@@ -32,6 +32,9 @@ class ReleaseConfig(Section):
         0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
     )
     seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1; an assumption, not measured")
+    above_baseline: bool = Field(
+        True, description="only a model above its plain baseline (bigram, most frequent answer) becomes champion"
+    )
     max_growth: float | None = Field(
         None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"
     )

@@ -123,7 +123,9 @@ def _plan_release(plan: StagePlan, upstream: list[StagePlan], config: Config, wo
     inputs = {p.name: _stored(store.find(p.name, p.fingerprint)) for p in upstream}
     registered = find_released(config, inputs, workspace)
     plan.status = "cached" if registered else "would_run"
-    plan.reason, plan.changed = ("already registered", []) if registered else ("not registered yet", [])
+    plan.reason, plan.changed = (
+        ("already registered", []) if registered else ("not registered, or its files are damaged", [])
+    )
     return plan
 
 

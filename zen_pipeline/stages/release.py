@@ -17,13 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.config import Config
+from zen_pipeline.errors import TrackingError
 from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
-from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, find_version, release
+from zen_pipeline.serving.decision import Standing
+from zen_pipeline.serving.promotion import (
+    DIGEST,
+    Candidate,
+    Desk,
+    Dossier,
+    Released,
+    find_version,
+    find_version_damage,
+    release,
+)
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
-from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
+from zen_pipeline.stages.release_compare import Evidence, answers_evidence, documents_evidence
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ if TYPE_CHECKING:
 STAGE_VERSION = 1
 # The stage that makes each model, the most finished one last.
 _MAKERS: Mapping[Kind, str] = {"base": "pretrain", "chat": "finetune"}
+_EVIDENCE: Mapping[Kind, str] = {"base": "documents.npz", "chat": "answers.jsonl"}  # what versions are compared by
+_NEEDS = ("validate", "tokenize", "pretrain", "finetune", "evaluate", "optimize")
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
@@ -53,7 +66,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built("release", {"released": []}, skipped="no model was trained: see pretrain and finetune")
     client = mlflow_client(context.workspace.mlflow_folder)
     with _run_of(client, config, context) as (experiment, run_id):
-        desk = Desk(client, context.workspace, experiment, run_id, output, wait=context.wait)
+        desk = Desk(client, context.workspace, experiment, run_id, output, wait=context.wait, verify=context.verify)
         released = [release(candidate, desk) for candidate in candidates]
     return Built("release", {"released": [r.model_dump() for r in released], "primary": released[-1].model})
 
@@ -80,7 +93,7 @@ class ReleaseStage(Stage):
                     kind=built.kind,
                     skipped=built.skipped,
                     summary=built.summary,
-                    cached=bool(released) and not any(r["new"] for r in released),
+                    cached=bool(released) and not any(r["new"] or r["restored"] for r in released),
                 )
                 tracked.finish(ref)
         finally:
@@ -89,7 +102,10 @@ class ReleaseStage(Stage):
 
 
 def find_released(config: Config, inputs: Inputs, workspace: Workspace) -> list[Released]:
-    """The versions that a release of these artifacts would find, or nothing when one is missing. Changes nothing."""
+    """The versions that a release of these artifacts would find, or nothing when one is missing or damaged.
+
+    Changes nothing.
+    """
     database = local_database(local_tracking_uri(workspace.mlflow_folder))
     if database is not None and not database.is_file():
         return []
@@ -97,10 +113,11 @@ def find_released(config: Config, inputs: Inputs, workspace: Workspace) -> list[
     models = aliases.registered_models(client)
     found = []
     for kind in _made(inputs):
-        name = f"{config.name}-{kind}"
-        version = find_version(client, name, _digest(_forms(kind, inputs))) if name in models else None
+        candidate = _candidate(kind, config, inputs, workspace.store)
+        name = candidate.name
+        version = find_version(client, name, candidate.digest) if name in models else None
         alias = _alias_of(models[name], str(version.version)) if version is not None else None
-        if version is None or alias is None:
+        if version is None or alias is None or find_version_damage(client, version, candidate, digests=False):
             return []
         reason = version.tags.get(aliases.REASON, "")
         found.append(Released(model=name, version=str(version.version), alias=alias, reason=reason, new=False))
@@ -143,13 +160,34 @@ def _file_digest(path: Path) -> str:
 
 def _candidate(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Candidate:
     settings = config.release
+    forms = _forms(kind, inputs)
     return Candidate(
         name=f"{config.name}-{kind}",
-        digest=_digest(_forms(kind, inputs)),
+        digest=_digest(forms),
         seed_noise=settings.seed_noise_bits_per_byte if kind == "base" else settings.seed_noise_f1,
         max_growth=settings.max_growth,
+        files=_files(kind, forms, inputs),
         prepare=lambda: _dossier(kind, config, inputs, store),
+        rebuild=lambda version: _rebuild(kind, config, version, store),
     )
+
+
+def _files(kind: Kind, forms: Mapping[Form, Path], inputs: Inputs) -> dict[str, Path]:
+    """What a version holds, by name in its bundle."""
+    files = {f"{form}/{name}": path for form, folder in forms.items() for name, path in model_files(folder).items()}
+    evidence = _EVIDENCE[kind]
+    files[f"evaluation/{evidence}"] = inputs["evaluate"].path / evidence
+    return files
+
+
+def _rebuild(kind: Kind, config: Config, version: Any, store: Store) -> Bundle | None:
+    """What an earlier version held, when the store still has all that it was made from."""
+    names = _NEEDS
+    found = {n: store.find(n, version.tags[f"{FINGERPRINT}{n}"]) for n in names if f"{FINGERPRINT}{n}" in version.tags}
+    inputs = {name: ref for name, ref in found.items() if ref is not None}
+    if len(inputs) < len(names) or _digest(_forms(kind, inputs)) != version.tags.get(DIGEST):
+        return None
+    return _dossier(kind, config, inputs, store).bundle
 
 
 def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossier:
@@ -161,17 +199,28 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossie
         float_bytes=weight_bytes(forms["float"]),
         test_set=evidence.test_set,
     )
-    files = {f"{form}/{name}": path for form, folder in forms.items() for name, path in model_files(folder).items()}
-    files[f"evaluation/{evidence.file.name}"] = evidence.file
     figure = {} if evidence.figure is None else {evidence.measure: evidence.figure}
     metrics = {**figure, **numbers(inputs["evaluate"].summary.get(kind, {}))}
     lineage = lineage_of(inputs, store)
     fingerprints = {f"{FINGERPRINT}{stage}": entry["fingerprint"] for stage, entry in lineage.items()}
     return Dossier(
-        bundle=Bundle(held, files, written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
+        bundle=Bundle(held, _files(kind, forms, inputs), written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
         tags={**_tags(kind, config, inputs, metrics), **fingerprints},
         description=_description(kind, config, metrics, held),
         compare=evidence.compare,
+        standing=_standing(kind, evidence, inputs) if config.release.above_baseline else None,
+    )
+
+
+def _standing(kind: Kind, evidence: Evidence, inputs: Inputs) -> Standing:
+    """The model beside what can be had without one, as the evaluation measured both."""
+    measured = inputs["evaluate"].summary
+    if kind == "base":
+        bigram = measured.get("baselines", {}).get("bigram")
+        return Standing("bits per byte", "documents", evidence.figure, "the bigram", bigram, higher_is_better=False)
+    constant = measured.get("chat", {}).get("baseline_f1", {}).get("most_frequent_answer")
+    return Standing(
+        "answer F1", "questions", evidence.figure, "the most frequent answer", constant, higher_is_better=True
     )
 
 
@@ -199,10 +248,10 @@ def _description(kind: Kind, config: Config, metrics: Mapping[str, float], held:
 @contextmanager
 def _run_of(client: MlflowClient, config: Config, context: StageContext) -> Iterator[tuple[str, str]]:
     """Experiment and run that the versions belong to: the stage's own run, or a new one when nothing is tracked."""
-    if context.tracked.run_id is not None:
-        yield str(client.get_run(context.tracked.run_id).info.experiment_id), context.tracked.run_id
-        return
     experiment = experiment_id(client, config.name)
+    if context.tracked.run_id is not None and _is_active(client, context.tracked.run_id):
+        yield experiment, context.tracked.run_id
+        return
     run_id = client.create_run(experiment, run_name="release", tags={"zen.run_id": context.run_id}).info.run_id
     status = "FAILED"
     try:
@@ -212,10 +261,20 @@ def _run_of(client: MlflowClient, config: Config, context: StageContext) -> Iter
         client.set_terminated(run_id, status)
 
 
+def _is_active(client: MlflowClient, run_id: str) -> bool:
+    """The run was neither deleted in MLflow nor removed by `mlflow gc`."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except TrackingError as error:
+        if error.code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
 STAGE = ReleaseStage(
     name="release",
     version=STAGE_VERSION,
-    needs=always("validate", "tokenize", "pretrain", "finetune", "evaluate", "optimize"),
+    needs=always(*_NEEDS),
     build=build,
     settings=own_section("release"),
 )

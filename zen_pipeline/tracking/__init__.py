@@ -2,6 +2,7 @@
 
 from zen_pipeline.tracking.address import local_database, local_tracking_uri, without_password
 from zen_pipeline.tracking.client import MLFLOW_QUIET, experiment_id, mlflow_client
+from zen_pipeline.tracking.database import current_place
 from zen_pipeline.tracking.runs import (
     NO_TRACKING,
     MlflowStage,
@@ -19,6 +20,7 @@ __all__ = [
     "MlflowTracker",
     "StageTracker",
     "Tracker",
+    "current_place",
     "experiment_id",
     "local_database",
     "local_tracking_uri",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.settings.models import Family
+from zen_pipeline.settings.models import HEAD_SIZE, Family
 from zen_pipeline.training.resolved import Case, Gpu, Request, Shape
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
     """All sizes from the width; what the user has set wins."""
     own = request.model
     hidden = own.hidden_size or width
-    heads = own.heads or max(1, hidden // 64)  # heads of 64, as in most published models of this size
+    heads = own.heads or max(1, hidden // HEAD_SIZE)
     kv_heads = own.kv_heads or (heads // 4 if heads >= 16 and heads % 4 == 0 else heads)
     parameters = 12 * hidden**3 / _LAYER_EVERY
     context = own.context_length or (256 if parameters < 10e6 else 512 if parameters < 50e6 else 1024)
