@@ -116,9 +116,11 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _records(file: TextFile, shape: Shape, found: Layout) -> Iterator[Record | Aside]:
+    told_by = ""
     if found.columns is not None:
         shape = replace(shape, kind=found.columns.kind, text_column="text", fields={})
-    table = Table(file, shape)
+        told_by = f"the values of a table without a header ({found.columns})"
+    table = Table(file, shape, told_by)
     with file.open() as stream:
         lines = Lines[bytes](_with_line_feeds(stream), file.limits.record)
         rows = DelimitedRows(lines, found.dialect, file.limits.record)

@@ -16,17 +16,17 @@ _HEAD_LINES = 50  # looked at
 _ENOUGH = 0.8  # share of them that must be dialogues; a mark can be missing where a dialogue has one turn
 
 
-def dialogue_separator(head: bytes, *, whole: bool) -> str | None:
-    """The mark between turns, when most of the first lines have one between texts.
+def dialogue_separator(head: bytes, given: str | None) -> str | None:
+    """The mark between turns, when the first line and most of the next ones have one between texts.
 
     Args:
         head: the first bytes of a file.
-        whole: these are all of them; otherwise the last line may be cut.
+        given: the mark that the user names; None: one of the known ones.
     """
-    lines = [line for line in head_lines(head, whole=whole) if line.strip()][:_HEAD_LINES]
-    for separator in SEPARATORS:
-        dialogues = sum(len(split_turns(line, separator)) > 1 for line in lines)
-        if dialogues and dialogues >= _ENOUGH * len(lines):
+    lines = [line for line in head_lines(head) if line.strip()][:_HEAD_LINES]
+    for separator in SEPARATORS if given is None else (given,):
+        dialogues = [len(split_turns(line, separator)) > 1 for line in lines]
+        if dialogues and dialogues[0] and sum(dialogues) >= _ENOUGH * len(lines):
             return separator
     return None
 

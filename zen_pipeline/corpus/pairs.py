@@ -14,14 +14,17 @@ from zen_pipeline.corpus.tables import Shape, Table
 
 def _entry(table: Table, place: str, source: str, target: str, languages: list[str]) -> Record | Aside:
     found = pair(source, target, *languages)
-    return table.aside(place, found, f"{source}\t{target}") if isinstance(found, str) else table.record(found, place)
+    if isinstance(found, str):
+        return table.aside(place, found, f"{source}\t{target}")
+    table.count("translation", ["two files with the same lines"])
+    return table.record(found, place)
 
 
-def read_parallel(file: TextFile) -> Iterator[Record | Aside]:
+def read_parallel(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
     """The pairs of two files, line by line; their suffixes name the languages."""
     other = file.partner
     assert other is not None
-    table = Table(file, Shape())
+    table = Table(file, shape)
     languages = [language_code(side.format[1:]) for side in (file, other)]
     with file.open() as first, other.open() as second:
         for one, stream in ((file, first), (other, second)):

@@ -16,6 +16,7 @@ from zen_pipeline.corpus.addresses import is_address
 from zen_pipeline.corpus.charset import codec_of, decode_page
 from zen_pipeline.corpus.columnar import read_arrow, read_parquet
 from zen_pipeline.corpus.csv_files import is_table, read_csv
+from zen_pipeline.corpus.dialogue_lines import dialogue_separator, read_dialogues
 from zen_pipeline.corpus.files import member
 from zen_pipeline.corpus.html import read_page
 from zen_pipeline.corpus.json_files import read_json
@@ -34,7 +35,6 @@ _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,
-    ".tsv": read_csv,
     ".parquet": read_parquet,
     ".arrow": read_arrow,
     ".feather": read_arrow,
@@ -129,23 +129,33 @@ class FilesReader:
             return _TABLES[file.format](file, self._shape)
         file = file.decoded(self._charset, self._tally.add_charset)
         if file.partner is not None:
-            return read_parallel(file)
-        if file.format == ".txt":
+            return read_parallel(file, self._shape)
+        if file.format in (".txt", ".tsv"):
             return self._text_or_table(file)
         if file.format == ".md":
-            return read_plain_text(file, self._split_text)
+            return self._prose(file, read_plain_text(file, self._split_text))
         return _TABLES[file.format](file, self._shape)
 
     def _text_or_table(self, file: TextFile) -> Iterator[Record | Aside]:
-        """A .txt file: a table between tabs, such as translation pairs, or plain text."""
+        """A .txt or .tsv file: a dialogue a line, a table between tabs, such as translation pairs, or plain text."""
         with file.open() as stream:
-            opened = file.at(stream)
-            if self._shape.is_table:
+            opened, head = file.at(stream), stream.head()
+            is_text = not not_text(head) and not self._shape.is_table
+            separator = dialogue_separator(head, self._shape.turn_separator) if is_text else None
+            if separator is not None:
+                yield from read_dialogues(opened, self._shape, separator)
+            elif self._shape.is_table or file.format == ".tsv":
                 yield from read_csv(replace(opened, format=".tsv"), self._shape)
-            elif not not_text(stream.head()) and is_table(stream, file, self._shape):
+            elif is_text and is_table(stream, file, self._shape):
                 yield from read_csv(opened, self._shape)
             else:
-                yield from read_plain_text(opened, self._split_text)
+                yield from self._prose(file, read_plain_text(opened, self._split_text))
+
+    def _prose(self, file: TextFile, entries: Iterator[Record | Aside]) -> Iterator[Record | Aside]:
+        for entry in entries:
+            if isinstance(entry, Record):
+                self._tally.add_row(file.name, "document", ["its format, cut into records"])
+            yield entry
 
     def _page(self, file: TextFile) -> Iterator[Record | Aside]:
         """An HTML page: its text, cut like Markdown."""
@@ -170,7 +180,7 @@ class FilesReader:
         if not text.strip():
             yield Aside(file.name, "file", "a page without text", excerpt(page))
         elif self._split_text == "file":
-            yield from to_records(file, [Piece(1, text)])
+            yield from self._prose(file, to_records(file, [Piece(1, text)]))
         else:
             lines = text.split("\n")
-            yield from to_records(file, pieces(lines, heading_kind(lines, self._split_text)))
+            yield from self._prose(file, to_records(file, pieces(lines, heading_kind(lines, self._split_text))))

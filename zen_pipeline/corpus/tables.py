@@ -36,6 +36,7 @@ class Shape:
         fields: our names of fields, and the names that the data has for them.
         header: the first line of a table names its columns; None to recognise it. Without one, they are named by
             their numbers: `1`, `2`, `3`.
+        turn_separator: the mark between turns in a line of text that is a dialogue; None to recognise it.
         tally: counts what rows were taken for, and what of them was not used.
     """
 
@@ -43,6 +44,7 @@ class Shape:
     kind: Kind | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     header: bool | None = None
+    turn_separator: str | None = None
     tally: Tally = field(default_factory=Tally, compare=False)
 
     def recogniser(self) -> Recogniser:
@@ -52,7 +54,7 @@ class Shape:
     @classmethod
     def of(cls, source: FilesSource) -> Shape:
         """What the settings of a source say."""
-        return cls(source.text_column, source.kind, source.fields, source.header)
+        return cls(source.text_column, source.kind, source.fields, source.header, source.turn_separator)
 
     @property
     def is_table(self) -> bool:
@@ -61,10 +63,16 @@ class Shape:
 
 
 class Table:
-    """Turns the rows of one file into records and keeps count of those of no known kind."""
+    """Turns the rows of one file into records and keeps count of those of no known kind.
 
-    def __init__(self, file: TextFile, shape: Shape) -> None:
-        self._file, self._shape = file, shape
+    Args:
+        file: whose rows they are.
+        shape: what the user says about them.
+        told_by: what tells their kind; empty: their fields.
+    """
+
+    def __init__(self, file: TextFile, shape: Shape, told_by: str = "") -> None:
+        self._file, self._shape, self._told_by = file, shape, told_by
         self._recogniser = shape.recogniser()
         self._usable = self._unknown = 0
         self._unknown_names: list[str] = []
@@ -95,7 +103,7 @@ class Table:
         group = fields.take("group")
         read = list(found.form.read(fields, found.names))
         usable = any(not isinstance(content, str) for content in read)
-        told_by = [fields.called(name) for name in found.names]
+        told_by = [self._told_by] if self._told_by else [fields.called(name) for name in found.names]
         self.count(found.form.kind, told_by, fields.unused() if usable else ())
         for part, content in enumerate(read, 1):
             yield (

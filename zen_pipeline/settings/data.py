@@ -32,6 +32,9 @@ class FilesSource(Section):
     fields: dict[str, str] = Field(
         default={}, description="names of other fields in the data, by our own: {question: ask, answers: reply}"
     )
+    turn_separator: str | None = Field(
+        None, min_length=1, description="the mark between turns where a line of text is a dialogue; default: recognised"
+    )
     header: bool | None = Field(
         None,
         description="whether the first line of a table names its columns; default: recognised; without, they are "
