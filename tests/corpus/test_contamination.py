@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.contamination import Evidence, Protected, Verdicts, Window, window_hashes
+from zen_pipeline.corpus.contamination import Evidence, Protected, Verdicts, Window, run_in, window_hashes
 from zen_pipeline.corpus.units import Texts, normal_form
 from zen_pipeline.settings.data import ContaminationConfig
 
@@ -45,6 +46,34 @@ def test_a_run_of_thirteen_words_is_found_and_one_of_twelve_is_not(tmp_path: Pat
     found = judge([prose(6, 40), f"{prose(7, 30)} {' '.join(leak)} {prose(8, 30)}"], training, tmp_path)
     assert (found.rows.tolist(), found.shared.tolist(), found.windows.tolist()) == ([0], [1], [101])
     assert found.owners.tolist() == [1]
+
+
+NUMBERS = "1 2 1 1 1 6 0 0 0 4 2 0 0 0 1 3 1 0"
+
+
+@pytest.mark.parametrize(
+    ("protected", "training"),
+    [
+        (f"你好，今天怎么样？\t{NUMBERS}", f"Wie geht es dir heute? Danke, sehr gut.\t{NUMBERS}"),
+        (f"{NUMBERS} thanks fine", f"{NUMBERS} thanks fine"),
+        ("2019-01-02 10:30 3.5 4.25 7 8 9", "2019-01-02 10:30 3.5 4.25 7 8 9"),
+    ],
+)
+def test_rows_of_numbers_are_no_evidence(protected: str, training: str) -> None:
+    assert judge([protected], [training, prose(1, 50)]).rows.tolist() == []
+
+
+def test_numbers_within_a_run_of_words_are_part_of_it() -> None:
+    leak = "in 1903 they sold 12 boats to the harbour of the town for 300 crowns each"
+    assert judge([leak], [leak, leak.replace("1903", "1904").replace("12", "13")]).rows.tolist() == [0]
+
+
+def test_the_run_that_is_shared_is_shown() -> None:
+    leak = prose(1, 13)
+    text = f"{prose(2, 20)} {leak.upper()}! {prose(3, 20)}"
+    found = judge([f"{prose(4, 9)} {leak}"], [text])
+    assert run_in(text, found.runs[0], Window.of(ContaminationConfig())) == leak
+    assert run_in("another text", found.runs[0], Window.of(ContaminationConfig())) == ""
 
 
 def test_case_spacing_and_punctuation_hide_nothing() -> None:

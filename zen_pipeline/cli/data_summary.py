@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zen_pipeline.cli import common
+from zen_pipeline.corpus.report import much_set_aside
 
 _MOST = 8  # lines of one list
 
@@ -16,7 +17,10 @@ def print_summary(summary: Mapping[str, Any], *, refusal: str | None = None, jso
         common.print_json({"accepted": refusal is None, "refusal": refusal, "summary": summary})
         return
     verdict = "may be used" if refusal is None else "may not be used"
-    common.print_table(f"the data {verdict}", ["", "records", "share"], _rows(summary), right=[1, 2])
+    aside = much_set_aside(summary)
+    common.print_table(
+        f"the data {verdict}{f'; {aside}' if aside else ''}", ["", "records", "share"], _rows(summary), right=[1, 2]
+    )
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -2,7 +2,8 @@
 
 As in GPT-3 (Brown et al. 2020, appendix C): texts are compared by runs of 13 words in lower case without punctuation,
 and runs that occur in more than ten training documents are ignored, being phrases and boilerplate rather than a leak.
-Where a script writes no spaces, characters count instead of words (`text_kernels` says how the two are mixed).
+Where a script writes no spaces, characters count instead of words (`text_kernels` says how the two are mixed). Runs
+that are mostly numbers are no evidence: labels, tables and dates are alike by chance.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zen_pipeline.corpus.units import Hashes, Integers, Texts, code_point_classes
+from zen_pipeline.corpus.units import Hashes, Integers, Texts, code_point_classes, normal_form
 from zen_pipeline.settings.data import ContaminationConfig
 
 _BITS_PER_KEY = 16  # of the bitmap: one look-up in 16 of those that find nothing goes on to the sorted keys
@@ -42,6 +43,15 @@ def window_hashes(texts: Texts, window: Window) -> tuple[Hashes, Integers]:
     counts = np.empty(len(texts.starts), np.int64)
     filled = windows(*texts, code_point_classes(), *window, hashes, counts)
     return hashes[:filled].copy(), counts
+
+
+def run_in(text: str, key: np.uint64, window: Window) -> str:
+    """The first run of a text with this hash, in its normal form; empty where there is none."""
+    from zen_pipeline.corpus.text_kernels import locate
+
+    data = normal_form(text).encode("utf-8", "replace")
+    start, end = locate(np.frombuffer(data, np.uint8), code_point_classes(), *window, key)
+    return data[start:end].decode().strip() if start >= 0 else ""
 
 
 def _most_windows(texts: Texts) -> int:
@@ -107,19 +117,24 @@ class Matches(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """Contaminated rows: how many of how many windows are protected, and whose most of them are."""
+    """Contaminated rows: how many of how many windows are protected, whose most of them are, and one of those."""
 
     rows: Integers
     shared: Integers
     windows: Integers
     owners: Integers
+    runs: Hashes
+
+
+_NONE = np.empty(0, np.int64)
+NO_VERDICTS = Verdicts(_NONE, _NONE, _NONE, _NONE, np.empty(0, np.uint64))
 
 
 class Evidence:
     """Gathers the matches of the training documents, and judges when all are known."""
 
     def __init__(self, protected: Protected, settings: ContaminationConfig) -> None:
-        self._owners, self._settings = protected.owners, settings
+        self._owners, self._keys, self._settings = protected.owners, protected.keys, settings
         self._documents = np.zeros(len(protected.keys), np.int64)  # training documents that hold each window
         self._matches: list[npt.NDArray[np.int64]] = []  # columns: row, key, times
         self._windows: list[tuple[Integers, Integers]] = []
@@ -158,7 +173,10 @@ class Evidence:
         windows = hit_windows[ranked][np.searchsorted(hit_rows[ranked], contaminated)]
         over = shared > self._settings.max_overlap * windows
         owners = _most_frequent(place, self._owners[keys], times, len(contaminated))
-        return Verdicts(contaminated[over], shared[over], windows[over], owners[over])
+        theirs = np.flatnonzero(self._owners[keys] == owners[place])
+        _, first = np.unique(place[theirs], return_index=True)
+        runs = self._keys[keys[theirs[first]]]
+        return Verdicts(contaminated[over], shared[over], windows[over], owners[over], runs[over])
 
 
 def _most_frequent(places: Integers, owners: Integers, times: Integers, count: int) -> Integers:

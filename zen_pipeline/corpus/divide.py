@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zen_pipeline.corpus.contamination import Window, run_in
 from zen_pipeline.corpus.deduplicate import NO_ROW
 from zen_pipeline.corpus.fates import CONTAMINATED, DUPLICATE, NEAR_DUPLICATE, Fates
 from zen_pipeline.corpus.kind_measures import KIND_COLUMNS
@@ -20,6 +21,7 @@ from zen_pipeline.corpus.parts import Parts
 from zen_pipeline.corpus.records import RECORD_SCHEMA, SPLITS, SetAside, excerpt, set_aside_writer
 from zen_pipeline.corpus.units import Integers
 
+_RUN = 120  # characters of a run that is shown
 MEASURES = (
     "id", "group", "source", "language", "kind", "split", "characters", "bytes", "words", "longest_line",
     "replacement_share", "control_share", "digit_share", "language_score", "repaired", "personal_count", "failed_rules",
@@ -161,18 +163,19 @@ class Dividing:
         if row["reason"] == NEAR_DUPLICATE:
             return f"near duplicate of {row['duplicate_of']} (similarity {row['similarity']:.2f})"
         if row["reason"] == CONTAMINATED:
-            return self._explain_contaminated(number)
+            return self._explain_contaminated(number, row["text"])
         return explain(row["reason"], row, self._parts.config)
 
-    def _explain_contaminated(self, number: int) -> str:
+    def _explain_contaminated(self, number: int, text: str) -> str:
         verdicts = self._fates.verdicts
         place = int(np.searchsorted(verdicts.rows, number))
         owner = int(verdicts.owners[place])
         name = self._evaluation_ids[-1 - owner] if owner < 0 else self._names.of(np.array([owner]))[0].as_py()
-        words = self._parts.config.contamination.words
+        settings = self._parts.config.contamination
+        run = run_in(text, verdicts.runs[place], Window.of(settings))
         return (
-            f"contaminated: {verdicts.shared[place]} of {verdicts.windows[place]} runs of {words} words are in "
-            f"test data, most of them in {name}"
+            f"contaminated: {verdicts.shared[place]} of {verdicts.windows[place]} runs of {settings.words} words are "
+            f"in test data, most of them in {name}, such as “{excerpt(run, _RUN)}”"
         )
 
 

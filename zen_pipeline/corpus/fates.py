@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from zen_pipeline.corpus.contamination import Verdicts
+from zen_pipeline.corpus.contamination import NO_VERDICTS, Verdicts
 from zen_pipeline.corpus.deduplicate import NO_ROW
 from zen_pipeline.corpus.near_duplicates import Alike
 from zen_pipeline.corpus.split import NUMBER, Splits
@@ -54,7 +54,7 @@ class Fates:
         self.splits = np.zeros(len(self.reasons), np.int8)
         self.originals = np.full(len(self.reasons), NO_ROW, np.int64)
         self.likeness = np.zeros(len(self.reasons), np.float32)
-        self.verdicts = Verdicts(*(np.empty(0, np.int64) for _ in Verdicts._fields))
+        self.verdicts = NO_VERDICTS
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:

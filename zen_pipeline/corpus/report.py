@@ -10,6 +10,7 @@ from typing import Any
 
 from zen_pipeline.corpus.expectations.judging import Finding
 
+_MUCH = 0.1  # share of the records
 _STYLE = """
 :root { --ink:#1c2430; --soft:#5b6675; --line:#e3e7ec; --good:#1d7a46; --bad:#b3261e; --warn:#9a6700; --aside:#4a5a75;
   --bar:#3f6fb5; --page:#f6f7f9; --panel:#fff }
@@ -136,8 +137,19 @@ def _head(report: Report) -> str:
     unmet = [f"{n} {what}" for n, what in ((stopped, "stop"), (aside, "set records aside"), (warned, "warn")) if n]
     return (
         f"<h1>{escape(report.title)}</h1><p><span class='verdict {kind}'>{word}</span>"
-        f"{met} of {len(report.findings)} expectations met{'; ' if unmet else ''}{', '.join(unmet)}</p>"
+        f"{met} of {len(report.findings)} expectations met{'; ' if unmet else ''}{', '.join(unmet)}"
+        f"{f'; <b>{escape(much)}</b>' if (much := much_set_aside(report.summary)) else ''}</p>"
     )
+
+
+def much_set_aside(summary: Mapping[str, Any]) -> str:
+    """What a verdict must say in its first line: the share that is set aside, and for what; empty up to 10 %."""
+    if summary.get("share_set_aside", 0.0) <= _MUCH:
+        return ""
+    counts = {**summary.get("reasons", {}), "could not be read": summary.get("unreadable", 0)}
+    most = max(counts, key=lambda reason: counts[reason])
+    share, aside = summary["share_set_aside"], summary["set_aside"]
+    return f"{share:.0%} of the records are set aside, {counts[most]:,} of {aside:,} as: {most}"
 
 
 def _cards(summary: Mapping[str, Any]) -> str:

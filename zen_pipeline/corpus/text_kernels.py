@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-WORD, ALONE, SPACE = 1, 2, 4  # classes of code points, see `corpus.units`
+WORD, ALONE, SPACE, NUMBER = 1, 2, 4, 8  # classes of code points, see `corpus.units`
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -67,7 +67,7 @@ def decode(data: Any, at: int) -> Any:
 
 @compiled
 def class_of(code: int, classes: Any) -> int:
-    """WORD, ALONE, SPACE, or 0 for anything else; code points beyond the table are nothing."""
+    """WORD, ALONE, SPACE, NUMBER, or 0 for anything else; code points beyond the table are nothing."""
     return classes[code] if code < len(classes) else 0
 
 
@@ -146,50 +146,65 @@ def squeeze(data: Any, starts: Any, ends: Any, classes: Any, room: Any, squeezed
 
 @compiled
 def next_unit(data: Any, at: int, end: int, classes: Any) -> Any:
-    """The hash of the next unit, whether it stands alone, and the byte after it; -1 there when no unit is left."""
+    """The hash of the next unit, what it is (WORD, ALONE or NUMBER), and the byte after it; -1 when none is left."""
     value = _GOLDEN
     begun = False
+    what = NUMBER
     while at < end:
         code, after = decode(data, at)
         kind = class_of(code, classes)
-        if kind == WORD:
+        if kind in (WORD, NUMBER):
+            what = WORD if kind == WORD else what
             value = (value ^ np.uint64(code)) * _MIX1
             value ^= value >> _S32
             begun = True
         elif begun:
-            return mix(value), False, at
+            return mix(value), what, at
         elif kind == ALONE:
-            return mix(np.uint64(code) * _GOLDEN), True, after
+            return mix(np.uint64(code) * _GOLDEN), ALONE, after
         at = after
-    return mix(value), False, end if begun else -1
+    return mix(value), what, end if begun else -1
 
 
 @compiled
 def make_ring(word: int, alone: int, total: int) -> Any:
-    """What a rolling window remembers: its units, their weights, powers of the base, and (first, size, weight)."""
+    """What a rolling window remembers.
+
+    Its units; their weights; powers of the base; (first, size, weight, weight of the units that are no numbers); and
+    that weight of each unit.
+    """
     longest = total // min(word, alone) + 2
     powers = np.empty(longest, np.uint64)
     powers[0] = _ONE
     for i in range(1, longest):
         powers[i] = powers[i - 1] * _BASE
-    return np.zeros(longest, np.uint64), np.zeros(longest, np.int64), powers, np.zeros(3, np.int64)
+    texts = np.zeros(longest, np.int64)
+    return np.zeros(longest, np.uint64), np.zeros(longest, np.int64), powers, np.zeros(4, np.int64), texts
 
 
 @compiled
-def roll(ring: Any, value: Any, unit: Any, weight: int, total: int) -> Any:
+def roll(ring: Any, value: Any, unit: Any, weight: int, text: int, total: int) -> Any:
     """Append a unit to the window, drop what is too much at its front; returns the new polynomial."""
-    units, weights, powers, state = ring
+    units, weights, powers, state, texts = ring
     place = (state[0] + state[1]) % len(units)
-    units[place], weights[place] = unit, weight
+    units[place], weights[place], texts[place] = unit, weight, text
     value = value * _BASE + unit
     state[1] += 1
     state[2] += weight
+    state[3] += text
     while state[2] - weights[state[0]] >= total:
         value -= units[state[0]] * powers[state[1] - 1]
         state[2] -= weights[state[0]]
+        state[3] -= texts[state[0]]
         state[0] = (state[0] + 1) % len(units)
         state[1] -= 1
     return value
+
+
+@compiled
+def is_telling(ring: Any, total: int) -> Any:
+    """The window is whole, and at least two thirds of it are no numbers: rows of numbers are alike by chance."""
+    return ring[3][2] >= total and 3 * ring[3][3] >= 2 * total
 
 
 @compiled
@@ -202,7 +217,7 @@ def hash_of(value: Any, ring: Any) -> Any:
 def windows(
     data: Any, starts: Any, ends: Any, classes: Any, word: int, alone: int, total: int, hashes: Any, counts: Any
 ) -> int:
-    """The hashes of all windows of all texts, one after the other.
+    """The hashes of all windows of all texts, one after the other, without those that are mostly numbers.
 
     Args:
         data: UTF-8 bytes, uint8.
@@ -223,11 +238,12 @@ def windows(
         ring = make_ring(word, alone, total)
         value, at, before = np.uint64(0), starts[n], filled
         while True:
-            unit, single, at = next_unit(data, at, ends[n], classes)
+            unit, what, at = next_unit(data, at, ends[n], classes)
             if at < 0:
                 break
-            value = roll(ring, value, unit, alone if single else word, total)
-            if ring[3][2] >= total:
+            weight = alone if what == ALONE else word
+            value = roll(ring, value, unit, weight, 0 if what == NUMBER else weight, total)
+            if is_telling(ring, total):
                 hashes[filled] = hash_of(value, ring)
                 filled += 1
         counts[n] = filled - before
@@ -265,11 +281,12 @@ def find(
         ring = make_ring(word, alone, total)
         value, at, before, seen = np.uint64(0), starts[n], filled, 0
         while True:
-            unit, single, at = next_unit(data, at, ends[n], classes)
+            unit, what, at = next_unit(data, at, ends[n], classes)
             if at < 0:
                 break
-            value = roll(ring, value, unit, alone if single else word, total)
-            if ring[3][2] < total:
+            weight = alone if what == ALONE else word
+            value = roll(ring, value, unit, weight, 0 if what == NUMBER else weight, total)
+            if not is_telling(ring, total):
                 continue
             seen += 1
             key = hash_of(value, ring)
@@ -282,6 +299,28 @@ def find(
         counts[n] = seen
         matches[n] = filled - before
     return filled
+
+
+@cached
+def locate(data: Any, classes: Any, word: int, alone: int, total: int, key: Any) -> Any:
+    """Where in one text (UTF-8, uint8) the first window with this hash is.
+
+    Returns:
+        the byte after the unit before it, and the byte after it; -1, -1 for none.
+    """
+    ring = make_ring(word, alone, total)
+    begins = np.zeros(len(ring[0]), np.int64)
+    value, at = np.uint64(0), 0
+    while True:
+        before = at
+        unit, what, at = next_unit(data, at, len(data), classes)
+        if at < 0:
+            return -1, -1
+        begins[(ring[3][0] + ring[3][1]) % len(begins)] = before
+        weight = alone if what == ALONE else word
+        value = roll(ring, value, unit, weight, 0 if what == NUMBER else weight, total)
+        if is_telling(ring, total) and hash_of(value, ring) == key:
+            return begins[ring[3][0]], at
 
 
 @cached
@@ -315,7 +354,7 @@ def min_hashes(
             unit, _, at = next_unit(data, at, ends[n], classes)
             if at < 0:
                 break
-            value = roll(ring, value, unit, 1, size)
+            value = roll(ring, value, unit, 1, 1, size)
             if ring[3][2] < size:
                 continue
             seen += 1

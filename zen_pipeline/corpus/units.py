@@ -42,18 +42,19 @@ class Texts(NamedTuple):
 
 @cache
 def code_point_classes() -> npt.NDArray[np.uint8]:
-    """For every code point below 0x33480 what it is to `text_kernels`: WORD, ALONE, SPACE, or 0 for anything else."""
-    from zen_pipeline.corpus.text_kernels import ALONE, SPACE, WORD
+    """For every code point below 0x33480 its class in `text_kernels`: WORD, ALONE, SPACE, NUMBER, or 0 for others."""
+    from zen_pipeline.corpus.text_kernels import ALONE, NUMBER, SPACE, WORD
 
     classes = np.zeros(_TABLE, np.uint8)
     for code in range(_TABLE):
-        if unicodedata.category(chr(code))[0] in "LMN":
-            classes[code] = WORD
+        category = unicodedata.category(chr(code))[0]
+        if category in "LMN":
+            classes[code] = NUMBER if category == "N" else WORD
         elif chr(code).isspace():
             classes[code] = SPACE
     for first, last in _ALONE:
         part = classes[first : last + 1]
-        part[part == WORD] = ALONE
+        part[(part == WORD) | (part == NUMBER)] = ALONE
     return classes
 
 

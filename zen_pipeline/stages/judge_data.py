@@ -212,8 +212,11 @@ def _set_aside(folder: Path, known: Iterable[str]) -> list[Reason]:
     longest_first = sorted(known, key=len, reverse=True)
     columns = read_columns(folder / "set_aside.parquet", "id", "reason", "excerpt")
     rows = (row for group in columns for row in zip(*group, strict=True))
-    named = ((i, next(k for k in longest_first if r.startswith(k)), t) for i, r, t in rows)
-    return _reasons("validate", named)
+    named = ((i, r, next(k for k in longest_first if r.startswith(k)), t) for i, r, t in rows)
+    # What is known of one record beyond the reason, such as the run of words that is in the test data.
+    return _reasons(
+        "validate", ((i, k, f"{more}: {t}" if (more := r[len(k) :].strip(": ")) else t) for i, r, k, t in named)
+    )
 
 
 def _unreadable(collected: Path) -> list[Reason]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from logging import INFO, WARNING
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations import beside
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
 from zen_pipeline.corpus.expectations.suites import Entry, load_suites, suite_digests
+from zen_pipeline.corpus.report import much_set_aside
 from zen_pipeline.errors import ValidationFailed
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import StageContext
@@ -132,7 +134,9 @@ def _announce(ref: ArtifactRef, verdict: ArtifactRef, context: StageContext) -> 
     held, page = verdict.summary, verdict.path / REPORT_FILE
     word = "refused" if held["stops"] else "accepted, with warnings" if held["warnings"] else "accepted"
     counts = {name: held[name] for name in ("met", "warnings", "set_aside", "stops")}
-    log.info("%s: %s; %s", ref.stage, word, ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
+    aside = much_set_aside(ref.summary)
+    told = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
+    log.log(WARNING if aside else INFO, "%s: %s; %s", ref.stage, word, ", ".join([*told, *filter(None, [aside])]))
     for note in held["notes"]:
         log.info("%s: %s", ref.stage, note)
     for line in held["unmet"]:
