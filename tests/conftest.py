@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -81,19 +80,10 @@ def empty_database(databases: Path) -> Path:
 @pytest.fixture(scope="session")
 def small_tokenizer() -> Callable[[Path, list[str]], Path]:
     """Trains a byte-level BPE with the project's special tokens; fills the folder that it is given."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from zen_pipeline.corpus.tokenizer import train_tokenizer
 
     def fill(folder: Path, texts: list[str]) -> Path:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
-        tokenizer.train_from_iterator(texts, trainer)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        train_tokenizer(texts, 300).save(folder)
         return folder
 
     return fill

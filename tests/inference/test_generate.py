@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zen_pipeline.inference.cache import KVCache
-from zen_pipeline.inference.generate import generate, sample
+from zen_pipeline.inference.generate import generate, repeats, sample
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 
 CONFIG = Qwen3Config(
@@ -130,3 +130,21 @@ def test_samples_follow_the_distribution() -> None:
 def test_bad_arguments_are_refused(model: Qwen3, prompt: list[int], changes: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         next(generate(model, prompt, max_new_tokens=1, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([7] * 39, False),
+        ([7] * 40, True),
+        ([1, 2, 3, *([5, 6, 7, 8] * 10)], True),
+        ([*range(32)] * 4, True),
+        ([*range(33)] * 5, False),
+        ([*([5, 6] * 19), 5, 9], False),
+        (list(range(500)), False),
+    ],
+)
+def test_a_text_goes_round_in_a_circle_when_its_end_is_one_short_piece_again_and_again(
+    ids: list[int], expected: bool
+) -> None:
+    assert repeats(ids) is expected

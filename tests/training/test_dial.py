@@ -223,6 +223,17 @@ def test_a_tiny_corpus_gets_a_short_context() -> None:
     assert resolve("1m", train_bytes=2000).model.context_length <= 64
 
 
+def test_the_context_is_as_long_as_most_conversations_and_the_text_allow() -> None:
+    def context(needed: int, size: int = 4_000_000, **own: Any) -> int:
+        return resolve("4m", train_bytes=size, supervised_context=needed, **own).model.context_length
+
+    assert context(0) == context(128) == 256
+    assert context(512) == 512
+    assert context(1 << 14) == 1024  # longer ones are left out, and named
+    assert context(1024, size=6_000) == 512
+    assert context(1024, model=ModelShape(context_length=64)) == 64
+
+
 def test_sizes_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"pretrain.model do not fit together.*multiple"):
         resolve("4m", model=ModelShape(kv_heads=97))

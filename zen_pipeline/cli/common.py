@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zen_pipeline.cli import completion
 from zen_pipeline.logs import show_on_stderr
 from zen_pipeline.terminal import print_json as print_json
 from zen_pipeline.terminal import print_table as print_table
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "zen.yaml"
 
-Preset = Annotated[str | None, typer.Option("--preset", "-p", help="A shipped preset.", show_default="laptop")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", "-p", help="A shipped preset.", show_default="laptop", autocompletion=completion.presets),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A YAML file laid over the preset; default: ./zen.yaml."),
@@ -43,10 +47,19 @@ BudgetOption = Annotated[
         "--budget", "-b", help="What a run may take until it has trained: 90s, 5m, 2h, 3e9tokens or 30Mparams."
     ),
 ]
+_FAMILIES = "What kind of model: qwen3, gpt2, bert or marian (pretrain.family)."
 FamilyOption = Annotated[
-    str | None, typer.Option("--family", help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).")
+    str | None,
+    typer.Option(
+        "--family",
+        help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).",
+        autocompletion=completion.families,
+    ),
 ]
-Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="One setting, as a.b=c.", metavar="KEY=VALUE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="One setting, as a.b=c.", metavar="KEY=VALUE", autocompletion=completion.settings),
+]
 Pipeline = Annotated[
     str | None, typer.Option(help="The pipeline's name.", show_default="the one that ran last in this workspace")
 ]

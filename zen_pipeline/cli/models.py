@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from zen_pipeline.cli import common
+from zen_pipeline.cli import common, completion
 from zen_pipeline.cli.common import Json
 
 app = typer.Typer(help="Registered models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="champion, zen-chat@champion, zen-base/3, or a folder.")]
+Name = Annotated[
+    str, typer.Argument(help="champion, zen-chat@champion, zen-base/3, or a folder.", autocompletion=completion.models)
+]
 
 # What a version is compared with the champion by (`stages/release_compare.py`), by the kind of model.
 _DECIDES = {"base": "bits_per_byte", "chat": "f1"}

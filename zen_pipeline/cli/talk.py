@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zen_pipeline.cli import common
+from zen_pipeline.cli import common, completion
 from zen_pipeline.cli.common import Json
-from zen_pipeline.errors import ConfigError
+from zen_pipeline.errors import ConfigError, ZenError
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokenizer import Tokenizer
     from zen_pipeline.models.base import CausalModel
     from zen_pipeline.serving.registry import ResolvedModel
 
-Model = Annotated[str, typer.Option("--model", "-m", help="champion, zen-chat@champion, zen-base/3, or a folder.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="champion, zen-chat@champion, zen-base/3, or a folder.", autocompletion=completion.models
+    ),
+]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Stop after so many tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0.0, max=100.0, help="0: the likeliest token.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")]
@@ -42,10 +47,13 @@ class Speaker:
     source: ResolvedModel
     model: CausalModel
     tokenizer: Tokenizer
+    stop_ids: frozenset[int]
 
     @classmethod
     def load(cls, name: str) -> Speaker:
         """The model of this name; relative to the nearest workspace when it is a registered one."""
+        if sys.stderr.isatty():
+            common.say(f"loading {name} …")
         from zen_pipeline.serving.registry import resolve_model
 
         source = resolve_model(name)
@@ -53,11 +61,13 @@ class Speaker:
 
         from zen_pipeline.corpus.tokenizer import Tokenizer
         from zen_pipeline.models.folder import load_model
+        from zen_pipeline.tasks.chat import generation_ends
 
         model = load_model(source.folder)
         if sum(p.numel() for p in model.parameters()) < _ONE_THREAD_BELOW_PARAMETERS:
             torch.set_num_threads(1)
-        return cls(source, model, Tokenizer.load(source.folder))
+        tokenizer = Tokenizer.load(source.folder)
+        return cls(source, model, tokenizer, tokenizer.stop_ids | generation_ends(source.folder))
 
     def speak(
         self, ids: list[int], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
@@ -72,7 +82,7 @@ class Speaker:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
-            stop_ids=self.tokenizer.stop_ids,
+            stop_ids=self.stop_ids,
         )
 
 
@@ -153,7 +163,7 @@ def chat(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Talk with a released chat model; an empty line, /exit or Ctrl-D ends it."""
+    """Talk with a released chat model; /help lists what else can be said, an empty line or Ctrl-D ends it."""
     speaker = Speaker.load(model)
     if speaker.source.kind != "chat":
         raise ConfigError(
@@ -161,17 +171,29 @@ def chat(
             "name one with --model, or use `zen generate`"
         )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "seed": seed}
-    messages: list[dict[str, str]] = []
+    talk = Conversation(speaker, max_new_tokens, options)
     if message is not None:
-        answer = _answer(speaker, messages, message, max_new_tokens, options, show=not json)
+        answer = talk.answer(message, show=not json)
         if json:
             common.print_json({"model": speaker.source.name, "version": speaker.source.version, "answer": answer})
         return
     if json:
         raise ConfigError("--json answers one question: zen chat --json 'What does pathlib.Path.exists do?'")
-    common.say(f"{speaker.source.name}/{speaker.source.version}; an empty line ends the conversation")
-    while (question := _read_line()) not in ("", "/exit"):
-        _answer(speaker, messages, question, max_new_tokens, options, show=True)
+    named = speaker.source.name and f"{speaker.source.name}/{speaker.source.version}"
+    common.say(f"{named or speaker.source.folder}; an empty line ends the conversation, /help lists the commands")
+    while (line := _read_line()) not in ("", "/exit", "/quit"):
+        if line in ("/new", "/help"):
+            talk.messages.clear() if line == "/new" else common.say(_HELP)
+        elif line.startswith("/") and line[1:].isalpha():
+            common.say(f"there is no command {line}\n{_HELP}")
+        else:
+            try:
+                talk.answer(line, show=True)
+            except ZenError as error:  # said, and the conversation goes on
+                common.say(str(error))
+
+
+_HELP = "/new    forget what was said so far\n/help   this list\n/exit   end, as an empty line and Ctrl-D do"
 
 
 def _checked(text: str) -> str:
@@ -189,25 +211,33 @@ def _read_line() -> str:
         return ""
 
 
-def _answer(
-    speaker: Speaker, messages: list[dict[str, str]], question: str, limit: int, options: dict[str, Any], *, show: bool
-) -> str:
-    """Answer, and keep the turn; the oldest turns are forgotten when the context is full."""
-    from zen_pipeline.tasks.chat import chat_format
+class Conversation:
+    """Turns with a model, in the form that it was taught."""
 
-    speech = chat_format(speaker.source.folder)
-    messages.append({"role": "user", "content": _checked(question)})
-    room = speaker.model.config.max_position_embeddings
-    while len(ids := speech.prompt(messages)) > room // 2 and len(messages) > 2:
-        del messages[:2]
-    if len(ids) >= room:
-        messages.pop()
-        raise ConfigError(f"the question has {len(ids)} tokens, the model's context {room}: ask a shorter one")
-    printer = _Printer(speaker.tokenizer, show=show)
-    for token in speaker.speak(ids, max_new_tokens=limit, **options):
-        printer.add(token)
-    answer = printer.end().strip()
-    if show:
-        common.show()
-    messages.append({"role": "assistant", "content": answer})
-    return answer
+    def __init__(self, speaker: Speaker, limit: int, options: dict[str, Any]) -> None:
+        from zen_pipeline.tasks.chat import chat_format
+
+        self._speaker, self._limit, self._options = speaker, limit, options
+        self._format = chat_format(speaker.source.folder)
+        self.messages: list[dict[str, str]] = []
+
+    def answer(self, question: str, *, show: bool) -> str:
+        """Answer token by token, and keep the turn; the oldest turns are forgotten when the context is full.
+
+        Raises:
+            ConfigError: the question alone fills the context.
+        """
+        speaker, messages = self._speaker, [*self.messages, {"role": "user", "content": _checked(question)}]
+        room = speaker.model.config.max_position_embeddings
+        while len(ids := self._format.prompt(messages)) > room // 2 and len(messages) > 2:
+            del messages[:2]
+        if len(ids) >= room:
+            raise ConfigError(f"the question has {len(ids)} tokens, the model's context {room}: ask a shorter one")
+        printer = _Printer(speaker.tokenizer, show=show)
+        for token in speaker.speak(ids, max_new_tokens=self._limit, **self._options):
+            printer.add(token)
+        answer = printer.end().strip()
+        if show:
+            print()
+        self.messages = [*messages, {"role": "assistant", "content": answer}]
+        return answer

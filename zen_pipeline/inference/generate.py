@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zen_pipeline.models.base import CausalModel
 
 
+_LONGEST_PIECE, _TIMES, _LEAST_REPEATED = 32, 4, 40
 _COLDEST = 1e-4  # below it the division overflows, and the likeliest token is certain anyway
 
 
@@ -32,8 +33,9 @@ def generate(
 ) -> Iterator[int]:
     """Continue a prompt; yields each token as soon as it is chosen.
 
-    It ends after `max_new_tokens`, before a token of `stop_ids` (which is not yielded), or when prompt and answer
-    fill the model's `max_position_embeddings`. The same arguments give the same tokens.
+    It ends after `max_new_tokens`, before a token of `stop_ids` (which is not yielded), when prompt and answer fill the
+    model's `max_position_embeddings`, or, where the likeliest token is always taken, when the text goes round in a
+    circle (`repeats`): it would not leave it. The same arguments give the same tokens.
 
     Args:
         model: in evaluation mode.
@@ -57,6 +59,7 @@ def generate(
     steps = min(max_new_tokens, limit - len(prompt_ids))
     cache = KVCache(model, 1, len(prompt_ids) + steps)
     ids = torch.tensor([list(prompt_ids)], dtype=torch.int64, device=device)  # (1, T)
+    said: list[int] = []
     for _ in range(steps):
         # inference mode only around the work: across a yield it would leak into the caller
         with torch.inference_mode():
@@ -66,7 +69,25 @@ def generate(
         if token in stop_ids:
             return
         yield token
+        said.append(token)
+        if temperature < _COLDEST and repeats(said):
+            return
         ids = torch.tensor([[token]], dtype=torch.int64, device=device)
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Whether the end of a text is one piece of at most `_LONGEST_PIECE` tokens, again and again.
+
+    It must be there `_TIMES` times and fill `_LEAST_REPEATED` tokens: rows of a table or dashes may be meant.
+    """
+    for piece in range(1, _LONGEST_PIECE + 1):
+        length = max(_LEAST_REPEATED, _TIMES * piece)
+        if len(ids) < length:
+            return False
+        end = ids[-length:]
+        if end[piece:] == end[:-piece]:
+            return True
+    return False
 
 
 def sample(

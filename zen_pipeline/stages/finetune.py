@@ -38,6 +38,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     from zen_pipeline.models.folder import read_config
     from zen_pipeline.stages.pretrain import check_vocabulary
     from zen_pipeline.stages.resolve import load_resolved, only_for_causal
+    from zen_pipeline.tasks.supervision import too_short
     from zen_pipeline.training.launcher import launch
 
     if not config.finetune.enabled:
@@ -60,7 +61,9 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     positions = min(resolved.model.context_length, shape.max_position_embeddings)
     data, counts = _write_data(rendered, positions, context.work)
     if data is None:
-        return Built(KIND, skipped=f"none of the {counts['too_long']} conversations fits into {positions} tokens")
+        return Built(KIND, skipped=f"nothing fits: {too_short(_lengths(rendered), positions)}")
+    if (note := too_short(_lengths(rendered), positions)) is not None:
+        log.warning("%s", note)
     folders = {"init_from": str(start), "tokenizer": str(tokenizer), "output": str(output)}
     job = _job(config, resolved, context, data=data, context=positions, **folders)
     result = launch(job, work=context.work, progress=context.progress)
@@ -127,6 +130,10 @@ def _rendered(questions: Split, chat: ChatFormat) -> tuple[Split, dict[str, list
 def _fitting(rendered: list[Rendered], positions: int) -> list[Rendered]:
     """Conversations that fit into the context: half a question teaches nothing."""
     return [(ids, learnt) for ids, learnt in rendered if len(ids) <= positions + 1]
+
+
+def _lengths(rendered: dict[str, list[Rendered]]) -> list[int]:
+    return [len(ids) - 1 for ids, _ in rendered["train"]]
 
 
 def _write_data(

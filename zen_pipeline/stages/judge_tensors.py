@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -57,6 +58,7 @@ Frames = tuple[dict[str, "pd.DataFrame"], list[str]]  # by suite what it judges,
 def _token_frames(ref: ArtifactRef, validated: Path, resolved: Path | None) -> Frames:
     """Without the folder of the sizes (`resolved`) conversations are not looked at."""
     from zen_pipeline.corpus.token_measures import measure_documents, measure_splits
+    from zen_pipeline.tasks.supervision import too_short
 
     records = validated / "records.parquet"
     frames = {
@@ -66,10 +68,12 @@ def _token_frames(ref: ArtifactRef, validated: Path, resolved: Path | None) -> F
     if resolved is None:
         return frames, []
     sizes = json.loads((resolved / "resolved.json").read_text())
-    found = _conversations(records, ref.path / "tokenizer", int(sizes["model"]["context_length"]))
+    context_length = int(sizes["model"]["context_length"])
+    found = _conversations(records, ref.path / "tokenizer", context_length)
     if isinstance(found, str):
         return frames, [found]
-    return {**frames, "conversations": found}, []
+    note = too_short(found["targets"].tolist(), context_length)
+    return {**frames, "conversations": found}, [] if note is None else [note]
 
 
 def _vector_frames(ref: ArtifactRef) -> Frames:
@@ -79,7 +83,7 @@ def _vector_frames(ref: ArtifactRef) -> Frames:
 
 
 def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.DataFrame | str:
-    """`supervised_tokens` of the first conversations that train, named by their ids, or why none are judged."""
+    """`supervised_tokens` and `targets` of the first conversations that train, by id, or why none are judged."""
     import pandas as pd
 
     from zen_pipeline.corpus.records import read_records
@@ -92,7 +96,8 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
         return f"conversations were not judged: {error}"
     counted = supervised_tokens(read_records(records, split="train"), chat, context_length)
     rows = list(islice(counted, _MOST_CONVERSATIONS))
-    return pd.DataFrame({"supervised_tokens": [count for _, count in rows]}, index=[name for name, _ in rows])
+    columns = {"supervised_tokens": [count for _, count, _ in rows], "targets": [length for *_, length in rows]}
+    return pd.DataFrame(columns, index=[name for name, *_ in rows])
 
 
 def _hear(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
@@ -101,4 +106,7 @@ def _hear(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suite
     for name, entries in suites.items():
         if name in frames and len(frames[name]):
             findings += asked.findings(frames[name], entries)
+    if notes:  # they name the value to set, which no suite can know
+        advice = "; ".join(notes)
+        findings = [replace(f, advice=advice) if f.suite == "conversations" else f for f in findings]
     return Outcome(findings, render(Report(title=title, summary={}, findings=findings, notes=notes)), notes=notes)

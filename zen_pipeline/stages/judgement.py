@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Identity, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Identity, Store, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations import beside
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
@@ -105,6 +105,18 @@ def judged(
         Identity(JUDGEMENT, parts), build, inputs={ref.stage: ref}, run_id=context.run_id, wait=context.wait
     )
     return _announce(ref, verdict, context)
+
+
+def stored_refusal(store: Store, stage: str, fingerprint: str) -> str | None:
+    """Why the newest verdict about an artifact refuses it; None where there is none, or it accepts."""
+    about = [
+        manifest
+        for _, manifest in store.manifests()
+        if manifest.stage == JUDGEMENT and (found := manifest.inputs.get(stage)) and found.fingerprint == fingerprint
+    ]
+    if not about:
+        return None
+    return str(max(about, key=lambda m: m.created).summary["refusal"]).partition("\n")[0] or None
 
 
 def _hear(

@@ -14,6 +14,7 @@ from zen_pipeline.errors import StoreError
 from zen_pipeline.machine import gpu_names
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Stage
+from zen_pipeline.stages.judgement import stored_refusal
 from zen_pipeline.workspace import Workspace
 
 
@@ -89,6 +90,8 @@ def _plan_stage(stage: Stage, config: Config, upstream: dict[str, str], workspac
         manifest = read_manifest(folder)
         plan.status, plan.artifact, plan.seconds, plan.disk_bytes = "cached", str(folder), 0.0, manifest.size
         plan.reason = f"skipped: {manifest.skipped}" if manifest.skipped else "nothing changed"
+        if stage.judge is not None and (refusal := stored_refusal(store, stage.name, identity.fingerprint)):
+            plan.reason = f"refused, the run stops here: {refusal}"
     elif status == "damaged":
         plan.reason = f"damaged: {problem}"
     elif earlier is None:

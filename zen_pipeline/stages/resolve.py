@@ -25,6 +25,8 @@ STAGE_VERSION = 6
 FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
+_CAUTIOUS_BYTES_PER_TOKEN = 2.5  # of small vocabularies on text that they were not trained on; assumption
+
 log = get_logger(__name__)
 
 
@@ -105,6 +107,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 
     machine = profile()
     records = inputs["validate"].path / "records.parquet"
+    finetuning = _finetunes(config, records)
     resolved = measure_and_choose(
         Request(
             budget=config.budget,
@@ -114,7 +117,8 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             family=family_of(config),
             init_from=start_folder(config),
             pretraining=pretrains(config),
-            finetuning=_finetunes(config, records),
+            finetuning=finetuning,
+            supervised_context=_supervised_context(records) if finetuning else 0,
             vectors=_makes_vectors(config),
             ablation=ablation_steps(config) > 0,
             compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
@@ -136,6 +140,13 @@ def _finetunes(config: Config, records: Path) -> bool:
     from zen_pipeline.tasks.questions import asks_anything
 
     return config.finetune.enabled and family_of(config) in CAUSAL_FAMILIES and asks_anything(records)
+
+
+def _supervised_context(records: Path) -> int:
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.supervision import estimated_lengths, fitting_context
+
+    return fitting_context(estimated_lengths(read_records(records, split="train"), _CAUTIOUS_BYTES_PER_TOKEN))
 
 
 def _makes_vectors(config: Config) -> bool:

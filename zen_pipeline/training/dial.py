@@ -134,6 +134,12 @@ def choose(
         f"vocabulary {vocabulary}, context {shape.context_length}"
     )
 
+    if request.supervised_context > 0 and request.model.context_length is None and given is None:
+        plan.reasons.append(
+            f"95 % of the conversations need about {request.supervised_context} tokens: a context of "
+            f"{shape.context_length}"
+        )
+
     # 4. Batch: from the tokens that the budget pays for at the speed of the middling model.
     usable = max(1.0, share * (seconds or 0.0) - starting) * (1 - UPKEEP)
     wanted = usable * plan.flops / per_token if seconds is not None else tokens_wanted(budget.kind, budget.amount)

@@ -118,6 +118,7 @@ class Request(_Record):
         compiling: whether that compiles its kernel first, as it does once on every machine.
         side_by_side: whether several micro-batches may be computed at the same time; on a GPU they never are.
         spent_seconds: that the run has taken before.
+        supervised_context: positions that most of the conversations need; 0: there are none.
     """
 
     budget: str
@@ -138,3 +139,4 @@ class Request(_Record):
     compiling: bool = False
     side_by_side: bool = True
     spent_seconds: float = 0.0
+    supervised_context: int = 0

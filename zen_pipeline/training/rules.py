@@ -88,8 +88,11 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
     parameters = 12 * hidden**3 / _LAYER_EVERY
     context = own.context_length or (256 if parameters < 10e6 else 512 if parameters < 50e6 else 1024)
     if own.context_length is None:
+        needed = min(request.supervised_context, MEASURED_CONTEXT)  # longer ones are left out, and that is said
         while context > 16 and corpus_tokens < 8 * context:  # a tiny corpus must still fill some windows
             context //= 2
+        while context < needed and corpus_tokens >= 4 * context:  # after doubling, two windows
+            context *= 2
     return Shape(
         hidden_size=hidden,
         layers=own.layers or max(2, round(hidden / _LAYER_EVERY)),
