@@ -48,7 +48,7 @@ pretrain:
 finetune: {steps: 20, batch_size: 8}
 evaluate: {max_test_tokens: 3000, max_questions: 4, samples: 1, sample_tokens: 10}
 """
-START = "start"
+START, END = "start", "end of the round"
 VICTIMS = ("zen", "child", "tree")
 COMPARED = (".safetensors", ".npy", ".npz", ".bin", "tokenizer.json")
 MARK = "ZEN_KILL_FOLDER"  # in the environment of all that a round has started
@@ -56,7 +56,7 @@ STOP_SECONDS = 60.0
 
 
 class Kill(NamedTuple):
-    """One kill: what was aimed at, who was hit, seconds after the aim was reached, and what was wrong afterwards."""
+    """One kill: when, who, seconds after that began, and what was wrong afterwards."""
 
     aim: str
     victim: str
@@ -165,24 +165,21 @@ class Run:
         return True
 
 
-def kill(project: Project, aim: str, victim: str, delay: float, number: signal.Signals) -> Kill | None:
-    """Start the project's run and kill it; None when the run was over before."""
-    run = project.start()
-    if aim != START and not run.wait_for(aim):
-        return Kill(aim, victim, delay, f"ended with {run.process.returncode}: {''.join(run.log[-3:]).strip()}")
-    if run.end(delay):
-        return None
+def hit(project: Project, run: Run, victim: str, number: signal.Signals) -> list[str]:
+    """Send the signal and see to its consequences; what was wrong with them.
+
+    When a child alone is hit, `zen` must go on: its run is not waited for.
+    """
     tree = psutil.Process(run.process.pid).children(recursive=True)
     trained = [p for p in tree if any(name in " ".join(_command(p)) for name in ("training.", "evaluation.speed"))]
     targets = {"zen": [], "child": trained[:1] or tree[:1], "tree": tree}[victim]
-    if not targets:
-        victim = "zen"
     for each in targets:
         with suppress(psutil.Error):
             each.send_signal(number)
-    if victim != "child":
-        run.process.send_signal(number)
-    wrong = [] if run.end(STOP_SECONDS if victim != "child" else 600) else ["zen did not end"]
+    if victim == "child" and targets:
+        return []
+    run.process.send_signal(number)
+    wrong = [] if run.end(STOP_SECONDS) else ["zen did not end"]
     _, alive = psutil.wait_procs(project.processes(), timeout=10)
     wrong += [f"left: {' '.join(_command(p))[-60:]}" for p in alive]
     for each in alive:
@@ -190,7 +187,7 @@ def kill(project: Project, aim: str, victim: str, delay: float, number: signal.S
             each.kill()
     if any("Traceback" in line for line in run.log):
         wrong.append("a traceback: " + run.log[-1].strip())
-    return Kill(aim, victim, delay, "; ".join(wrong))
+    return wrong
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -203,20 +200,25 @@ def round_of(
     project: Project, took: dict[str, float], whole: dict[str, str], draw: random.Random, first: int, signals: list[str]
 ) -> Iterator[Kill]:
     """Kill once at the start and once in each stage, then run to the end and compare."""
-    for number, aim in enumerate((START, *STAGE_NAMES), start=first):
-        victim = VICTIMS[number % len(VICTIMS)]
-        which = signal.Signals[f"SIG{signals[number % len(signals)]}"]
-        hit = kill(project, aim, victim, draw.uniform(0.0, took[aim]), which)
-        if hit is not None:
-            yield hit
     run = project.start()
-    wrong = [] if run.end(600) and run.process.returncode == 0 else ["".join(run.log[-3:]).strip()]
+    for number, aim in enumerate((START, *STAGE_NAMES), start=first):
+        victim, name = VICTIMS[number % len(VICTIMS)], signals[number % len(signals)]
+        delay = draw.uniform(0.0, took[aim])
+        if run.process.poll() is not None:
+            run = project.start()
+        if aim != START and not run.wait_for(aim):
+            yield Kill(aim, "-", 0.0, f"ended with {run.process.returncode}: {''.join(run.log[-3:]).strip()}")
+        elif not run.end(delay):
+            yield Kill(aim, victim, delay, "; ".join(hit(project, run, victim, signal.Signals[f"SIG{name}"])))
+    if run.process.poll() not in (None, 0):
+        run = project.start()
+    wrong = [] if run.end(900) and run.process.returncode == 0 else ["".join(run.log[-3:]).strip()]
     if not wrong:
         found = project.contents()
         wrong = [f"other bits: {name}" for name in sorted(whole) if found.get(name) != whole[name]]
         wrong += [f"too much: {name}" for name in sorted(found.keys() - whole.keys())]
         wrong += project.leftovers()
-    yield Kill("none", "the end of the round", 0.0, "; ".join(wrong))
+    yield Kill(END, "", 0.0, "; ".join(wrong))
 
 
 def undisturbed(project: Project) -> tuple[dict[str, float], dict[str, str]]:
@@ -262,11 +264,11 @@ def main() -> None:
         while count < given.kills:
             project = Project(work / f"round-{count}")
             project.prepare(work / "texts")
-            for hit in round_of(project, took, contents, draw, count, given.signal):
-                count += hit.aim != "none"
-                wrong += bool(hit.wrong)
-                shown = "" if hit.aim == "none" else count
-                print(f"| {shown} | {hit.aim} | {hit.victim} | {hit.seconds:.2f} | {hit.wrong} |", flush=True)
+            for each in round_of(project, took, contents, draw, count, given.signal):
+                count += each.aim != END
+                wrong += bool(each.wrong)
+                shown = "" if each.aim == END else count
+                print(f"| {shown} | {each.aim} | {each.victim} | {each.seconds:.2f} | {each.wrong} |", flush=True)
             shutil.rmtree(project.folder)
     print(f"\n{count} kills, {len(contents)} files compared after each round of them; {wrong or 'nothing'} wrong")
     sys.exit(1 if wrong else 0)

@@ -182,7 +182,7 @@ class Workspace:
 
     def save_run(self, record: RunRecord) -> None:
         """Write or replace the record of one run."""
-        self.runs_folder.mkdir(parents=True, exist_ok=True)
+        self.runs_folder.mkdir(exist_ok=True)  # not its parents: a workspace that was removed is not made again
         write_atomically(self.runs_folder / f"{record.run_id}.json", record.model_dump_json(indent=1))
 
     def runs(self, pipeline: str | None = None) -> list[RunRecord]:

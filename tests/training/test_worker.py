@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from zen_pipeline.errors import ConfigError, TrainingError
+from zen_pipeline.errors import ConfigError, StoreError, TrainingError
 from zen_pipeline.models.qwen3 import Qwen3Config
 from zen_pipeline.models.registry import flops_per_token
 from zen_pipeline.training import launcher
@@ -296,6 +297,20 @@ def test_a_killed_process_is_reported_with_the_end_of_its_log(
     monkeypatch.setattr(launcher.Progress, "show", kill)
     with pytest.raises(TrainingError, match=r"was killed \(SIGKILL\).*training.log"):
         launch(make_job(steps=100_000), work=tmp_path / "work")
+
+
+def test_a_workspace_that_is_removed_ends_the_training_at_its_next_checkpoint(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(steps=100_000)
+
+    def remove(self: launcher.Progress, event: dict[str, Any]) -> None:
+        if event["event"] == "checkpoint":
+            shutil.rmtree(Path(job.checkpoints), ignore_errors=True)
+
+    monkeypatch.setattr(launcher.Progress, "show", remove)
+    with pytest.raises(StoreError, match=rf"{job.checkpoints} was removed while pretrain was running"):
+        launch(job, work=tmp_path / "work")
 
 
 def test_the_worker_ends_when_its_launcher_is_killed(make_job: MakeJob, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def _make(database: Path) -> None:
     try:
         store = SqlAlchemyStore(f"sqlite:///{making}", (database.parent / FILES).as_uri())
         store.engine.dispose()
+        making.chmod(0o600)
         os.replace(making, database)
     except (MlflowException, SQLAlchemyError) as error:
         raise StoreError(_why_unusable(database, error)) from error

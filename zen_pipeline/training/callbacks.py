@@ -309,4 +309,5 @@ class MetricsLog:
 
     def _give_up(self, error: Exception) -> None:
         self._off = True
-        self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {error}")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {reason}")
