@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.guard import Guard
+from zen_pipeline.terminal import say
 
 _PATIENCE = 10  # seconds for somebody else's transaction
 
@@ -101,7 +102,7 @@ def _migrated_copy(database: Path, copy: Path) -> bool:
             old.backup(new)
         asyncio.run(_migrate(copy))
     except Exception as error:  # of another version's tables anything can be raised
-        print(f"{database} cannot be brought up to date ({error}); a new one is made", file=sys.stderr)
+        say(f"{database} cannot be brought up to date ({error}); a new one is made")
         return False
     return True
 
