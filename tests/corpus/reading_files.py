@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.opening import COMPRESSIONS, STANDARD, Limits, TextFile
+from zen_pipeline.corpus.parallel import Alignment
 from zen_pipeline.corpus.plain_text import Mode
 from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Aside, Record
@@ -46,11 +47,13 @@ def read_paths(
     limits: Limits = STANDARD,
     split_text: Mode = "auto",
     charset: str | None = None,
+    alignment: Alignment = "checked",
+    languages: Sequence[str] | None = None,
 ) -> Read:
     """Find and read like the stage does."""
-    found = find_files([str(path) for path in paths], limits=limits)
+    found = find_files([str(path) for path in paths], limits=limits, languages=languages)
     tally = Tally(left_out=Counter(found.left_out))
-    reader = FilesReader(shape or Shape(), split_text, tally, charset=charset)
+    reader = FilesReader(shape or Shape(), split_text, tally, charset=charset, alignment=alignment)
     return sort(list(reader.read(found.files)), dict(tally.left_out))._replace(tally=tally)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus.files import find_files, split_role
+from tests.corpus.reading_files import read_paths
+from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.errors import ConfigError, DataError
@@ -53,33 +55,91 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_folder_without_readable_files_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.txt \.md .*\.parquet \.zip \.tar, found no files at all"):
+    with pytest.raises(DataError, match=r"\.txt \.md .*\.parquet .*\.zip \.tar, found no files at all"):
         find_files([str(tmp_path)])
     write(tmp_path, "photo.png")
     with pytest.raises(DataError, match="1 × other formats"):
         find_files([str(tmp_path)])
 
 
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [
-        ("train.txt", "train"),
-        ("train-00000-of-00002.parquet", "train"),
-        ("Validation.csv", "valid"),
-        ("valid_2.txt", "valid"),
-        ("dev.jsonl", "valid"),
-        ("test.md", "test"),
-        ("testimony.txt", None),
-        ("developer_guide.md", None),
-        ("training.md", None),
-        ("my_test.txt", None),
-    ],
-)
-def test_the_role_is_a_word_of_its_own_at_the_start_of_the_name(name: str, role: str | None) -> None:
-    assert split_role(name) == role
-
-
 def test_records_carry_the_role_of_their_file(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "test.txt", "other.txt")
     records = FilesReader(Shape(), "auto").read(find_files([str(tmp_path)]).files)
     assert [getattr(r, "split", "") for r in records] == [None, "test", "train"]
+
+
+def reasons(folder: Path) -> dict[str, int]:
+    return {why.partition(":")[0]: count for why, count in read_paths(folder).left_out.items()}
+
+
+def test_files_found_are_files_read_and_files_left_out(tmp_path: Path) -> None:
+    data = write(
+        tmp_path / "data", "a.txt", "b.png", ".git/config", ".git/deep/x.txt", "README.md", "empty.txt", "c.en"
+    )
+    (data / "empty.txt").write_text("")
+    outside = write(tmp_path / "outside", "secret.txt", "more.txt")
+    (data / "out.txt").symlink_to(outside / "secret.txt")
+    (data / "environment.txt").symlink_to("/proc/self/environ")
+    (data / "folder").symlink_to(outside)
+    (data / "inside").symlink_to(data)
+    (data / "same.txt").symlink_to(data / "a.txt")
+    (data / "config.txt").symlink_to(data / ".git/config")
+    found = read_paths(data)
+    assert [record.text for record in found.records] == ["the text of a.txt"]
+    assert reasons(data) == {
+        "other formats": 1,
+        "files in hidden folders": 2,
+        "README LICENSE SOURCE": 1,
+        "empty files": 1,
+        "files in one language without a partner": 1,
+        "links that lead out of the folder": 3,
+        "links to folders of the data": 1,
+        "files that are named twice": 1,
+        "hidden files": 1,
+    }
+    assert found.tally is not None
+    assert found.tally.summary()["files"] == {"found": 13, "read": 1, "left_out": 12}
+
+
+def test_links_are_followed_where_the_user_names_them(tmp_path: Path) -> None:
+    outside = write(tmp_path / "outside", "a.txt")
+    (tmp_path / "link").symlink_to(outside)
+    (tmp_path / "link.txt").symlink_to(outside / "a.txt")
+    assert len(read_paths(tmp_path / "link").records) == 1
+    assert len(read_paths(tmp_path / "link.txt").records) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "LICENSE", "SOURCE.txt", "source.txt", "notes.rst", "corpus.dat", "train.en", ".notes.txt", "l.cs"],
+)
+def test_a_file_that_is_named_is_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    data = write(tmp_path, name)
+    assert [record.text for record in read_paths(data / name).records] == [f"the text of {name}"]
+
+
+def test_a_named_file_that_is_no_text_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert read_paths(tmp_path / "photo.png").reasons == ["binary file: NUL byte at offset 8"]
+
+
+@pytest.mark.parametrize("name", ["sourcebook.txt", "source.txt", "notice-1.txt", "sources.csv", "licensees.txt"])
+def test_names_that_only_begin_like_readme_or_licence_are_data(tmp_path: Path, name: str) -> None:
+    assert [file.name for file in find_files([str(write(tmp_path / "data", name))]).files] == [f"data/{name}"]
+
+
+def test_a_pattern_is_what_the_shell_would_make_of_it(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", "2024/a.txt", "2024/b.md", "2025.txt", "README.txt", "x.txt")
+    (data / "2026.txt").symlink_to(write(tmp_path, "secret.txt") / "secret.txt")
+    found = find_files([str(data / "20*")])
+    assert [file.name for file in found.files] == ["2024/a.txt", "2024/b.md", "data/2025.txt"]
+    assert sum(found.left_out.values()) == 1
+    assert len(find_files([str(data / "*.txt")]).files) == 3  # the README too: it was asked for
+
+
+def test_a_folder_whose_name_is_no_text_is_read(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/deep\xff"))
+    write(folder, "a.txt")
+    assert [r.source for r in read_paths(folder).records] == ["deep\\xff/a.txt"]
+    assert [r.source for r in read_paths(folder / "a.txt").records] == ["deep\\xff/a.txt"]
+    assert [r.source for r in read_paths(folder.parent).records] == ["caf\\xe9/deep\\xff/a.txt"]

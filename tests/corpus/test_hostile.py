@@ -306,7 +306,7 @@ def test_what_is_no_file_in_a_folder_is_counted_and_never_opened(tmp_path: Path)
     (tmp_path / "nowhere.txt").symlink_to("gone.txt")
     read = read_paths(tmp_path)
     assert len(read.records) == 1
-    assert read.left_out == {"pipes, devices and links that lead to no file": 3}
+    assert sorted(read.left_out.values()) == [1, 2]
     with pytest.raises(ConfigError, match="neither a file nor a folder"):
         read_paths(tmp_path / "pipe.txt")
 

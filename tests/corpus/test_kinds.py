@@ -172,21 +172,6 @@ def test_translations_of_one_sentence_are_in_one_group(tmp_path: Path) -> None:
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_parallel_files_are_pairs_and_lines_without_a_partner_are_set_aside(tmp_path: Path) -> None:
-    (tmp_path / "news.zh").write_text("一\n二\n\n四\n")
-    (tmp_path / "news.en").write_text("one\ntwo\n\nfour\nfive\nsix\n")
-    (tmp_path / "alone.fr").write_text("un\n")
-    found = read_paths(tmp_path)
-    metas = [json.loads(record.meta) for record in found.records]
-    assert [(m["source"], m["target"], m["source_language"]) for m in metas] == [
-        ("one", "一", "en"),
-        ("two", "二", "en"),
-        ("four", "四", "en"),
-    ]
-    assert [(a.where, a.reason.split(":")[0]) for a in found.aside] == [("line 5", "2 lines without a partner")]
-    assert found.left_out == {"files in one language without a partner": 1}
-
-
 def test_a_tab_separated_file_with_a_header_is_a_table_and_prose_with_a_tab_is_prose(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('text\tlabel\n"two\nlines"\tgood\nfine\tbad\n')
     (tmp_path / "b.txt").write_text("one\ttwo\nand a line without\n")

@@ -160,8 +160,9 @@ def _refused(workspace: Workspace, settings: Any, collected: ArtifactRef) -> dic
 
 
 def _of_files(collected: ArtifactRef) -> dict[str, Any]:
-    """What collection counted besides records."""
-    return {name: collected.summary.get(name, {}) for name in ("left_out", "taken_for", "unused_fields")}
+    """What collection says of files and rows besides records: roles, charsets, what was left out, what was not used."""
+    names = ("files", "left_out", "roles", "charsets", "page_elements_left_out", "taken_for", "unused_fields")
+    return {name: collected.summary[name] for name in names if name in collected.summary}
 
 
 def _show_last(pipeline: str | None, count: int, *, json: bool) -> None:
@@ -202,23 +203,21 @@ def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> N
     from zen_pipeline.corpus.language import UNKNOWN, guess_language
     from zen_pipeline.corpus.reading import FilesReader
     from zen_pipeline.corpus.records import Aside
-    from zen_pipeline.corpus.tables import Shape
     from zen_pipeline.corpus.tally import Tally
     from zen_pipeline.settings.data import FilesSource
 
     (source,) = common.settings(None, None, common.corpus([path], None), None, None, None, rows).collect.sources
     assert isinstance(source, FilesSource)
-    found = find_files(source.paths)
+    found = find_files(source.paths, languages=source.languages)
     tally = Tally(left_out=Counter(found.left_out))
-    reader = FilesReader(Shape.of(source), source.split_text, tally, charset=source.charset)
-    entries = list(islice(reader.read(found.files), count))
+    entries = list(islice(FilesReader.of(source, tally).read(found.files), count))
     aside = [asdict(e) for e in entries if isinstance(e, Aside)]
     records = [asdict(e) for e in entries if not isinstance(e, Aside)]
     for record in records:
         if record["language"] == UNKNOWN:  # validation finds it out, as it is done here
             record["language"] = guess_language(record["text"])
     if json:
-        shown = {"files": [f.name for f in found.files], "left_out": found.left_out}
+        shown = {"files": [f.name for f in found.files], "left_out": dict(tally.left_out)}
         shown |= {"taken_for": tally.taken_for, "unused_fields": tally.unused}
         common.print_json({**shown, "records": records, "aside": aside})
         return

@@ -37,7 +37,11 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if unreadable := summary.get("unreadable", 0):
         rows.append(row("  could not be read", unreadable))
     rows += [row(f"  {reason}", count) for reason, count in summary.get("reasons", {}).items()]
-    rows += [(f"files left out: {reason}", f"{count:,}", "") for reason, count in summary.get("left_out", {}).items()]
+    files = summary.get("files", {})
+    rows += [(f"files {name}".replace("_", " "), f"{count:,}", "") for name, count in files.items()]
+    rows += [(f"  {reason}", f"{count:,}", "") for reason, count in summary.get("left_out", {}).items()]
+    rows += [(f"  in {charset}", f"{count:,}", "") for charset, count in summary.get("charsets", {}).items()]
+    rows += [(f"  {name}: {role}", "", "") for name, role in list(summary.get("roles", {}).items())[:_MOST]]
     rows += [(f"taken for {what}", f"{count:,}", "") for what, count in most_frequent(summary.get("taken_for", {}))]
     unused = summary.get("unused_fields", {})
     rows += [(f"field not used: {name}", f"{count:,}", "") for name, count in most_frequent(unused)]

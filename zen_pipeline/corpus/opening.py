@@ -78,7 +78,8 @@ class TextFile:
         compression: `gzip`, `zstd`, `bzip2` or nothing.
         raw: opens the bytes as they are stored.
         header: asks the server for the charset that it names.
-        partner: the file with the same lines in another language.
+        partners: the files with the same lines in other languages.
+        role: what gives it its split, in words.
         limits: how much of it is read at most.
     """
 
@@ -89,7 +90,8 @@ class TextFile:
     compression: str = ""
     raw: Callable[[], BinaryIO] = field(default=io.BytesIO, compare=False)
     header: Callable[[], str] | None = field(default=None, compare=False)
-    partner: TextFile | None = None
+    partners: tuple[TextFile, ...] = ()
+    role: str = ""
     limits: Limits = STANDARD
 
     def open(self) -> Stream:
@@ -113,10 +115,15 @@ class TextFile:
             report: is told the charset when the file is opened.
         """
 
+        reported = False
+
         def opened() -> Stream:
+            nonlocal reported
             stream = self.open()
             charset = charset_of_text(stream.head(), given, self.header)
-            report(charset)
+            if not reported:  # it may be opened again
+                report(charset)
+            reported = True
             return stream if charset.codec == UTF_8 else Stream(Guarded(Transcoded(stream, charset.codec)))
 
         return replace(self, raw=opened, compression="", header=None)

@@ -21,13 +21,14 @@ from zen_pipeline.corpus.files import member
 from zen_pipeline.corpus.html import read_page
 from zen_pipeline.corpus.json_files import read_json
 from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
-from zen_pipeline.corpus.pairs import read_parallel
+from zen_pipeline.corpus.parallel import Alignment, read_parallel
 from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
 from zen_pipeline.corpus.records import Aside, Record, excerpt
 from zen_pipeline.corpus.tables import Shape, read_jsonl
 from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.settings.data import FilesSource
 
 log = get_logger(__name__)
 
@@ -45,8 +46,8 @@ _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
 def _state(file: TextFile) -> list[tuple[int, int]]:
     """What tells whether a file of this machine was written to: its size and its time of change."""
     found = []
-    for part in (file, file.partner):
-        if part is not None and not is_address(part.address):
+    for part in (file, *file.partners):
+        if not is_address(part.address):
             with contextlib.suppress(OSError):  # of a hub; or gone, which reading says
                 stat = os.stat(part.address)
                 found.append((stat.st_size, stat.st_mtime_ns))
@@ -61,20 +62,32 @@ class FilesReader:
         split_text: how plain text becomes records.
         tally: counts what becomes of files; added to.
         charset: of text that names none itself; empty for UTF-8.
+        alignment: `as_is` takes parallel files for aligned without a check.
 
     Raises:
         ConfigError: nobody knows such a charset.
     """
 
     def __init__(
-        self, shape: Shape, split_text: Mode, tally: Tally | None = None, *, charset: str | None = None
+        self,
+        shape: Shape,
+        split_text: Mode,
+        tally: Tally | None = None,
+        *,
+        charset: str | None = None,
+        alignment: Alignment = "checked",
     ) -> None:
         self._tally = Tally() if tally is None else tally
         self._shape, self._split_text = replace(shape, tally=self._tally), split_text
-        self._charset = charset or ""
+        self._charset, self._alignment = charset or "", alignment
         if self._charset and not codec_of(self._charset):
             known = "utf-8, windows-1251, gb18030, shift_jis, …"
             raise ConfigError(f"collect.sources.charset: nobody knows {self._charset!r}; write {known}")
+
+    @classmethod
+    def of(cls, source: FilesSource, tally: Tally | None = None) -> FilesReader:
+        """The reader that a source of the configuration asks for."""
+        return cls(Shape.of(source), source.split_text, tally, charset=source.charset, alignment=source.alignment)
 
     def read(self, files: Sequence[TextFile]) -> Iterator[Record | Aside]:
         """The records of all files, file by file.
@@ -108,7 +121,8 @@ class FilesReader:
 
     def _counted(self, file: TextFile) -> Iterator[Record | Aside]:
         """The records of one file; one from which nothing comes is left out."""
-        count = 1 + (file.partner is not None)
+        count = 1 + len(file.partners)
+        self._tally.add_role(file)
         nothing = True
         try:
             for entry in self._file(file):
@@ -127,9 +141,9 @@ class FilesReader:
             return self._page(file)
         if file.format in (".parquet", ".arrow", ".feather", huggingface.FORMAT):
             return _TABLES[file.format](file, self._shape)
-        file = file.decoded(self._charset, self._tally.add_charset)
-        if file.partner is not None:
-            return read_parallel(file, self._shape)
+        file, *partners = (f.decoded(self._charset, self._tally.add_charset) for f in (file, *file.partners))
+        if partners:
+            return read_parallel([file, *partners], self._shape, as_is=self._alignment == "as_is")
         if file.format in (".txt", ".tsv"):
             return self._text_or_table(file)
         if file.format == ".md":

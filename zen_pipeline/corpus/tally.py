@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from zen_pipeline.corpus.charset import UTF_8, Charset
+from zen_pipeline.corpus.opening import TextFile
+
+_NAMED = 200  # files whose roles are named
 
 
 @dataclass
@@ -17,6 +21,7 @@ class Tally:
         read: files from which a record or a set-aside entry came.
         left_out: the others, by reason.
         charsets: files that are not in UTF-8, by charset and what names it.
+        roles: files that train, validate or test by their names: the split, and what in the name gives it.
         elements: elements of pages whose content is no text for readers, by name.
         taken_for: for each file how many of its rows were taken for what, and by what they were told.
         unused: how many rows have a field that no record was made from.
@@ -25,6 +30,7 @@ class Tally:
     read: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     charsets: Counter[str] = field(default_factory=Counter)
+    roles: dict[str, str] = field(default_factory=dict)
     elements: Counter[str] = field(default_factory=Counter)
     taken_for: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unused: Counter[str] = field(default_factory=Counter)
@@ -43,7 +49,12 @@ class Tally:
         if charset.codec != UTF_8:
             self.charsets[f"{charset.codec} ({charset.by})"] += 1
 
-    def summary(self) -> dict[str, dict[str, int]]:
+    def add_role(self, file: TextFile) -> None:
+        """Note the split that a file's name gives."""
+        if file.split is not None and len(self.roles) < _NAMED:
+            self.roles[file.name] = f"{file.split}, by {file.role}"
+
+    def summary(self) -> dict[str, Any]:
         """The counts for the summary of a stage; what is empty is missing."""
         files = {"found": self.read + self.left_out.total(), "read": self.read, "left_out": self.left_out.total()}
         counts = {
@@ -53,4 +64,5 @@ class Tally:
             "taken_for": self.forms(),
             "unused_fields": self.unused,
         }
-        return {"files": files} | {name: dict(sorted(c.items())) for name, c in counts.items() if c}
+        found: dict[str, Any] = {name: dict(sorted(c.items())) for name, c in counts.items() if c}
+        return {"files": files} | found | ({"roles": self.roles} if self.roles else {})

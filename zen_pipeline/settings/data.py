@@ -40,6 +40,16 @@ class FilesSource(Section):
         description="whether the first line of a table names its columns; default: recognised; without, they are "
         "named 1, 2, 3, …",
     )
+    languages: list[str] | None = Field(
+        None,
+        description="of files with the same lines in several languages (train.en, train.de, train.fr), those to pair; "
+        "default: all of them, each with each",
+    )
+    alignment: Literal["checked", "as_is"] = Field(
+        "checked",
+        description="of such files: `checked` refuses different numbers of lines and lines that do not fit; `as_is` "
+        "pairs them line by line",
+    )
     charset: str | None = Field(
         None,
         description="of text files that do not name theirs by a byte order mark, such as windows-1251; default: what "

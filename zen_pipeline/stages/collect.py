@@ -12,7 +12,6 @@ from zen_pipeline.corpus import files, python_docs
 from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.reading import FilesReader
 from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
-from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
@@ -61,16 +60,17 @@ def _sources(config: Config, tally: Tally) -> Iterator[tuple[str, Iterator[Recor
         if isinstance(source, PythonDocsSource):
             yield source.type, python_docs.read_python_docs(source.packages)
             continue
-        found = files.find_files(source.paths, taken=taken)
+        found = files.find_files(source.paths, taken=taken, languages=source.languages)
         tally.left_out.update(found.left_out)
         log.info("files: reading %d files in %s", len(found.files), ", ".join(source.paths))
-        reader = FilesReader(Shape.of(source), source.split_text, tally, charset=source.charset)
-        yield source.type, reader.read(found.files)
+        yield source.type, FilesReader.of(source, tally).read(found.files)
 
 
 def _tell(summary: dict[str, Any]) -> None:
     for reason, count in summary["left_out"].items():
         log.info("left out: %d × %s", count, reason)
+    for name, role in summary.get("roles", {}).items():
+        log.info("%s: %s", name, role)
     for name, count in summary.get("charsets", {}).items():
         log.info("not in UTF-8: %d × %s", count, name)
     log.info(
@@ -102,8 +102,8 @@ def _digests(config: Config, _workspace: Workspace) -> dict[str, Any]:
     taken: set[str] = set()
     for index, source in enumerate(config.collect.sources):
         if isinstance(source, FilesSource):
-            found = files.find_files(source.paths, taken=taken)
-            parts = [part for file in found.files for part in (file, file.partner) if part is not None]
+            found = files.find_files(source.paths, taken=taken, languages=source.languages)
+            parts = [part for file in found.files for part in (file, *file.partners)]
             digests[str(index)] = digest_files([(part.name, part.address) for part in parts])
         else:
             digests[str(index)] = python_docs.digest(source.packages)

@@ -277,7 +277,7 @@ def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
     if settings.evaluation_data:
         found = files.find_files(settings.evaluation_data).files
         digests["evaluation_data"] = digest_files(
-            [(part.name, part.address) for file in found for part in (file, file.partner) if part is not None]
+            [(part.name, part.address) for file in found for part in (file, *file.partners)]
         )
     return digests
 
