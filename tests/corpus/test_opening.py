@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.corpus.hostile_files import tarfile_of, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
+from zen_pipeline.corpus.plain_text import Mode
 
 TEXTS = ["The first text, which is long enough.", "第二篇文字，也够长。"]
 
@@ -84,3 +86,34 @@ def test_about_files_and_hidden_ones_in_archives_are_left_out_and_counted(tmp_pa
     read = read_paths(tmp_path)
     assert len(read.records) == 1
     assert read.left_out == {"README LICENSE SOURCE": 2, "hidden files": 1, "other formats": 1}
+
+
+CUT_TEXT = "".join(f"Paragraph {n} has some words of its own, {n * n} of them.\n\n" for n in range(3000))
+CUT_ROWS = [f"row {n} with {n * n} of something" for n in range(3000)]
+CUT: dict[str, str] = {
+    "txt": CUT_TEXT,
+    "md": CUT_TEXT,
+    "jsonl": "".join(json.dumps({"text": row}) + "\n" for row in CUT_ROWS),
+    "json": json.dumps([{"text": row} for row in CUT_ROWS]),
+    "csv": "text,label\n" + "".join(f'"{row}",{n % 2}\n' for n, row in enumerate(CUT_ROWS)),
+    "tsv": "text\tlabel\n" + "".join(f"{row}\t{n % 2}\n" for n, row in enumerate(CUT_ROWS)),
+}
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
+@pytest.mark.parametrize(("form", "mode"), [*((form, "auto") for form in CUT), ("txt", "file")])
+def test_what_stands_before_the_damage_is_read_and_the_damage_is_said(
+    tmp_path: Path, form: str, mode: Mode, suffix: str
+) -> None:
+    compress: Callable[[bytes], bytes] = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd}[suffix]
+    content = CUT[form].encode()
+    whole = b"".join(compress(content[start : start + 9000]) for start in range(0, len(content), 9000))
+    path = tmp_path / f"a.{form}.{suffix}"
+    path.write_bytes(whole[: len(whole) // 2])
+    read = read_paths(path, split_text=mode)
+    said = re.search(r"after ([\d,]+) bytes", " ".join(read.reasons))
+    assert said is not None
+    damaged_at = int(said[1].replace(",", ""))
+    assert damaged_at > len(content) / 3
+    last = read.records[-1].text.split("\n\nLabel")[0]
+    assert damaged_at - CUT[form].rindex(last[-30:]) < 700

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from zen_pipeline.corpus.lines import TooLong
+from zen_pipeline.corpus.opening import Unreadable
 
 _HEAD_LINES = 1000  # that are tried to find the dialect
 _ANY = 1 << 40
@@ -85,6 +86,7 @@ class DelimitedRows:
         self._ahead: deque[str | TooLong] = deque()  # lines that were looked at and not taken
         self._dialect, self._limit, self._cut = dialect, limit, cut
         self._ended = False
+        self._trouble: Unreadable | None = None
         self.counts = RowCounts()
 
     def __iter__(self) -> Iterator[DelimitedRow]:
@@ -105,9 +107,14 @@ class DelimitedRows:
                 found = DelimitedRow(number, number, [content] if one_column else content.split(delimiter), content)
             self.counts.rows += 1
             yield found if "\0" not in found.text else found._replace(cells="NUL byte")
+        if self._trouble is not None:
+            raise self._trouble
 
     def _next(self) -> str | TooLong | None:
-        line = self._ahead.popleft() if self._ahead else next(self._lines, None)
+        try:
+            line = self._ahead.popleft() if self._ahead else next(self._lines, None)
+        except Unreadable as error:  # said when what was looked ahead at is read
+            line, self._trouble = None, error
         if line is None:
             self._ended = True
             return None

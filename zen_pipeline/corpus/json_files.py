@@ -8,8 +8,8 @@ from typing import Any
 
 from zen_pipeline.corpus.chat_formats import TURNS, is_turn
 from zen_pipeline.corpus.json_values import END, Broken, Element, JsonValues, decode
-from zen_pipeline.corpus.lines import text_of
-from zen_pipeline.corpus.opening import TextFile, not_text
+from zen_pipeline.corpus.lines import Characters
+from zen_pipeline.corpus.opening import TextFile, Unreadable, not_text
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape, Table, read_jsonl
 
@@ -37,7 +37,7 @@ def read_json(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
         if _is_lines(head):
             yield from read_jsonl(file.at(stream), shape)
         else:
-            yield from _Rows(file, shape).read(JsonValues(text_of(stream), file.limits.record))
+            yield from _Rows(file, shape).read(JsonValues(Characters(stream), file.limits.record))
 
 
 def _is_lines(head: bytes) -> bool:
@@ -69,9 +69,11 @@ class _Rows:
         try:
             for element in values.elements(whole=_FIELDS):
                 yield from self._element(element)
-        except ValueError as error:
+        except (ValueError, Unreadable) as error:
             where = f"after item {self._number}" if self._number else "file"
-            yield self._table.aside(where, f"not JSON from here on: {error}", "")
+            reason = str(error) if isinstance(error, Unreadable) else f"not JSON from here on: {error}"
+            turns = f", and the {len(self._turns)} messages before it are no whole conversation" if self._turns else ""
+            yield self._table.aside(where, reason + turns, "")
             return
         if self._turns:
             yield from self._row(self._turns)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 _DIGITS = 4300  # of an integer: Python's own limit, above which conversion takes quadratic time
 _BLOCK = 1 << 16  # characters that are read at a time
@@ -77,6 +77,14 @@ class Element(NamedTuple):
 END = Element(None, "end of the object")
 
 
+class Readable(Protocol):
+    """What characters are read from."""
+
+    def read(self, size: int, /) -> str:
+        """Some characters; none at the end."""
+        ...
+
+
 class JsonValues:
     """Reads the values of a stream of characters.
 
@@ -85,7 +93,7 @@ class JsonValues:
         limit: characters of the longest value that is decoded.
     """
 
-    def __init__(self, stream: TextIO, limit: int) -> None:
+    def __init__(self, stream: Readable, limit: int) -> None:
         self._stream, self._limit = stream, limit
         self._buffer, self._at = "", 0
         self._before = 0  # characters that were read before the buffer

@@ -50,8 +50,9 @@ def classify(
         feature = seen[place]
         weight = np.float32(math.log1p(counts[feature]))
         counts[feature] = 0
+        row = weights[feature]
         for each in range(classes):
-            scores[each] += weight * weights[feature, each]
+            scores[each] += weight * row[each]
     tempered = scores / np.float32(math.sqrt(max(len(data), 1)))
     shares = np.exp(tempered - tempered.max())
     probabilities = np.zeros(labels.max() + 1, np.float32)

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterator
 from typing import IO, AnyStr, Generic, NamedTuple
 
+from zen_pipeline.corpus.opening import Unreadable
+
 _BLOCK = 1 << 16  # what is read at a time of a line that is passed over
 _READ = 1 << 20  # bytes that become a block of lines
 
@@ -58,19 +60,24 @@ def blocks(stream: io.BufferedReader, limit: int, *, translate: bool = True) -> 
     """The text of a stream in blocks of whole lines; a line that is too long comes as what it is, by itself.
 
     A block is divided into its lines without a step of Python for each, which is what takes time in files of short
-    lines. Decodes as `text_of` does. Trouble below comes after all the lines that were read before it.
+    lines. Decodes as `text_of` does. Trouble below comes after all that was read before it, a part of a line included.
 
     Args:
         stream: the content.
         limit: characters of the longest line that is given out.
         translate: every line end becomes `\n`; otherwise `\r`, `\n` and both together end lines and stay.
     """
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")("surrogateescape"), translate)
+    decoder = io.IncrementalNewlineDecoder(_decoder(), translate)
     held = ""  # of the line that has not ended yet
     passed = 0  # characters of one that is too long already
     data = b"-"
     while data:
-        data = stream.read1(_READ)
+        try:
+            data = stream.read1(_READ)
+        except Unreadable:
+            if held:
+                yield held
+            raise
         text = decoder.decode(data, final=not data)
         if passed:
             end = len(next(io.StringIO(text, newline=""), ""))
@@ -112,6 +119,26 @@ def text_of(stream: io.BufferedReader, *, newline: str | None = None) -> io.Text
         newline: as for `open`: by default all line ends become `\\n`; an empty string leaves them.
     """
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+
+
+class Characters:
+    """The characters of a stream, decoded as `text_of` does; trouble below comes after all that was read before it."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self._decoder = io.IncrementalNewlineDecoder(_decoder(), translate=True)
+
+    def read(self, size: int) -> str:
+        """Some characters, at most `size` and one; none at the end."""
+        while True:
+            data = self._stream.read1(size)
+            text = self._decoder.decode(data, final=not data)
+            if text or not data:
+                return text
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
 
 
 def head_lines(head: bytes, *, whole: bool = True) -> list[str]:

@@ -23,7 +23,8 @@ from zen_pipeline.errors import DataError
 MEBIBYTE = 1 << 20
 HEAD = MEBIBYTE  # bytes that `Stream.head` shows: enough to tell formats apart
 _BLOCK = 1 << 16  # bytes asked for at a time
-_SMALL_BLOCK = 1 << 12  # the same where what was asked for is lost when reading fails on the way
+_SMALL_BLOCK = 1 << 9  # the same where what was asked for is lost when reading fails on the way
+_STORED_BLOCK = 1 << 9  # bytes that are given to a decompressor that loses all it makes of them when they are cut
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"}
 _MAGIC = {
     b"\x1f\x8b": "gzip data",
@@ -103,9 +104,11 @@ class TextFile:
         stored = self.raw()
         if not self.compression:
             return stored if isinstance(stored, Stream) else Stream(Guarded(stored))
-        counted = Counted(stored)
+        loses = self.compression == "zstd"  # what it has read when trouble comes
+        counted = Counted(stored, _STORED_BLOCK if loses else _BLOCK)
         meter = Meter(self.limits, consumed=lambda: counted.bytes)
-        return Stream(Guarded(_decompressed(counted, self.compression), meter, counted))
+        block = _SMALL_BLOCK if loses else _BLOCK
+        return Stream(Guarded(_decompressed(counted, self.compression), meter, counted, block))
 
     def decoded(self, given: str, report: Callable[[Charset], None]) -> TextFile:
         """The same file with its text in UTF-8; bytes that mean nothing in its charset stay what they are.
@@ -195,10 +198,10 @@ def _has_random_access(stored: BinaryIO) -> bool:
 
 
 class Counted(io.RawIOBase):
-    """Counts the stored bytes that were read."""
+    """Counts the stored bytes that were read, of which it gives at most so many at a time."""
 
-    def __init__(self, stored: BinaryIO) -> None:
-        self._stored = stored
+    def __init__(self, stored: BinaryIO, most: int = _BLOCK) -> None:
+        self._stored, self._most = stored, most
         self.bytes = 0
 
     def readable(self) -> bool:
@@ -207,7 +210,7 @@ class Counted(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read what is there."""
-        block = self._stored.read(len(buffer))
+        block = self._stored.read(min(len(buffer), self._most))
         buffer[: len(block)] = block
         self.bytes += len(block)
         return len(block)
@@ -244,12 +247,12 @@ class Meter:
 class Guarded(io.RawIOBase):
     """A stream that meters what it reads and puts the trouble of every library into words."""
 
-    def __init__(self, content: Any, meter: Meter | None = None, below: io.RawIOBase | None = None) -> None:
-        self._content, self._meter, self._below = content, meter, below
+    def __init__(
+        self, content: Any, meter: Meter | None = None, below: io.RawIOBase | None = None, block: int = _BLOCK
+    ) -> None:
+        self._content, self._meter, self._below, self._block = content, meter, below, block
         # What `read1` gives comes before the trouble that follows it, where `read` would give the trouble alone.
-        one_read = isinstance(content, io.BufferedIOBase)
-        self._some = content.read1 if one_read else content.read
-        self._block = _BLOCK if one_read or meter is None else _SMALL_BLOCK
+        self._some = getattr(content, "read1", content.read)
         self._offset = 0
         self._trouble: Exception | None = None
 

@@ -59,12 +59,12 @@ class Parts:
         """How many parts there are."""
         return int(pq.read_metadata(self.source).num_row_groups)
 
-    def text_bytes(self) -> int:
-        """Bytes of text in the collected records."""
+    def size(self) -> tuple[int, int]:
+        """Bytes of text in the collected records, and how many there are."""
         metadata = pq.read_metadata(self.source)
         column = RECORD_SCHEMA.get_field_index("text")
         groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-        return int(sum(group.column(column).total_uncompressed_size for group in groups))
+        return int(sum(group.column(column).total_uncompressed_size for group in groups)), int(metadata.num_rows)
 
     def read(self, index: int, *columns: str) -> pa.Table:
         """The named columns of one part; all of them when none is named."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from zen_pipeline.corpus.language import UNKNOWN
-from zen_pipeline.corpus.lines import TooLong, blocks, head_lines, text_of
-from zen_pipeline.corpus.opening import TextFile, not_text
+from zen_pipeline.corpus.lines import TooLong, blocks, head_lines
+from zen_pipeline.corpus.opening import TextFile, Unreadable, not_text
 from zen_pipeline.corpus.records import Aside, Record, excerpt
 
 Mode = Literal["auto", "headings", "blank_lines", "file"]
@@ -49,35 +49,58 @@ def read_plain_text(file: TextFile, mode: Mode) -> Iterator[Record | Aside]:
             yield from _whole(file, stream)
             return
         passed_over: list[Aside] = []
-        cut = pieces(_without_ends(file, stream, passed_over), heading_kind(head_lines(head), mode))
+        trouble: list[Unreadable] = []
+        lines = _without_ends(file, stream, passed_over, trouble)
+        cut = pieces(lines, heading_kind(head_lines(head), mode))
         for entry in to_records(file, cut):
             yield from passed_over
             passed_over.clear()
             yield entry
         yield from passed_over
+        if trouble:
+            raise trouble[0]
 
 
 def _whole(file: TextFile, stream: io.BufferedReader) -> Iterator[Record | Aside]:
-    limit = file.limits.record
-    text = text_of(stream).read(limit + 1)
-    if len(text) > limit:
-        yield Aside(file.name, "file", f"longer than {limit:,} characters", excerpt(text[:1000]))
-    elif text.strip():
-        yield from to_records(file, [Piece(1, text.strip("\n"))])
+    limit, size = file.limits.record, 0
+    parts: list[str] = []
+    trouble: Unreadable | None = None
+    try:
+        for block in blocks(stream, limit):
+            size += block.length if isinstance(block, TooLong) else len(block)
+            if size > limit:
+                shown = excerpt("".join(parts)[:1000])
+                yield Aside(file.name, "file", f"longer than {limit:,} characters", shown)
+                return
+            parts.append(str(block))
+    except Unreadable as error:
+        trouble = error
+    if text := "".join(parts).strip("\n"):
+        yield from to_records(file, [Piece(1, text)] if text.strip() else [])
+    if trouble is not None:
+        raise trouble
 
 
-def _without_ends(file: TextFile, stream: io.BufferedReader, passed_over: list[Aside]) -> Iterator[str]:
-    """The lines; a line that is too long becomes an empty one and an entry in `passed_over`."""
+def _without_ends(
+    file: TextFile, stream: io.BufferedReader, passed_over: list[Aside], trouble: list[Unreadable]
+) -> Iterator[str]:
+    """The lines up to where the content is damaged, which goes to `trouble`, so that what was read is not lost with it.
+
+    A line that is too long becomes an empty one and an entry in `passed_over`.
+    """
     number = 0
-    for block in blocks(stream, file.limits.record):
-        if isinstance(block, TooLong):
-            number += 1
-            passed_over.append(Aside(file.name, f"line {number}", block.reason, ""))
-            yield ""
-        else:
-            lines = block.removesuffix("\n").split("\n")
-            number += len(lines)
-            yield from lines
+    try:
+        for block in blocks(stream, file.limits.record):
+            if isinstance(block, TooLong):
+                number += 1
+                passed_over.append(Aside(file.name, f"line {number}", block.reason, ""))
+                yield ""
+            else:
+                lines = block.removesuffix("\n").split("\n")
+                number += len(lines)
+                yield from lines
+    except Unreadable as error:
+        trouble.append(error)
 
 
 def to_records(file: TextFile, cut: Iterable[Piece]) -> Iterator[Record | Aside]:

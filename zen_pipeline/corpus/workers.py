@@ -23,12 +23,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TEXT_PER_WORKER = 64 << 20  # bytes; a process takes two seconds to start, in which one reads about this much
+_RECORD = 1500  # bytes of text that take as long as a record without any
 _MOST = 3  # processes take about 0.5 GB each (docs/data.md); who has more memory sets validate.workers
 
 
-def worker_count(text_bytes: int, wanted: int | None) -> int:
-    """How many processes: what is wanted, else as many as the text keeps busy, by the cores, and at most 3."""
-    return wanted or max(1, min(cores(), _MOST, text_bytes // _TEXT_PER_WORKER))
+def worker_count(text_bytes: int, records: int, wanted: int | None) -> int:
+    """How many processes: what is wanted, else as many as the records keep busy, by the cores, and at most 3."""
+    return wanted or max(1, min(cores(), _MOST, (text_bytes + _RECORD * records) // _TEXT_PER_WORKER))
 
 
 class Workers:

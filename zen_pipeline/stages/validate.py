@@ -66,7 +66,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
     parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
-    with Workers(worker_count(parts.text_bytes(), settings.workers)) as workers:
+    with Workers(worker_count(*parts.size(), settings.workers)) as workers:
         fates, cleaning = _prepare(parts, workers)
         if not fates.kept.any():
             raise DataError(_nothing_left(fates, unreadable, settings))
