@@ -26,9 +26,10 @@ def _end(_number: int) -> int:
 
 
 def test_small_corpora_are_read_in_this_process_and_large_ones_by_up_to_three() -> None:
-    assert worker_count(10_000_000, None) == 1
-    assert worker_count(10_000_000_000, None) == min(cores(), 3)
-    assert worker_count(10, 7) == 7
+    assert worker_count(10_000_000, 1000, None) == 1
+    assert worker_count(10_000_000_000, 1000, None) == min(cores(), 3)
+    assert worker_count(50_000_000, 1_000_000, None) == min(cores(), 3)  # short ones take time too
+    assert worker_count(10, 1, 7) == 7
 
 
 @pytest.mark.usefixtures("traps")
