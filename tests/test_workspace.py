@@ -80,6 +80,16 @@ def test_runs_are_remembered_in_order(workspace: Workspace) -> None:
     assert [r.status for r in workspace.runs("zen")] == ["failed", "completed"]
 
 
+def test_the_places_in_a_record_move_with_the_workspace(workspace: Workspace, tmp_path: Path) -> None:
+    stage = StageRecord(name="collect", status="ran", seconds=1.0, artifact=str(workspace.home / "store" / "collect"))
+    record = RunRecord(run_id="r", pipeline="zen", started="2026", status="failed", stages=[stage])
+    workspace.save_run(record)
+    assert workspace.runs() == [record]
+
+    moved = Workspace(workspace.home.rename(tmp_path / "moved"))
+    assert moved.runs()[0].stages[0].artifact == str(moved.home / "store" / "collect")
+
+
 def test_a_run_is_alive_as_long_as_its_process_holds_its_lock(workspace: Workspace) -> None:
     record = _run("a", "2026-01-01").model_copy(update={"status": "running"})
     workspace.save_run(record)

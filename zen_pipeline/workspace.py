@@ -181,9 +181,13 @@ class Workspace:
         return is_held(self._alive_file(run_id))
 
     def save_run(self, record: RunRecord) -> None:
-        """Write or replace the record of one run."""
+        """Write or replace the record of one run; its places are kept relative to the workspace, which may be moved."""
+        stored = record.model_copy(deep=True)
+        for stage in stored.stages:
+            if stage.artifact is not None and Path(stage.artifact).is_relative_to(self.home):
+                stage.artifact = str(Path(stage.artifact).relative_to(self.home))
         self.runs_folder.mkdir(exist_ok=True)  # not its parents: a workspace that was removed is not made again
-        write_atomically(self.runs_folder / f"{record.run_id}.json", record.model_dump_json(indent=1))
+        write_atomically(self.runs_folder / f"{record.run_id}.json", stored.model_dump_json(indent=1))
 
     def runs(self, pipeline: str | None = None) -> list[RunRecord]:
         """All readable run records, oldest first; of one pipeline when it is named.
@@ -203,6 +207,9 @@ class Workspace:
                 records.append(RunRecord.model_validate_json(path.read_bytes()))
             except (OSError, ValueError) as error:
                 log.warning("%s is not a run record and is ignored: %s", path, str(error).splitlines()[0])
+        for stage in (stage for record in records for stage in record.stages):
+            if stage.artifact is not None:
+                stage.artifact = str(self.home / stage.artifact)
         return records
 
     def remove_abandoned(self) -> None:

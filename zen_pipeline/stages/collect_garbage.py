@@ -69,7 +69,7 @@ def _registered(workspace: Workspace) -> set[str]:
     if lost and any(workspace.store.root.glob("pretrain/*/manifest.json")):
         raise StoreError(
             f"{database} is missing or empty, so nobody knows which models are registered, and nothing is removed: "
-            "put the database back, or delete the store by hand"
+            "put the database back, or run `zen run`, which registers the models of the store anew"
         )
     return registered_fingerprints(workspace)
 
