@@ -253,6 +253,7 @@ def main() -> None:
     options.add_argument("--signal", nargs="+", default=["KILL"], choices=["KILL", "TERM", "INT"], help="in turn")
     given = options.parse_args()
     draw = random.Random(given.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     wrong = count = 0
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -54,3 +55,12 @@ def prepared(databases: Path, tmp_path: Path) -> Zen:
     for name in ("prefect", "mlflow"):
         shutil.copytree(databases / name, tmp_path / ".zen" / name)
     return Zen(tmp_path)
+
+
+@pytest.fixture
+def nobody() -> list[str]:
+    """The beginning of a command that is run by a user without a name, who may read everything and write nothing."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("becoming another user needs root and setpriv")
+    may = "-all,+dac_read_search"  # the interpreter itself may lie in a folder that only its owner reads
+    return ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", f"--inh-caps={may}", f"--ambient-caps={may}"]

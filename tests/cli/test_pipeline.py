@@ -72,6 +72,18 @@ def test_the_plan_marks_what_a_setting_changes_and_nothing_before_it(project: Ze
     assert "inputs.pretrain" in planned["finetune"]["changed"]
 
 
+def test_who_may_only_read_the_workspace_can_ask_its_models(project: Zen, nobody: list[str]) -> None:
+    before = sorted(path.name for path in (project.folder / ".zen").rglob("*"))
+    for command in (["generate", "The"], ["models", "list"], ["plan"]):
+        arguments = [*nobody, sys.executable, "-P", "-m", "zen_pipeline", *command]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            arguments, cwd=project.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (project.folder / ".zen").rglob("*")) == before
+
+
 def test_the_champion_answers_from_a_folder_below(project: Zen) -> None:
     below = project.folder / "a" / "b"
     below.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,9 @@ def describe(error: BaseException, *, debug: bool = False) -> tuple[str, int]:
 
 
 def name_of(error: BaseException) -> str:
-    """Class and first line of an error, on one line."""
+    """What an error that is ours says; of any other its class and first line."""
+    if isinstance(error, ZenError):
+        return str(error)
     if isinstance(error, MemoryError):
         return "memory ran out"
     if isinstance(error, OSError) and error.strerror:

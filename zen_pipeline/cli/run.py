@@ -12,7 +12,7 @@ from zen_pipeline.cli import common
 from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption, Json, MoreData, Overrides, Preset
 from zen_pipeline.cli.rows import row_options
 from zen_pipeline.cli.runs import print_run
-from zen_pipeline.errors import ConfigError, ZenError
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.stages import STAGES
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _command(target: str) -> Callable[..., None]:
         resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides, rows)
         common.show_logs(verbose=verbose)
         from flows.entry import run_flow
+        from zen_pipeline.cli.failures import name_of
         from zen_pipeline.workspace import Workspace
 
         workspace = Workspace.find_or_create()
@@ -81,10 +82,10 @@ def _command(target: str) -> Callable[..., None]:
                 verify=verify,
                 progress=not json,
             )
-        except ZenError as error:
+        except Exception as error:
             mine = [r for r in workspace.runs() if r.run_id not in before] if json else []
             if mine:
-                common.print_json({**run_result(mine[-1]), "error": str(error)})
+                common.print_json({**run_result(mine[-1]), "error": name_of(error)})
             raise
         if json:
             common.print_json(run_result(record))
