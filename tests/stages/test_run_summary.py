@@ -9,7 +9,7 @@ import pytest
 
 from tests.stages.evaluation_artifacts import store
 from zen_pipeline.evaluation.scores import Score, deciding_scores
-from zen_pipeline.stages.run_summary import summarize_run
+from zen_pipeline.stages.run_summary import figures, note, summarize_run
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 METRICS = {
@@ -45,7 +45,7 @@ def test_a_model_stands_beside_the_strongest_plain_baseline() -> None:
     assert (scores["chat"].baseline, scores["chat"].beats_baseline) == ("most frequent answer", False)
     assert "1.400" in str(scores["base"])
     assert "1.500" in str(scores["base"])
-    assert Score(1.0, "F1").beats_baseline is None
+    assert Score("f1", 1.0, "F1").beats_baseline is None
 
 
 def test_a_run_shows_its_figures_one_sample_of_each_model_and_what_to_type_next(workspace: Workspace) -> None:
@@ -53,6 +53,9 @@ def test_a_run_shows_its_figures_one_sample_of_each_model_and_what_to_type_next(
     summary = summarize_run(record, workspace)
     assert set(summary.scores) == {"notes-base", "notes-chat"}
     assert summary.samples == (("Once", "more"), ("Who?", "Nobody."))
+    assert figures(summary)["notes-base.bits_per_byte"] == 1.4
+    assert figures(summary)["notes-chat.f1_baseline"] == 0.2
+    assert "1.400" in note(record, summary)
     assert summary.command == "zen release"
     record.released = [{"model": "notes-chat", "version": "1", "alias": "champion", "reason": ""}]
     assert summarize_run(record, workspace).command == "zen chat"

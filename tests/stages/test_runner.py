@@ -70,6 +70,8 @@ def test_mlflow_has_one_parent_run_with_one_nested_run_for_each_stage(config: Co
     assert parent.info.status == "FINISHED"
     assert parent.info.run_name == parent.data.tags["zen.run_id"] == record.run_id
     assert parent.data.tags["zen.target"] == "validate"
+    assert parent.data.params["budget"] == config.budget
+    assert parent.data.params["corpus"] == "corpus"
     assert set(parent.data.metrics) == {"collect.seconds", "validate.seconds", "seconds"}
     nested = client.search_runs(
         [parent.info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{record.mlflow_run_id}'"

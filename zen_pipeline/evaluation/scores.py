@@ -12,14 +12,16 @@ class Score:
     """One deciding figure.
 
     Attributes:
+        name: of the metric, as in `bits_per_byte`.
         value: the model's.
-        measure: name and unit, as in "bits per byte of unseen text".
+        measure: name and unit in words, as in "bits per byte of unseen text".
         baseline: name of the strongest plain baseline; None without one.
         baseline_value: its figure on the same test set.
         lower_is_better: for losses; scores are better when they are higher.
         digits: after the decimal point, when it is shown.
     """
 
+    name: str
     value: float
     measure: str
     baseline: str | None = None
@@ -45,11 +47,16 @@ def deciding_scores(metrics: Mapping[str, Any]) -> dict[str, Score]:
     if base := metrics.get("base"):
         baseline, value = _best(metrics.get("baselines") or {}, lower=True)
         found["base"] = Score(
-            base["bits_per_byte"], "bits per byte of unseen text", baseline, value, lower_is_better=True
+            "bits_per_byte",
+            base["bits_per_byte"],
+            "bits per byte of unseen text",
+            baseline,
+            value,
+            lower_is_better=True,
         )
     if chat := metrics.get("chat"):
         baseline, value = _best({name: s["f1"] for name, s in (chat.get("baselines") or {}).items()}, lower=False)
-        found["chat"] = Score(chat["f1"], f"F1 of {chat['questions']} answers", baseline, value)
+        found["chat"] = Score("f1", chat["f1"], f"F1 of {chat['questions']} answers", baseline, value)
     return found
 
 

@@ -48,7 +48,7 @@ def evaluation_page(
             metrics=metrics,
             about=About(
                 pipeline=config.name,
-                corpus=_corpus(config),
+                corpus=corpus_names(config),
                 date=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
                 budget=config.budget,
                 machine=_machine(),
@@ -83,7 +83,7 @@ def run_page(config: Config, artifacts: Inputs, released: Sequence[Mapping[str, 
     return evaluation_page(config, inputs, metrics, samples, answers, released)
 
 
-def _corpus(config: Config) -> str:
+def corpus_names(config: Config) -> str:
     """The configured sources as people name them: files by their own names, without the folders around them."""
     names = []
     for source in config.collect.sources:

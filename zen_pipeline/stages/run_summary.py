@@ -54,12 +54,30 @@ def summarize_run(record: RunRecord, workspace: Workspace) -> RunSummary:
     )
 
 
+def figures(summary: RunSummary) -> dict[str, float]:
+    """The deciding figures and their baselines as numbers, under names such as `notes-base.bits_per_byte`."""
+    found = {}
+    for model, score in summary.scores.items():
+        found[f"{model}.{score.name}"] = score.value
+        if score.baseline_value is not None:
+            found[f"{model}.{score.name}_baseline"] = score.baseline_value
+    return found
+
+
+def note(record: RunRecord, summary: RunSummary) -> str:
+    """The run in Markdown: figures, releases, samples."""
+    lines = [f"- **{model}**: {score}" for model, score in summary.scores.items()]
+    lines += [f"- released {r['model']}/{r['version']} as {r['alias']}: {r['reason']}" for r in record.released]
+    shown = [f"> {' '.join(given.split())}\n>\n> **{' '.join(made.split())}**" for given, made in summary.samples]
+    return "\n\n".join(["\n".join(lines), *shown]).strip()
+
+
 def _validation_scores(pretrained: ArtifactRef | None) -> dict[str, Score]:
     final = {} if pretrained is None else pretrained.summary.get("final", {})
     measures = {"validation_bits_per_byte": "bits per byte", "validation_loss": "nats per token"}
     for key, unit in measures.items():
         if key in final:
-            return {"pretrain": Score(final[key], f"{unit} of the validation split", lower_is_better=True)}
+            return {"pretrain": Score(key, final[key], f"{unit} of the validation split", lower_is_better=True)}
     return {}
 
 

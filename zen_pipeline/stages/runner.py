@@ -23,7 +23,8 @@ from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.stages.base import Inputs, StageContext
-from zen_pipeline.stages.evaluation_page import run_page
+from zen_pipeline.stages.evaluation_page import corpus_names, run_page
+from zen_pipeline.stages.run_summary import figures, note, summarize_run
 from zen_pipeline.tracking import MlflowTracker, Tracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
@@ -142,11 +143,13 @@ class PipelineRun:
         page = ref.summary.get("judgement", {}).get("report")
         return None if page is None else os.path.relpath(page, self.workspace.home)
 
-    def write_report(self) -> None:
-        """Write the page of this run, where its models were evaluated."""
+    def report(self) -> None:
+        """Write the page of this run, where its models were evaluated, and tell MLflow what the run came to."""
         page = run_page(self.config, self.artifacts, self.record.released)
         if page is not None:
             write_atomically(self.workspace.report_file(self.record.run_id), page)
+        summary = summarize_run(self.record, self.workspace)
+        self.context.tracker.describe(figures=figures(summary), note=note(self.record, summary), page=summary.report)
 
     def _note(self, stage: StageRecord) -> None:
         """Add or (after a retry) replace the record of one stage; the seconds of all its attempts count."""
@@ -231,6 +234,7 @@ def start_run(
             _settle_killed_runs(workspace, tracker)
             workspace.remove_abandoned()
             record.mlflow_run_id = tracker.run_id
+            tracker.describe(settings=_headline_settings(config))
             _save(workspace, record)
             context = StageContext(
                 workspace=workspace,
@@ -243,7 +247,7 @@ def start_run(
             )
             run = PipelineRun(config, workspace, record, context)
             yield run
-            run.write_report()
+            run.report()
             status = "completed"
         except BaseException as error:
             # What is no Exception is a request to stop: Ctrl-C, SystemExit, or a signal made an exception.
@@ -262,6 +266,14 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
         return MlflowTracker(client, experiment=config.name, run_name=run_id, tags=tags)
     except OSError as error:
         raise StoreError(explain_os_error(error, workspace.home) or str(error)) from error
+
+
+def _headline_settings(config: Config) -> dict[str, str]:
+    """The settings that tell runs of one pipeline apart; the runs of the stages have all of theirs."""
+    start = config.pretrain.init_from or "random weights"
+    family = config.pretrain.family or ("that of init_from" if config.pretrain.init_from else "qwen3")
+    return {"corpus": corpus_names(config), "budget": config.budget, "family": family, "start": start,
+            "seed": str(config.seed)}  # fmt: skip
 
 
 def _settle_killed_runs(workspace: Workspace, tracker: Tracker) -> None:

@@ -29,12 +29,14 @@ log = get_logger(__name__)
 
 _BATCH = 1000  # MLflow's limit of metrics in one request
 _MOST_PARAMS = 100  # MLflow's limit of parameters in one request
+_LONGEST_PARAM = 500
 _LONGEST_TAG = 5000
 _LONGEST_PROFILE = 65_535
 _SLOW = 1.0  # seconds after which a call that fails has waited for a server that has gone
 _LEFT_ALONE = 120.0  # seconds in which such a server is not asked again
 T = TypeVar("T")
 _NONE: Mapping[str, str] = {}
+_NO_FIGURES: Mapping[str, float] = {}
 
 
 class StageTracker:
@@ -70,6 +72,15 @@ class Tracker:
     def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
         """The tracked run of one stage; ends as failed when the body raises."""
         yield StageTracker()
+
+    def describe(
+        self,
+        settings: Mapping[str, str] = _NONE,
+        figures: Mapping[str, float] = _NO_FIGURES,
+        note: str = "",
+        page: Path | None = None,
+    ) -> None:
+        """Record what the pipeline's run was asked for and what it came to: numbers, a Markdown note, a page."""
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
         """End the pipeline's run."""
@@ -169,12 +180,25 @@ class MlflowTracker(Tracker):
         self._try(f"the end of {name}", self._client.set_terminated, run_id, "FINISHED")
 
     def _log_identity(self, run_id: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> None:
-        from mlflow.entities import Param
-
-        params = [Param(k, str(v)[:500]) for k, v in identity.parts.items() if not k.startswith("inputs.")]
-        self._client.log_batch(run_id, params=params[:_MOST_PARAMS])
+        settings = {k: str(v) for k, v in identity.parts.items() if not k.startswith("inputs.")}
+        _log_params(self._client, run_id, settings)
         if inputs:
             self._client.log_inputs(run_id, [_dataset_input(name, ref) for name, ref in inputs.items()])
+
+    @override
+    def describe(
+        self,
+        settings: Mapping[str, str] = _NONE,
+        figures: Mapping[str, float] = _NO_FIGURES,
+        note: str = "",
+        page: Path | None = None,
+    ) -> None:
+        run_id = str(self.run_id)
+        self._try("the settings of the run", _log_params, self._client, run_id, settings)
+        tags = {"mlflow.note.content": note} if note else {}
+        self._try("the figures of the run", _log_batch, self._client, run_id, figures, tags=tags)
+        if page is not None:
+            self._try("the report", self._client.log_artifact, run_id, str(page))
 
     @override
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"], metrics: Mapping[str, float]) -> None:
@@ -190,6 +214,13 @@ class MlflowTracker(Tracker):
                 self._client.set_terminated(each, "KILLED")
         except TrackingError as error:  # deleted since, or tracked elsewhere
             log.debug("the MLflow run %s could not be closed: %s", run_id, error)
+
+
+def _log_params(client: MlflowClient, run_id: str, settings: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(key, value[:_LONGEST_PARAM]) for key, value in settings.items()]
+    client.log_batch(run_id, params=params[:_MOST_PARAMS])
 
 
 def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
