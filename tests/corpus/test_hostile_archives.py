@@ -119,3 +119,66 @@ def test_archives_that_are_cut_or_hold_odd_names_are_told_of(tmp_path: Path) -> 
     assert len(read.records) == 1 + 50 + 100
     assert read.left_out == {"archives in archives": 1}
     assert {entry.source.split("/")[1] for entry in read.aside} == {"b.tar", "d.zip"}
+
+
+def three_members() -> bytearray:
+    return bytearray(tarfile_of({"a.txt": b"first", "b.txt": b"second", "c.txt": b"third"}))
+
+
+def damaged_tar(change: str) -> bytes:
+    packed = three_members()
+    second = 1024  # where the header of the second member begins
+    if change == "one bit":
+        packed[second + 3] ^= 4
+    elif change == "zeros":
+        packed[second : second + 512] = bytes(512)
+    elif change == "cut":
+        del packed[second:]
+    elif change == "cut header":
+        del packed[second + 100 :]
+    else:
+        info = tarfile.TarInfo("huge.txt")
+        info.size = 10**15
+        if change == "name":
+            info.size, info.type = 1 << 30, b"L"
+        packed[second : second + 512] = info.tobuf(tarfile.GNU_FORMAT)
+    return bytes(packed)
+
+
+@pytest.mark.parametrize("change", ["one bit", "zeros", "cut", "cut header", "size", "name"])
+def test_what_follows_a_damaged_header_of_a_tar_is_never_lost_without_a_word(tmp_path: Path, change: str) -> None:
+    write(tmp_path / "a.tar", damaged_tar(change))
+    read = read_paths(tmp_path)
+    assert read.records[0].text == "first"
+    assert len(read.records) == 1
+    assert read.aside
+
+
+def test_a_whole_tar_has_nothing_set_aside(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", bytes(three_members()))
+    write(tmp_path / "b.tar.gz", gzip.compress(bytes(three_members())))
+    read = read_paths(tmp_path)
+    assert (len(read.records), read.aside) == (6, [])
+
+
+def test_a_sparse_file_in_a_tar_is_not_unfolded(tmp_path: Path) -> None:
+    packed = three_members()
+    info = tarfile.TarInfo("holes.txt")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % (8**11 - 1)
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    write(tmp_path / "a.tar", bytes(header + packed))
+    read = read_paths(tmp_path)
+    assert len(read.records) == 3
+    assert "sparse" in read.reasons[0]
+
+
+def test_a_zip_that_lists_fewer_members_than_it_has_says_so(tmp_path: Path) -> None:
+    packed = bytearray(zipfile_of({"a.txt": b"first", "b.txt": b"second"}))
+    end = packed.rindex(b"PK\x05\x06")
+    one = packed.index(b"PK\x01\x02", packed.index(b"PK\x01\x02") + 1) - packed.index(b"PK\x01\x02")
+    packed[end + 12 : end + 16] = one.to_bytes(4, "little")  # the size of the directory
+    write(tmp_path / "a.zip", bytes(packed))
+    assert read_paths(tmp_path).aside

@@ -30,7 +30,7 @@ from zen_pipeline.corpus.measures import measure, reasons
 from zen_pipeline.corpus.near_duplicates import MinHash, Signed
 from zen_pipeline.corpus.profile import Profile
 from zen_pipeline.corpus.records import RECORD_SCHEMA, Record
-from zen_pipeline.corpus.split import NUMBER, position_bits
+from zen_pipeline.corpus.split import KINDS, NUMBER, position_bits
 from zen_pipeline.corpus.units import Hashes, Integers, Texts, compared_text, normal_form
 from zen_pipeline.settings.data import CleanSettings, ValidateConfig
 
@@ -69,6 +69,11 @@ class Parts:
     def read(self, index: int, *columns: str) -> pa.Table:
         """The named columns of one part; all of them when none is named."""
         return pq.read_table(self.path(index), columns=list(columns) or None)
+
+    def kinds(self, index: int) -> npt.NDArray[np.int8]:
+        """The kind of every record of one part, as its place in `KINDS`."""
+        column = self.read(index, "kind").column("kind")
+        return np.asarray(pc.index_in(column, value_set=pa.array(KINDS)).to_numpy(), np.int8)
 
 
 class Prepared(NamedTuple):

@@ -92,6 +92,8 @@ def _plan_stage(stage: Stage, config: Config, upstream: dict[str, str], workspac
         plan.reason = f"skipped: {manifest.skipped}" if manifest.skipped else "nothing changed"
         if stage.judge is not None and (refusal := stored_refusal(store, stage.name, identity.fingerprint)):
             plan.reason = f"refused, the run stops here: {refusal}"
+        elif missing := manifest.summary.get("missing"):
+            plan.reason += f"; {'; '.join(missing)}"
     elif status == "damaged":
         plan.reason = f"damaged: {problem}"
     elif earlier is None:

@@ -45,6 +45,11 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     vocab_size = config.tokenize.vocab_size or int(sizes["vocab_size"])
     tokenizer = _tokenizer(config, records, kind, vocab_size, context.work)
     splits = write_shards(records, context.work / "tokens", tokenizer, kind=kind)
+    if empty := [name for name in ("train", "test") if not splits[name]["documents"]]:
+        raise DataError(
+            f"no {kind or 'record'} is in the {' and the '.join(empty)} split, so the language model could not be "
+            "trained and measured: add some (three at least), or name files train.* and test.*"
+        )
     context_length = int(sizes["model"]["context_length"])
     if splits["train"]["tokens"] <= context_length:
         raise DataError(

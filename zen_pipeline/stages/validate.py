@@ -70,13 +70,18 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         fates, cleaning = _prepare(parts, workers)
         if not fates.kept.any():
             raise DataError(_nothing_left(fates, unreadable, settings))
-        notes = _split(parts, fates, workers)
+        notes, missing = _split(parts, fates, workers)
         contamination, evaluation_ids = _decontaminate(parts, fates, workers)
         divided = Dividing(parts, fates, evaluation_ids)
         divided.write(output)
         _profile(parts, fates, workers).save(output)
     shutil.rmtree(folder)
-    summary = _summary(fates, divided, unreadable) | {**cleaning, "contamination": contamination, "notes": notes}
+    summary = _summary(fates, divided, unreadable) | {
+        **cleaning,
+        "contamination": contamination,
+        "notes": notes,
+        "missing": missing,
+    }
     _tell(summary)
     return Built("records", summary)
 
@@ -112,8 +117,8 @@ def _prepare(parts: Parts, workers: Workers) -> tuple[Fates, dict[str, dict[str,
     return fates, {name: dict(sorted(counts.items())) for name, counts in cleaning.items()}
 
 
-def _split(parts: Parts, fates: Fates, workers: Workers) -> list[str]:
-    """Give every kept record a split; returns what had to be done so that none is empty."""
+def _split(parts: Parts, fates: Fates, workers: Workers) -> tuple[list[str], list[str]]:
+    """Give every kept record a split; returns what had to be done so that none is empty, and what could not be."""
     kept = fates.kept
 
     def record_positions() -> Hashes:
@@ -123,12 +128,15 @@ def _split(parts: Parts, fates: Fates, workers: Workers) -> list[str]:
     divided = assign(
         fates.groups[kept],
         fates.roles[kept],
+        np.concatenate([parts.kinds(index) for index in range(parts.count())])[kept],
         record_positions,
         validation_fraction=parts.config.validation_fraction,
         test_fraction=parts.config.test_fraction,
     )
     fates.splits[kept] = divided.splits
-    return divided.notes
+    for note in (*divided.notes, *divided.missing):
+        log.warning("splits: %s", note)
+    return divided.notes, divided.missing
 
 
 def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[str, int], list[str]]:
