@@ -12,13 +12,14 @@ from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision
-from zen_pipeline.training.measure import measure, measure_and_choose
+from zen_pipeline.training.measure import measure, measure_and_choose, undisturbed
 from zen_pipeline.training.resolved import Gpu
 from zen_pipeline.training.rules import (
     memory_bytes_for,
     micro_tokens_for,
     model_config,
     tokens_per_parameter,
+    works_side_by_side,
     worth_of_tokens,
 )
 
@@ -150,10 +151,29 @@ def test_a_forward_pass_leaves_some_of_a_gpus_memory(memory: int) -> None:
     assert tokens == 1 << 15 or memory_bytes_for(config, 2 * tokens // context, context) > 0.6 * memory
 
 
-def test_dropout_and_several_processes_rule_out_workers() -> None:
-    assert resolve("4m", family="marian").workers == 1
+def test_several_processes_and_dropout_inside_attention_rule_out_workers() -> None:
+    assert resolve("4m", family="marian").workers == 2
     assert resolve("4m", side_by_side=False).workers == 1
-    assert resolve("4m", family="bert").workers == 2
+    bert = model_config(resolve("4m", family="bert").model, 400, "bert")
+    assert works_side_by_side(bert)
+    assert not works_side_by_side(bert.model_copy(update={"attention_probs_dropout_prob": 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("clock", "processor", "threads", "expected"),
+    [(1.0, 2.0, 2, 1.0), (1.0, 1.7, 2, 1.0), (17.0, 1.6, 2, 1.0), (3.0, 0.8, 1, 1.0), (1.0, 0.99, 1, 1.0)],
+)
+def test_time_that_others_took_is_not_counted(clock: float, processor: float, threads: int, expected: float) -> None:
+    assert undisturbed(clock, processor, threads) == pytest.approx(expected)
+
+
+def test_a_busy_machine_is_named() -> None:
+    def busy(config: Qwen3Config, case: Case, micro_batch: int) -> Speed:
+        return machine(2e11)(config, case, micro_batch)._replace(waited=4.0)  # type: ignore[no-any-return]
+
+    found = choose(Request(budget="4m", train_bytes=20_000_000, cores=2), busy)
+    assert any("4.0 times as long" in reason for reason in found.reasons)
+    assert not any("times as long" in reason for reason in resolve("4m").reasons)
 
 
 def test_more_time_gives_a_larger_model_and_more_tokens() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from zen_pipeline.models.blocks import dropout, dropout_from
 from zen_pipeline.models.registry import CONFIGS, new_model
 from zen_pipeline.training.data import IGNORED, Batch
 from zen_pipeline.training.events import Stopped
 from zen_pipeline.training.job import TrainingJob
-from zen_pipeline.training.replicas import Replicas, replica
+from zen_pipeline.training.replicas import Replicas, dealt, replica
 from zen_pipeline.training.step import accumulate_gradients
 
 MakeJob = Callable[..., TrainingJob]
@@ -81,3 +82,35 @@ def test_an_error_in_another_thread_is_the_steps_error(make_job: MakeJob) -> Non
     batch.input_ids[3] = 400  # no such token: the second micro-batch, so the second thread
     with pytest.raises(IndexError):
         Replicas(model, workers=2, threads=2, bf16=False).accumulate_gradients(batch, micro_batch=2)
+
+
+def test_dropout_is_the_same_for_the_same_seed_however_many_work(make_job: MakeJob) -> None:
+    model, batch = model_and_batch(make_job())
+    shape = {"vocab_size": 400, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.2}
+    model = new_model(CONFIGS["gpt2"].model_validate(shape), seed=3).train()
+
+    def found(workers: int, seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        Replicas(model, workers=workers, threads=2, bf16=False).accumulate_gradients(batch, micro_batch=1)
+        return gradients(model)
+
+    first = found(2, seed=5)
+    assert all(map(torch.equal, first, found(2, seed=5)))
+    assert not all(map(torch.equal, first, found(2, seed=6)))
+    for one, other in zip(first, found(3, seed=5), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_every_worker_gets_about_as_much_of_parts_that_become_longer() -> None:
+    assert dealt([1, 2, 3, 4], 2) == [[1, 4], [2, 3]]
+    assert dealt([1, 2, 3, 4, 5], 2) == [[1, 4, 5], [2, 3]]
+    assert dealt([1, 2], 3) == [[1], [2], []]
+
+
+def test_dropout_keeps_the_mean_and_is_off_outside_training() -> None:
+    ones = torch.ones(100_000)
+    with dropout_from(torch.Generator().manual_seed(1)):
+        dropped = dropout(ones, 0.25, training=True)
+        assert dropout(ones, 0.25, training=False) is ones
+    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)

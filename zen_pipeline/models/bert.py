@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
@@ -25,6 +24,7 @@ from zen_pipeline.models.blocks import (
     Stack,
     Visible,
     attend,
+    dropout,
     seen_everywhere,
     split_heads,
 )
@@ -115,7 +115,7 @@ class BertEmbeddings(nn.Module):
         tables = self.token_type_embeddings
         segments = tables.weight[0] if token_type_ids is None else tables(token_type_ids)
         x = self.LayerNorm(self.word_embeddings(input_ids) + segments + positions)  # (B, T, C)
-        return F.dropout(x, self.config.hidden_dropout_prob, self.training)
+        return dropout(x, self.config.hidden_dropout_prob, self.training)
 
 
 class BertSelfAttention(nn.Module):
@@ -145,7 +145,7 @@ class BertOutput(nn.Module):
 
     @override
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        y = F.dropout(self.dense(y), self.config.hidden_dropout_prob, self.training)
+        y = dropout(self.dense(y), self.config.hidden_dropout_prob, self.training)
         return self.LayerNorm(y + x)  # type: ignore[no-any-return]
 
 
@@ -358,5 +358,5 @@ class BertForSequenceClassification(Bert):
     def logits(self, hidden: Tensor) -> Tensor:
         own = self.config.classifier_dropout
         rate = self.config.hidden_dropout_prob if own is None else own
-        pooled = F.dropout(self.bert.pooler(hidden), rate, self.training)
+        pooled = dropout(self.bert.pooler(hidden), rate, self.training)
         return self.classifier(pooled)  # type: ignore[no-any-return]

@@ -6,7 +6,9 @@ K key/value heads, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
@@ -29,6 +31,32 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "swish": F.silu,
 }
+
+
+_own = threading.local()
+
+
+@contextmanager
+def dropout_from(generator: torch.Generator) -> Iterator[None]:
+    """Let `dropout` draw from a generator of this thread while the block lasts, on the CPU.
+
+    PyTorch's own draws from one generator in the order in which threads ask. Not with recomputed activations, which
+    would draw again.
+    """
+    _own.generator = generator
+    try:
+        yield
+    finally:
+        _own.generator = None
+
+
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Zeros instead of a share of the numbers in training, and the others larger by as much."""
+    generator: torch.Generator | None = getattr(_own, "generator", None)
+    if not training or rate == 0.0 or generator is None:
+        return F.dropout(x, rate, training)
+    kept = torch.empty_like(x).bernoulli_(1.0 - rate, generator=generator)
+    return x * kept.div_(1.0 - rate)
 
 
 class CacheShape(NamedTuple):

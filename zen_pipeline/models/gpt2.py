@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
@@ -28,6 +27,7 @@ from zen_pipeline.models.blocks import (
     Visible,
     attend,
     document_positions,
+    dropout,
     seen_before,
     split_heads,
 )
@@ -124,7 +124,7 @@ class GPT2Attention(nn.Module):
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
         y = attend(q, k, v, visible, self.config.attn_pdrop if self.training else 0.0)  # (B, T, C)
-        return F.dropout(self.c_proj(y), self.config.resid_pdrop, self.training)
+        return dropout(self.c_proj(y), self.config.resid_pdrop, self.training)
 
 
 class GPT2MLP(nn.Module):
@@ -139,7 +139,7 @@ class GPT2MLP(nn.Module):
     @override
     def forward(self, x: Tensor) -> Tensor:
         y = self.c_proj(ACTIVATIONS[self.config.activation_function](self.c_fc(x)))
-        return F.dropout(y, self.config.resid_pdrop, self.training)
+        return dropout(y, self.config.resid_pdrop, self.training)
 
 
 class GPT2Layer(nn.Module):
@@ -187,7 +187,7 @@ class GPT2Decoder(nn.Module):
             raise ValueError(f"{past + length} positions, but the model was built for {self.config.n_positions}")
         else:
             positions = self.wpe.weight[past : past + length]  # (T, C)
-        x = F.dropout(self.wte(input_ids) + positions, self.config.embd_pdrop, self.training)  # (B, T, C)
+        x = dropout(self.wte(input_ids) + positions, self.config.embd_pdrop, self.training)  # (B, T, C)
         visible = seen_before(length, past, x.device, attention_mask=attention_mask, documents=documents)
         for layer in self.h:
             x = self.h.run(layer, x, visible, cache)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
@@ -25,6 +24,7 @@ from zen_pipeline.models.blocks import (
     Stack,
     Visible,
     attend,
+    dropout,
     seen_before,
     seen_everywhere,
     split_heads,
@@ -157,7 +157,7 @@ class MarianAttention(nn.Module):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Visible) -> Tensor:
         q = split_heads(self.q_proj(x), self.heads)  # (B, H, T, D)
         y = attend(q, keys, values, visible, self.config.attention_dropout if self.training else 0.0)  # (B, T, C)
-        return F.dropout(self.out_proj(y), self.config.dropout, self.training)
+        return dropout(self.out_proj(y), self.config.dropout, self.training)
 
 
 class _Layer(nn.Module):
@@ -174,8 +174,8 @@ class _Layer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         config = self.config
-        y = F.dropout(ACTIVATIONS[config.activation_function](self.fc1(x)), config.activation_dropout, self.training)
-        y = F.dropout(self.fc2(y), config.dropout, self.training)
+        y = dropout(ACTIVATIONS[config.activation_function](self.fc1(x)), config.activation_dropout, self.training)
+        y = dropout(self.fc2(y), config.dropout, self.training)
         return self.final_layer_norm(x + y)  # type: ignore[no-any-return]
 
 
@@ -238,7 +238,7 @@ class _Side(nn.Module):
             raise ValueError(f"{end} positions, but the model was built for {config.max_position_embeddings}")
         scale = config.d_model**0.5 if config.scale_embedding else 1.0
         x = self.embed_tokens(input_ids) * scale + self.positions[past:end].to(self.embed_tokens.weight.dtype)
-        return F.dropout(x, config.dropout, self.training)  # (B, T, C)
+        return dropout(x, config.dropout, self.training)  # (B, T, C)
 
 
 class MarianEncoder(_Side):

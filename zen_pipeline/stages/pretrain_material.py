@@ -12,6 +12,7 @@ from zen_pipeline.stages.resolve import family_of
 from zen_pipeline.tasks.special_tokens import SENTINEL
 from zen_pipeline.training.dial import Resolved
 from zen_pipeline.training.job import MaskedData, PairData, SpanData, TokenData
+from zen_pipeline.training.rules import pair_sizes
 
 _MAX_VALIDATION_PAIRS = 512  # their loss then varies by a few hundredths of a nat
 
@@ -105,10 +106,9 @@ def _pairs(config: Config, resolved: Resolved, inputs: Inputs, work: Path) -> Ma
         token_bytes=str(tokens / "token_bytes.npy"),
     )
     length = counts["target_tokens"] / counts["kept"]
-    batch = max(1, round(resolved.batch_tokens / length))
-    micro = max(1, round(resolved.micro_batch * positions / length))
+    batch, micro = pair_sizes(resolved.batch_tokens, resolved.micro_batch * positions, length)
     size = max(vocab_size(tokens), max(special.values()) + 1)
-    return Material(data, tokenizer_folder, size, batch, min(batch, micro))
+    return Material(data, tokenizer_folder, size, batch, micro)
 
 
 def _spans(config: Config, resolved: Resolved, tokens: Path, work: Path) -> Material:

@@ -18,7 +18,7 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
 from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.training.dial import Request, Resolved
+from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 6
@@ -118,6 +118,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             init_from=start_folder(config),
             pretraining=pretrains(config),
             finetuning=finetuning,
+            pairs=_pair_lengths(records) if family_of(config) == "marian" else (),
             supervised_context=_supervised_context(records) if finetuning else 0,
             vectors=_makes_vectors(config),
             ablation=ablation_steps(config) > 0,
@@ -140,6 +141,13 @@ def _finetunes(config: Config, records: Path) -> bool:
     from zen_pipeline.tasks.questions import asks_anything
 
     return config.finetune.enabled and family_of(config) in CAUSAL_FAMILIES and asks_anything(records)
+
+
+def _pair_lengths(records: Path) -> tuple[tuple[int, int], ...]:
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.translation import estimated_lengths, pairs_of
+
+    return estimated_lengths(pairs_of(read_records(records, kind="translation", split="train")), BYTES_PER_TOKEN)
 
 
 def _supervised_context(records: Path) -> int:

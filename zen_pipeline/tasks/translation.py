@@ -38,6 +38,15 @@ def pairs_of(records: Iterable[Record]) -> Iterator[Pair]:
         yield Pair(source, target, str(meta.get("target_language") or "und"))
 
 
+def estimated_lengths(pairs: Iterable[Pair], bytes_per_token: float, most: int = 512) -> tuple[tuple[int, int], ...]:
+    """About how many tokens source and target of some of the pairs will have, before there is a tokenizer."""
+    sizes = [(len(pair.source.encode()), len(pair.target.encode())) for pair in pairs]
+    chosen = sizes[:: max(1, len(sizes) // most)][:most]
+    return tuple(
+        (1 + round(source / bytes_per_token), 1 + round(target / bytes_per_token)) for source, target in chosen
+    )
+
+
 def encode_pairs(
     pairs: Sequence[Pair], tokenizer: Tokenizer, *, name_language: bool
 ) -> list[tuple[list[int], list[int]]]:

@@ -19,7 +19,6 @@ from zen_pipeline.training.rules import (
     START_SECONDS,
     batch_tokens_for,
     compute_for_tokens,
-    drops_out,
     learning_rates_for,
     memory_bytes_for,
     micro_batch_for,
@@ -35,6 +34,7 @@ from zen_pipeline.training.rules import (
     vocabulary_for,
     width_for,
     worker_counts,
+    works_side_by_side,
     worth_of_tokens,
 )
 
@@ -47,6 +47,7 @@ UPKEEP = 0.06  # share of the time that goes to validation, samples, checkpoints
 FINETUNE_BATCH = 32  # conversations per step, the default of finetune.batch_size
 CONVERSATION_TOKENS = 96  # assumption: question, answer and markers of one conversation
 BYTES_PER_TOKEN = 3.3  # assumption: English prose in a byte-level BPE of a few thousand tokens
+_BUSY = 1.3  # times as long by the clock, from which on it is said
 MAX_EPOCHS = 16.0  # more passes over the same text add next to nothing (Muennighoff et al. 2023)
 MIN_PARAMETERS, MAX_PARAMETERS = 0.5e6, 1e9
 
@@ -54,10 +55,14 @@ __all__ = ["Case", "Request", "Resolved", "Speed", "choose"]
 
 
 class Speed(NamedTuple):
-    """How fast one shape trains: gradients of a micro-batch per worker, and the optimizer's part of a step."""
+    """How fast one shape trains: gradients of a micro-batch per worker, and the optimizer's part of a step.
+
+    `waited` is how many times longer it took by the clock than it would on a machine that has nothing else to do.
+    """
 
     tokens_per_second: float
     optimizer_seconds: float
+    waited: float = 1.0
 
 
 Measure = Callable[["AnyConfig", Case, int], Speed]  # shape, way to compute, micro-batch
@@ -160,6 +165,11 @@ def choose(
         f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({_named(case, gpu)}), and the optimizer takes "
         f"{speed.optimizer_seconds * 1000:.0f} ms a step"
     )
+    if speed.waited > _BUSY:
+        plan.reasons.append(
+            f"the machine was busy with something else: by the clock this took {speed.waited:.1f} times as long, and "
+            "so will training while that lasts; the processor's own time counts here"
+        )
     step_seconds = batch_tokens / speed.tokens_per_second + speed.optimizer_seconds
     affordable = int(usable / step_seconds) if seconds is not None else round(wanted / batch_tokens)
     steps = request.steps or _steps(affordable, batch_tokens, corpus_tokens, plan)
@@ -266,7 +276,7 @@ def _fastest(
     precision = max(found, key=lambda case: found[case]).precision
     if gpu is None and request.cores > 1:
         try_out(Case(precision, 1))
-        if request.side_by_side and not drops_out(candidate):
+        if request.side_by_side and works_side_by_side(candidate):
             for workers in worker_counts(request.cores):
                 try_out(Case(precision, request.cores, workers))
     plan.case = max(found, key=lambda case: found[case])

@@ -9,10 +9,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
@@ -25,6 +25,7 @@ from zen_pipeline.training.rules import MEASURED_CONTEXT
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from zen_pipeline.models.registry import AnyConfig
     from zen_pipeline.training.data import Batch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
 _ROUNDS = 4
 _PEAK_SECONDS = 0.5
+_LEAST_USED = 0.8  # of its threads' time is used by a step on a quiet machine; assumption, below what was seen
 _SMALL_PRODUCT = 512  # takes 1 ms, or 0.2 s where bf16 is computed without instructions for it
 
 
@@ -70,8 +72,25 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
 
 
-def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float = _SECONDS) -> Speed:
-    """Time gradients and optimizer of a micro-batch per worker; the fastest round counts, since others only disturb."""
+def measure(
+    config: AnyConfig,
+    case: Case,
+    micro_batch: int,
+    *,
+    seconds: float = _SECONDS,
+    pairs: Sequence[tuple[int, int]] = (),
+) -> Speed:
+    """Time gradients and optimizer of a micro-batch per worker; the fastest round counts, since others only disturb.
+
+    A round that others disturbed too is counted by the time of the processor: `_undisturbed`.
+
+    Args:
+        config: what is timed.
+        case: the way to compute.
+        micro_batch: sequences per worker.
+        seconds: that it may take.
+        pairs: tokens of source and target of some pairs, where the model is trained on pairs like these.
+    """
     import torch
 
     from zen_pipeline.models.registry import new_model
@@ -86,7 +105,12 @@ def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float =
     rates = {"learning_rate": 1e-3, "embedding_learning_rate": 1e-3, "weight_decay": 0.0}
     schedule = Schedule(**rates, warmup=0.0, cooldown=0.0, gradient_clip=1.0)
     optimizer = build_optimizer(model, schedule, orthogonalize_in=orthogonalization_dtype(case.precision, device))
-    batch = random_batch(config, micro_batch * case.workers, context, device)
+    if pairs:
+        batch, micro_batch = random_pairs(config, pairs, micro_batch * case.workers * context)
+        moved: dict[str, Any] = {n: x.to(device) for n, x in batch._asdict().items() if isinstance(x, torch.Tensor)}
+        batch = batch._replace(**moved)
+    else:
+        batch = random_batch(config, micro_batch * case.workers, context, device)
     bf16 = case.precision == "bf16"
     replicas = Replicas(model, workers=case.workers, threads=case.threads, bf16=bf16) if case.workers > 1 else None
 
@@ -97,7 +121,7 @@ def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float =
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             accumulate_gradients(model, batch, micro_batch=micro_batch)
 
-    gradient_seconds = optimizer_seconds = float("inf")
+    gradient_seconds = optimizer_seconds = clock = float("inf")
 
     def update() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
@@ -105,12 +129,13 @@ def measure(config: AnyConfig, case: Case, micro_batch: int, *, seconds: float =
 
     began = time.perf_counter()
     for number in range(_ROUNDS):
-        first, second = _timed(gradients, device), _timed(update, device)
+        (first, shown), (second, _) = (_timed(work, device, case.threads) for work in (gradients, update))
         if number:  # the first round allocates
             gradient_seconds, optimizer_seconds = min(gradient_seconds, first), min(optimizer_seconds, second)
+            clock = min(clock, shown)
             if time.perf_counter() - began > seconds:
                 break
-    return Speed(micro_batch * case.workers * context / gradient_seconds, optimizer_seconds)
+    return Speed(batch.tokens / gradient_seconds, optimizer_seconds, clock / gradient_seconds)
 
 
 def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.device) -> Batch:
@@ -131,6 +156,26 @@ def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.
     return Batch(-1, input_ids, targets)
 
 
+def random_pairs(config: AnyConfig, lengths: Sequence[tuple[int, int]], tokens: int) -> tuple[Batch, int]:
+    """Random pairs of these lengths, again and again until their targets have so many tokens, and pairs per pass."""
+    import torch
+
+    from zen_pipeline.training.rules import pair_sizes
+    from zen_pipeline.training.sources import pair_batch
+
+    generator, longest = torch.Generator().manual_seed(0), config.max_position_embeddings
+
+    def drawn(length: int) -> Tensor:
+        return torch.randint(0, config.vocab_size, (min(length, longest),), generator=generator)
+
+    mean = sum(min(target, longest) for _, target in lengths) / len(lengths)
+    count, micro = pair_sizes(tokens, tokens, mean)
+    stride = max(1, len(lengths) // count)
+    chosen = [lengths[number * stride % len(lengths)] for number in range(count)]
+    pairs = [(drawn(source), drawn(target)) for source, target in chosen]
+    return pair_batch(pairs, -1, start_id=0, pad_id=0), micro
+
+
 def matmul_flops(precision: Precision, threads: int, seconds: float = _PEAK_SECONDS, size: int | None = None) -> float:
     """FLOP/s of a matrix product in a precision, a large one by default, on the GPU or with so many threads."""
     import torch
@@ -142,14 +187,24 @@ def matmul_flops(precision: Precision, threads: int, seconds: float = _PEAK_SECO
     return 1e9 * matmul_gflops(dtype, "cuda" if torch.cuda.is_available() else "cpu", seconds, size)
 
 
-def _timed(work: Callable[[], object], device: object) -> float:
+def _timed(work: Callable[[], object], device: object, threads: int) -> tuple[float, float]:
+    """Seconds that it takes on a machine that does nothing else, and seconds by the clock."""
     import torch
 
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     work()
     if str(device) != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return undisturbed(seconds, time.process_time() - used, threads) if str(device) == "cpu" else seconds, seconds
+
+
+def undisturbed(seconds: float, processor_seconds: float, threads: int) -> float:
+    """What work by so many threads takes on a machine that does nothing else.
+
+    Threads wait for each other, but not for more than a fifth of the time; who waits longer waits for other programs.
+    """
+    return min(seconds, processor_seconds / (_LEAST_USED * threads))
 
 
 def _gpu() -> Gpu | None:
@@ -172,7 +227,7 @@ def main(arguments: list[str]) -> int:
         request = Request.model_validate_json(asked.read_bytes())
         budget = parse_budget(request.budget)
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
-        timed = partial(measure, seconds=seconds)
+        timed = partial(measure, seconds=seconds, pairs=request.pairs)
         product = partial(matmul_flops, threads=request.cores, seconds=0.05, size=_SMALL_PRODUCT)
         resolved = choose(
             request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product, gpu=_gpu()

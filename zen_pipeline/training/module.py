@@ -22,7 +22,7 @@ from zen_pipeline.training.job import Setback, TrainingJob
 from zen_pipeline.training.optimizer import MuonAdamW, build_optimizer
 from zen_pipeline.training.processes import Processes
 from zen_pipeline.training.replicas import Replicas
-from zen_pipeline.training.rules import drops_out
+from zen_pipeline.training.rules import works_side_by_side
 from zen_pipeline.training.schedule import learning_rate_factor
 from zen_pipeline.training.setback import LossWatch
 from zen_pipeline.training.shards import whole
@@ -91,7 +91,8 @@ class LanguageModelTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         job = self.job
         alone = self._processes.size == 1 and self.device.type == "cpu"
-        if job.workers > 1 and alone and not drops_out(self.model.config):
+        config = self.model.config
+        if job.workers > 1 and alone and works_side_by_side(config) and not job.recompute_activations:
             bf16 = job.precision == "bf16"
             self._replicas = Replicas(self.model, workers=job.workers, threads=job.threads, bf16=bf16)
 

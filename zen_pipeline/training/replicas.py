@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
+from zen_pipeline.models.blocks import dropout_from
 from zen_pipeline.training.cores import Cores
 from zen_pipeline.training.data import Batch, micro_batches
 from zen_pipeline.training.step import summed_loss
@@ -22,6 +23,7 @@ from zen_pipeline.training.step import summed_loss
 if TYPE_CHECKING:
     from zen_pipeline.models.base import FamilyModel
 
+_Part = TypeVar("_Part")
 _Model = TypeVar("_Model", bound=torch.nn.Module)
 
 
@@ -29,8 +31,8 @@ class Replicas:
     """The gradients of a step, computed by several threads at the same time.
 
     The micro-batches are dealt out in order, and the replicas' gradients are added in order, so the result does not
-    depend on which thread is faster: the same bits every time for the same number of workers. Without dropout only,
-    since random numbers come from one generator in the order in which threads ask.
+    depend on which thread is faster: the same bits every time for the same number of workers. Each micro-batch draws
+    its dropout from a generator of its own, seeded by the global one and its number.
 
     Args:
         model: trained in place; it works on the first share itself. On the CPU.
@@ -54,8 +56,9 @@ class Replicas:
             between: called before each micro-batch of the first share; it may raise.
         """
         supervised = batch.supervised
-        parts = list(micro_batches(batch, micro_batch))
-        shares = [parts[first :: len(self._models)] for first in range(len(self._models))]
+        seed = int(torch.randint(0, 1 << 62, ()))
+        parts = [(part, seed + number) for number, part in enumerate(micro_batches(batch, micro_batch))]
+        shares = dealt(parts, len(self._models))
         befores = [between, *((lambda: None) for _ in shares[1:])]
         works = [
             partial(self._add, model, share, supervised, before)
@@ -66,16 +69,29 @@ class Replicas:
             _move_gradients(model, self._models[0])
         return torch.stack(losses).sum(), supervised
 
-    def _add(self, model: FamilyModel, parts: Sequence[Batch], supervised: int, between: Callable[[], None]) -> Tensor:
+    def _add(
+        self, model: FamilyModel, parts: Sequence[tuple[Batch, int]], supervised: int, between: Callable[[], None]
+    ) -> Tensor:
         """Add one share's gradients to one replica; returns its share of the mean loss."""
         total = torch.zeros(())
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):  # around all, so that weights are cast once
-            for part in parts:
+            for part, seed in parts:
                 between()
-                loss = summed_loss(model, part) / max(1, supervised)
+                with dropout_from(torch.Generator().manual_seed(seed)):
+                    loss = summed_loss(model, part) / max(1, supervised)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
         return total
+
+
+def dealt(parts: Sequence[_Part], workers: int) -> list[list[_Part]]:
+    """Parts that become longer and longer, dealt out to and fro, so that each worker has about as much."""
+    shares: list[list[_Part]] = [[] for _ in range(workers)]
+    for first in range(0, len(parts), workers):
+        order = range(workers) if first // workers % 2 == 0 else reversed(range(workers))
+        for part, worker in zip(parts[first : first + workers], order, strict=False):
+            shares[worker].append(part)
+    return shares
 
 
 def replica(model: _Model) -> _Model:

@@ -118,6 +118,7 @@ class Request(_Record):
         compiling: whether that compiles its kernel first, as it does once on every machine.
         side_by_side: whether several micro-batches may be computed at the same time; on a GPU they never are.
         spent_seconds: that the run has taken before.
+        pairs: about how many tokens source and target of some translation pairs have; empty: other data.
         supervised_context: positions that most of the conversations need; 0: there are none.
     """
 
@@ -139,4 +140,5 @@ class Request(_Record):
     compiling: bool = False
     side_by_side: bool = True
     spent_seconds: float = 0.0
+    pairs: tuple[tuple[int, int], ...] = ()
     supervised_context: int = 0

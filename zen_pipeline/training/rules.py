@@ -153,10 +153,21 @@ def micro_batch_for(
     return case._replace(workers=workers), max(1, math.ceil(sequences / (workers * rounds)))
 
 
-def drops_out(config: AnyConfig) -> bool:
-    """Whether training has dropout anywhere."""
-    rates = (value for name, value in config.model_dump().items() if "drop" in name)
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+def works_side_by_side(config: AnyConfig) -> bool:
+    """Whether several micro-batches may be computed at a time: not with dropout inside attention, whose kernel draws
+    from the one generator of all threads."""
+    rates = (value for name, value in config.model_dump().items() if "drop" in name and "att" in name)
+    return not any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def pair_sizes(batch_tokens: int, micro_tokens: int, target_length: float) -> tuple[int, int]:
+    """Pairs of a step and of a forward pass that make up so many tokens of target.
+
+    Those of a step are sorted by length and cut into at least four parts: in one part all would be filled up to the
+    longest.
+    """
+    batch = max(1, round(batch_tokens / target_length))
+    return batch, max(1, min(round(micro_tokens / target_length), math.ceil(batch / 4)))
 
 
 def slowness(flops: float) -> float:

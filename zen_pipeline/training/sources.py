@@ -133,17 +133,22 @@ class Pairs:
         return [self._batch(pairs[i : i + self._micro], -1) for i in range(0, len(pairs), self._micro)]
 
     def _batch(self, pairs: list[tuple[Tensor, Tensor]], step: int) -> Batch:
-        pairs = sorted(pairs, key=_length)
-        sources, targets = [s for s, _ in pairs], [t for _, t in pairs]
-        starts = [torch.cat((torch.tensor([self._data.start_id], dtype=t.dtype), t[:-1])) for t in targets]
-        mask = _padded([torch.ones_like(s) for s in sources], 0)
-        return Batch(
-            step,
-            _padded(starts, self._data.pad_id),
-            _padded(targets, IGNORED),
-            source_ids=_padded(sources, self._data.pad_id),
-            source_mask=mask.bool(),
-        )
+        return pair_batch(pairs, step, start_id=self._data.start_id, pad_id=self._data.pad_id)
+
+
+def pair_batch(pairs: list[tuple[Tensor, Tensor]], step: int, *, start_id: int, pad_id: int) -> Batch:
+    """Pairs of source and target as one batch, long ones last."""
+    pairs = sorted(pairs, key=_length)
+    sources, targets = [s for s, _ in pairs], [t for _, t in pairs]
+    starts = [torch.cat((torch.tensor([start_id], dtype=t.dtype), t[:-1])) for t in targets]
+    mask = _padded([torch.ones_like(s) for s in sources], 0)
+    return Batch(
+        step,
+        _padded(starts, pad_id),
+        _padded(targets, IGNORED),
+        source_ids=_padded(sources, pad_id),
+        source_mask=mask.bool(),
+    )
 
 
 def _length(pair: tuple[Tensor, Tensor]) -> int:
