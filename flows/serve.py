@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.guard import Guard
+from zen_pipeline.locks import hold_lock
 from zen_pipeline.terminal import say
 
 _PATIENCE = 10  # seconds for somebody else's transaction
@@ -64,10 +65,8 @@ def prepare_database(home: Path, version: str) -> None:
     A new one is made aside and renamed when it is finished, so that no kill leaves half of one. It holds the history
     that the web pages show and nothing else: one that cannot be used is set aside, not repaired.
     """
-    from filelock import FileLock
-
     database, made, done = home / "prefect.db", home / "prefect.db.new", home / "migrated"
-    with FileLock(home / "migrate.lock"):
+    with hold_lock(home / "migrate.lock", what="the Prefect database", run_id="-"):
         whole = _is_whole(database)
         if whole and done.is_file() and done.read_bytes() == version.encode():
             return
