@@ -15,6 +15,7 @@ from flows.server import LocalServer, check_answers, prefect_server
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.masking import masked_model
 from zen_pipeline.stages import STAGE_NAMES, load_stage
 from zen_pipeline.tracking import mlflow_client
 from zen_pipeline.workspace import RunRecord, Workspace
@@ -72,9 +73,11 @@ def run_flow(
             with suppress(ZenError, OSError):  # a first time takes seconds, in which the server makes its own tables
                 mlflow_client(workspace.mlflow_folder)
             server.wait_ready()
-        with _connected(server, progress=progress, began=began):
+        from flows.run import Caller
+
+        with _connected(server, Caller(progress, began, config)):
             try:
-                record: RunRecord = flow(config, **options)
+                record: RunRecord = flow(masked_model(config), **options)
             except ZenError:
                 raise
             except Exception:
@@ -94,11 +97,10 @@ def _load(target: str) -> Flow[Any, RunRecord]:
 
 
 @contextmanager
-def _connected(server: LocalServer | None, *, progress: bool, began: float) -> Iterator[None]:
+def _connected(server: LocalServer | None, who: Caller) -> Iterator[None]:
     """Prefect's settings for an embedded run; they also count where Prefect was imported before."""
-    from flows.run import Caller, caller
+    from flows.run import caller
 
-    who = Caller(progress, began)
     token = caller.set(who)
     try:
         with ExitStack() as settings:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from zen_pipeline.errors import ZenError
+from zen_pipeline.masking import MaskedLines
 from zen_pipeline.terminal import VisibleLines
 
 _LIBRARY = "zen_pipeline"
@@ -57,19 +58,22 @@ def library_logs(ids: Mapping[str, str]) -> Iterator[None]:
     # PREFECT_LOGGING_EXTRA_LOGGERS may have put one there: a second one would send every line twice.
     present = next((h for h in library.handlers if isinstance(h, APILogHandler)), None)
     handler = present or APILogHandler()
-    belongs, quiet = _RunIds(ids), _OneMessage()
+    belongs, quiet, without_credentials = _RunIds(ids), _OneMessage(), MaskedLines()
     handler.addFilter(belongs)
+    handler.addFilter(without_credentials)
     if present is None:
         library.addHandler(handler)
     for shown in library.handlers:
         shown.addFilter(_VISIBLE)
     for name in _PREFECT_LOGGERS:
         logging.getLogger(name).addFilter(quiet)
+        logging.getLogger(name).addFilter(without_credentials)
         logging.getLogger(name).addFilter(_VISIBLE)
     try:
         yield
     finally:
         handler.removeFilter(belongs)
+        handler.removeFilter(without_credentials)
         if present is None:
             library.removeHandler(handler)
         library.setLevel(level)

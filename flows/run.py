@@ -35,12 +35,14 @@ class Caller:
     Attributes:
         progress: draw progress bars on stderr.
         began: Unix time at which the run was asked for.
+        config: the settings with their credentials, of which Prefect is shown and keeps the masked form.
         flow_run_id: Prefect's id of the run.
         tasks: how many tasks have begun.
     """
 
     progress: bool = False
     began: float | None = None
+    config: Config | None = None
     flow_run_id: str | None = None
     tasks: int = 0
 
@@ -132,7 +134,7 @@ def opened(
     who.flow_run_id = log_ids.get("flow_run_id")
     with library_logs(log_ids):
         with start_run(
-            resolve(config),
+            who.config or resolve(config),
             Workspace.find_or_create(),
             target=target,
             recalibrate=recalibrate,

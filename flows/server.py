@@ -29,8 +29,8 @@ from zen_pipeline.errors import StoreError, ZenError
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.logs import get_logger
 from zen_pipeline.loopback import except_loopback_from_proxies
+from zen_pipeline.masking import masked
 from zen_pipeline.subprocesses import python_command
-from zen_pipeline.tracking import without_password
 from zen_pipeline.workspace import Workspace
 
 _ANSWER_SECONDS = 15  # what a running server may take
@@ -174,7 +174,7 @@ def check_answers(address: str) -> None:
     Raises:
         ZenError: nobody answers.
     """
-    plain = without_password(address)
+    plain = masked(address)
     try:
         urllib.request.urlopen(f"{plain.rstrip('/')}/health", timeout=_ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
@@ -202,7 +202,7 @@ def prefect_server(workspace: Workspace) -> Iterator[LocalServer | None]:
         )
     if (address := configured_api_url()) is not None:
         check_answers(address)
-        log.info("using the Prefect server at %s", without_password(address))
+        log.info("using the Prefect server at %s", masked(address))
         yield None
         return
     server = LocalServer(workspace.prefect_folder, secret=new_secret())

@@ -20,6 +20,7 @@ BASE = {
     "logs",
     "loopback",
     "machine",
+    "masking",
     "presets",
     "settings",
     "subprocesses",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zen_pipeline.masking import masked
+
 
 class ZenError(Exception):
     """A failure with one clear message: what went wrong, where, and what to do next."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class ConfigError(ZenError):

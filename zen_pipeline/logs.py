@@ -7,6 +7,7 @@ import sys
 
 from typing_extensions import override
 
+from zen_pipeline.masking import MaskedLines
 from zen_pipeline.terminal import VisibleLines
 
 
@@ -34,5 +35,6 @@ def show_on_stderr(level: int = logging.INFO) -> None:
     if not any(isinstance(h, _Stderr) for h in root.handlers):
         handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.addFilter(MaskedLines())
         handler.addFilter(VisibleLines())
         root.addHandler(handler)

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zen_pipeline.masking import masked
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TextColumn
@@ -44,7 +46,7 @@ def show(text: str = "", *, end: str = "\n") -> None:
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
-    print(visible(text), file=sys.stderr)
+    print(visible(masked(text)), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -108,5 +110,7 @@ class VisibleLines(logging.Filter):
         """Change the record in place; True."""
         record.msg, record.args = re.sub("\n(?!  )", "\n  ", visible(record.getMessage())), ()
         if record.exc_info and not record.exc_text:
-            record.exc_text = visible(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = visible(record.exc_text)
         return True

@@ -26,7 +26,9 @@ from zen_pipeline.corpus.addresses import content_digest
 from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.huggingface import parse
+from zen_pipeline.corpus.records import read_columns
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.logs import show_on_stderr
 from zen_pipeline.stages import collect
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
@@ -144,6 +146,40 @@ def test_a_connection_that_breaks_ends_the_run(server: str, folder: Path, monkey
     monkeypatch.setattr(_Handler, "cut", True)
     with pytest.raises(DataError, match=r"cannot read http://.*long\.jsonl"):
         read_paths(f"{server}/long.jsonl")
+
+
+def test_credentials_in_an_address_are_used_and_not_kept(
+    server: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_on_stderr()
+    address = server.replace("://", "://someone:hidden-password@") + "/a.jsonl.gz?token=hidden-token"
+    with pytest.raises(ConfigError) as raised:
+        find_files([address.replace("a.jsonl", "missing")])
+    built = collect.run(load_config(data=[address]), {}, StageContext(workspace, "run"))
+    assert built.summary["records"] == 1
+    assert built.summary["aside"] == 0
+    [source] = {name for columns in read_columns(built.path / "records.parquet", "source") for name in columns[0]}
+    shown = f"{raised.value} {capsys.readouterr()} {source}"
+    assert "127.0.0.1" in shown
+    assert "hidden" not in shown
+    assert not [path for path in workspace.home.rglob("*") if path.is_file() and b"hidden" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "github://owner:repository@main/a.txt",
+        "sftp://host/a.txt",
+        "simplecache::https://host/a.txt",
+        "zip://a.txt::https://host/a.zip",
+        "https://host/a::github://owner:repository@main/a.txt",
+        "reference://a",
+        "python://a",
+    ],
+)
+def test_an_address_of_another_kind_is_refused_before_anything_is_asked(address: str) -> None:
+    with pytest.raises(ConfigError, match="https://"):
+        find_files([address])
 
 
 def test_addresses_that_lead_nowhere_are_named(server: str) -> None:

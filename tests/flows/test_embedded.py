@@ -24,6 +24,8 @@ from zen_pipeline.workspace import RunRecord, Workspace
 
 TESTS = Path(__file__).resolve().parents[1]
 FAMILIES = get_args(Family)
+# An address that no tiny stage reads.
+WITH_CREDENTIALS = "http://someone:hidden-password@127.0.0.1:9/a.jsonl?token=hidden-token&X-Amz-Signature=hidden-signed"
 
 # argv: the workspace, the target, the stage that fails, how it fails, the families to run one after another
 PROGRAM = """
@@ -44,13 +46,14 @@ def fail(context):
     if how != "TrainingErrorOnce" or first:
         raise getattr(errors, how.removesuffix("Once"))("it went wrong")
 
-home, target, stage, how, *families = sys.argv[1:]
+home, target, stage, how, address, *families = sys.argv[1:]
 tiny_chain.install({stage: fail} if stage else {}, skipped=("optimize",))
 show_on_stderr()
 from flows.entry import run_flow
 workspace = Workspace.find_or_create()
 configs = [
-    load_config(data=[home + "/corpus"], overrides=[f"pretrain.family={family}"]) for family in families or ["qwen3"]
+    load_config(data=[home + "/corpus", address], overrides=[f"pretrain.family={family}"])
+    for family in families or ["qwen3"]
 ]
 if how.endswith("Once"):
     import flows.run
@@ -87,7 +90,7 @@ class Zen:
             "HTTP_PROXY": "http://127.0.0.1:9",  # nobody is there
         }
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how, *families],
+            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how, WITH_CREDENTIALS, *families],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -232,6 +235,12 @@ def test_the_flow_hands_every_family_what_its_stages_need(used: Zen) -> None:
     for family, line in zip(FAMILIES, out.splitlines(), strict=True):
         record = RunRecord.model_validate_json(line)
         assert [s.name for s in record.stages] == list(STAGE_NAMES), family
+
+
+def test_nothing_that_a_run_writes_holds_a_credential(used: Zen) -> None:
+    written = [path for path in used.folder.rglob("*") if path.is_file() and b"hidden-" in path.read_bytes()]
+    assert written == []
+    assert used.rows("SELECT 1 FROM flow_run WHERE parameters LIKE '%127.0.0.1:9/a.jsonl?token=***%'")
 
 
 def test_no_settings_file_of_the_folder_runs_code(used: Zen) -> None:

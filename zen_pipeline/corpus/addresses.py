@@ -1,22 +1,28 @@
-"""Files at addresses: `file://`, `https://`, `s3://`, `gs://` and whatever else fsspec knows.
+"""Files at addresses: `file://`, `http://`, `https://`, `s3://` and `gs://`.
 
-Credentials are those of the environment, as each library documents them; none is ever in a config.
+Credentials are those of the environment, as each library documents them. One in the address itself is used for reading
+and never written down.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from glob import has_magic
 from typing import Any, BinaryIO, cast
 
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.masking import masked
 
+# fsspec knows many more, some of which run programs, log in elsewhere or unpack what they find.
+_READ = ("file", "http", "https", "s3", "s3a", "gs", "gcs", "memory")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 # What servers say about the content itself; `Last-Modified` says only when it was copied.
 _DIGESTS = ("ETag", "etag", "md5Hash", "Content-MD5", "content_md5")
 _BLOCK = 1 << 20
+_IP_V6 = re.compile(r"(?<=://)\[[0-9a-fA-F:.]+\]")
 
 
 def is_address(path: str) -> bool:
@@ -44,7 +50,7 @@ def find(address: str) -> Iterator[tuple[str, str]]:
         raise ConfigError(f"there is no file at {address}: check the address, and that you may read it")
     for each in found:
         below = each[len(top) :].lstrip("/") if top else each.rsplit("/", 1)[-1]
-        folder = (top or each.rpartition("/")[0]).rsplit("/", 1)[-1]
+        folder = masked(top or each.rpartition("/")[0]).rsplit("/", 1)[-1]
         yield f"{folder}/{below.partition('?')[0]}", str(system.unstrip_protocol(each))
 
 
@@ -141,7 +147,10 @@ def content_digest(address: str) -> str:
 def _system(address: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
-    scheme = address.partition("://")[0]
+    scheme = address.partition("://")[0].lower()
+    if scheme not in _READ or "::" in _IP_V6.sub("", address):
+        known = ", ".join(f"{name}://" for name in _READ if name != "memory")
+        raise ConfigError(f"{address} is no address that is read: use {known} or hf://, or download it first")
     try:
         system, path = url_to_fs(address)
     except ImportError as error:

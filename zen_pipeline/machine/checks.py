@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from zen_pipeline.files import expanded
 from zen_pipeline.machine.facts import GIB, gpu_names, usable_cores, usable_memory
+from zen_pipeline.masking import masked
 
 # What the laptop preset is made to run in.
 _LEAST_MEMORY = 4 * 10**9
@@ -190,7 +191,7 @@ def server_is_silent(
         parts = urlsplit(address)
         port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
         if parts.scheme in ("http", "https"):
-            urllib.request.urlopen(_without_password(address).rstrip("/") + health, timeout=seconds).close()
+            urllib.request.urlopen(masked(address).rstrip("/") + health, timeout=seconds).close()
         elif parts.hostname and port:
             socket.create_connection((parts.hostname, port), timeout=seconds).close()
         return None
@@ -199,15 +200,10 @@ def server_is_silent(
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return Problem(
-            what=f"{variable} names {_without_password(address)}, which does not answer ({reason})",
+            what=f"{variable} names {masked(address)}, which does not answer ({reason})",
             why="nothing can be read or kept there",
             remedy=f"start that server, correct the address, or unset {variable} to work without a server",
         )
-
-
-def _without_password(address: str) -> str:
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

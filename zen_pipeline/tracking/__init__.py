@@ -1,6 +1,6 @@
 """MLflow: the server or database in use, and the runs that are tracked there."""
 
-from zen_pipeline.tracking.address import local_database, local_tracking_uri, without_password
+from zen_pipeline.tracking.address import local_database, local_tracking_uri
 from zen_pipeline.tracking.client import MLFLOW_QUIET, experiment_id, mlflow_client
 from zen_pipeline.tracking.database import current_place
 from zen_pipeline.tracking.runs import (
@@ -27,5 +27,4 @@ __all__ = [
     "log_metrics",
     "mlflow_client",
     "numbers",
-    "without_password",
 ]

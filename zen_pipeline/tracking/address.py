@@ -27,8 +27,3 @@ def local_database(tracking_uri: str) -> Path | None:
         return None
     path = Path(match["path"]).absolute()
     return path.parent.resolve() / path.name  # one spelling, since addresses of files begin with it
-
-
-def without_password(text: str) -> str:
-    """The text with user and password taken out of the addresses in it."""
-    return re.sub(r"//[^/\s]*@", "//", text)

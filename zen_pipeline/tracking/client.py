@@ -14,7 +14,8 @@ from zen_pipeline.errors import ConfigError, TrackingError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.machine.checks import server_is_silent, tracking_uri_is_refused
-from zen_pipeline.tracking.address import local_database, local_tracking_uri, without_password
+from zen_pipeline.masking import masked
+from zen_pipeline.tracking.address import local_database, local_tracking_uri
 from zen_pipeline.tracking.database import FILES, announced, explain_database, prepare_database
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def check_server(address: str) -> None:
     Raises:
         TrackingError: it does not.
     """
-    with announced(f"MLflow at {without_password(address)} has not answered yet"):
+    with announced(f"MLflow at {masked(address)} has not answered yet"):
         problem = server_is_silent(
             "MLFLOW_TRACKING_URI", "/health", {"MLFLOW_TRACKING_URI": address}, seconds=_ANSWER_SECONDS
         )
@@ -131,7 +132,7 @@ def foreign(error: Exception, address: str) -> Exception:
     database = local_database(address)
     if database is not None:
         return TrackingError(explain_database(database, error) or f"MLflow ({database}): {reason(error)}", code)
-    where = without_password(address)
+    where = masked(address)
     status = getattr(error, "get_http_status_code", lambda: None)()
     if status in (401, 403):
         return TrackingError(
@@ -150,7 +151,7 @@ def foreign(error: Exception, address: str) -> Exception:
 
 def reason(error: BaseException) -> str:
     """The first line of a message, without passwords."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0][:200])
+    return masked((str(error).strip() or type(error).__name__).splitlines()[0][:200])
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
