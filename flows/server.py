@@ -109,20 +109,16 @@ class LocalServer:
         command = python_command("-m", "flows.serve", str(listening), str(lifeline), services)
         settings = prefect_settings.server(home, pages=services != "run")
         settings["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = self.address.removesuffix("/api")
-        with self._log.open("wb") as output:
-            process = subprocess.Popen(
+        with self._log.open("wb") as output, _filled_pipe(self.secret or "") as secret:
+            return subprocess.Popen(
                 command,
                 pass_fds=(listening, lifeline),
-                stdin=subprocess.PIPE,
+                stdin=secret,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=settings,
                 start_new_session=True,  # Ctrl-C in the terminal is for the flow; it needs the server to say so
             )
-        if process.stdin is not None:
-            process.stdin.write((self.secret or "").encode())
-            process.stdin.close()
-        return process
 
     def wait_ended(self, seconds: float) -> int | None:
         """The exit code, when it has ended within this time."""
@@ -214,6 +210,18 @@ def prefect_server(workspace: Workspace) -> Iterator[LocalServer | None]:
             yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def _filled_pipe(text: str) -> Iterator[int]:
+    """A pipe that a child reads to its end: neither its command nor its environment shows a short text to others."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, text.encode())
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
 
 
 def _listening(port: int) -> socket.socket:
