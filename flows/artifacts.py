@@ -42,64 +42,76 @@ def _key(config: Config, name: str) -> str:
 
 
 def _validation(config: Config, ref: ArtifactRef) -> None:
-    from prefect.artifacts import create_table_artifact
-
     report = ref.summary.get("judgement", {}).get("report")
-    page = _link(config, Path(report)) if report else None
-    rows = _rows(ref.summary)
-    create_table_artifact(rows, key=_key(config, "validation"), description=_described("Validation", page))
+    _report(config, "validation", "Validation", ref, Path(report) if report else None)
+
+
+def _scoreboard(config: Config, ref: ArtifactRef) -> None:
+    page = ref.path / "report.html"
+    _report(config, "scores", "Scores", ref, page if page.is_file() else None)
+
+
+def _optimization(config: Config, ref: ArtifactRef) -> None:
+    _report(config, "optimization", "Optimized models", ref, None)
+
+
+def _report(config: Config, name: str, title: str, ref: ArtifactRef, page: Path | None) -> None:
+    """The figures of a summary as tables; a browser opens no file from the UI, so where the page lies is only said."""
+    from prefect.artifacts import create_markdown_artifact
+
+    text = report_markdown(title, ref.summary, page)
+    create_markdown_artifact(text, key=_key(config, name), description=title)
+
+
+def report_markdown(title: str, summary: Mapping[str, Any], page: Path | None) -> str:
+    """A summary as Markdown: a table of its own figures, and one for each group of them."""
+    own = {key: value for key, value in summary.items() if not isinstance(value, Mapping)}
+    groups = {key: value for key, value in summary.items() if isinstance(value, Mapping)}
+    parts = [f"# {title}"]
+    for heading, group in [("", own), *groups.items()]:
+        rows = [f"| {_cell(row['name'])} | {_cell(row['value'])} |" for row in _rows(group)]
+        if rows:
+            parts += [f"## {heading}"] if heading else []
+            parts.append("\n".join(["| figure | value |", "|---|---|", *rows]))
+    if page is not None:
+        parts.append(f"The page with charts and examples: `{page}`")
+    return "\n\n".join(parts)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def publish_refusal(config: Config, refused: ValidationFailed) -> None:
-    """Show why the data was refused: the message, and a link to the report."""
+    """Show why the data was refused; the message says where the report lies."""
     from prefect.artifacts import create_markdown_artifact
 
     try:
-        if refused.report is not None:
-            _link(config, refused.report)
         shown = str(refused).replace("`", "'")
         create_markdown_artifact(f"```\n{shown}\n```", key=_key(config, "refused"), description="Refused")
     except Exception as error:  # the refusal itself counts
         log.warning("the refusal is not shown in Prefect: %s", str(error).splitlines()[0][:200])
 
 
-def _link(config: Config, page: Path) -> str:
-    """A link to the validation report; returns its address."""
-    from prefect.artifacts import create_link_artifact
-
-    create_link_artifact(page.as_uri(), link_text=page.name, key=_key(config, "validation-report"))
-    return page.as_uri()
+# What is drawn together has one unit: part of a logged name, the unit.
+_UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte"}
 
 
-def _loss_curve(config: Config, ref: ArtifactRef) -> None:
+def _curves(config: Config, ref: ArtifactRef) -> None:
     from prefect.artifacts import create_image_artifact
 
     steps = [json.loads(line) for line in (ref.path / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-    curves = {name: curve for name in _curve_names(steps) if len(curve := _curve(steps, name)) > 1}
-    if not curves:
-        return
-    svg = line_chart_svg(f"{ref.stage}: loss", curves)
-    create_image_artifact(
-        # Inline, so that the picture stays when the artifact is removed, and no file has to be served.
-        f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}",
-        key=_key(config, f"{ref.stage}-loss"),
-        description=f"{ref.stage}: " + ", ".join(f"{n} {c[-1][1]:.4g}" for n, c in curves.items()),
-    )
-
-
-def _scoreboard(config: Config, ref: ArtifactRef) -> None:
-    from prefect.artifacts import create_link_artifact, create_table_artifact
-
-    report = _uri(ref, "report.html")
-    create_table_artifact(_rows(ref.summary), key=_key(config, "scores"), description=_described("Scores", report))
-    if report is not None:
-        create_link_artifact(report, link_text="report.html", key=_key(config, "report"))
-
-
-def _optimization(config: Config, ref: ArtifactRef) -> None:
-    from prefect.artifacts import create_table_artifact
-
-    create_table_artifact(_rows(ref.summary), key=_key(config, "optimization"), description="Optimized models")
+    for kind, unit in _UNITS.items():
+        curves = {name: curve for name in _names(steps, kind) if len(curve := _curve(steps, name)) > 1}
+        if not curves:
+            continue
+        svg = line_chart_svg(f"{ref.stage}: {kind.replace('_', ' ')}", curves, x="step", y=unit)
+        create_image_artifact(
+            # Inline, so that the picture stays when the artifact is removed, and no file has to be served.
+            f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}",
+            key=_key(config, f"{ref.stage}-{kind}"),
+            description=f"{ref.stage}, {unit}: " + ", ".join(f"{n} {c[-1][1]:.4g}" for n, c in curves.items()),
+        )
 
 
 def _release(config: Config, ref: ArtifactRef) -> None:
@@ -108,14 +120,14 @@ def _release(config: Config, ref: ArtifactRef) -> None:
     lines = ["| model | version | alias | new | reason |", "|---|---|---|---|---|"]
     for item in ref.summary.get("released", []):
         cells = (item.get(k, "") for k in ("model", "version", "alias", "new", "reason"))
-        lines.append("| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     create_markdown_artifact("\n".join(lines), key=_key(config, "release"), description="Release decision")
 
 
 _SHOWN: dict[str, Callable[[Config, ArtifactRef], None]] = {
     "validate": _validation,
-    "pretrain": _loss_curve,
-    "finetune": _loss_curve,
+    "pretrain": _curves,
+    "finetune": _curves,
     "evaluate": _scoreboard,
     "optimize": _optimization,
     "release": _release,
@@ -129,10 +141,9 @@ def _rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, "value": value} for name, value in shown.items()][:_MAX_ROWS]
 
 
-def _curve_names(steps: list[dict[str, Any]]) -> list[str]:
-    """The logged quantities that are losses, in the order in which they first appear."""
-    names = dict.fromkeys(name for step in steps for name in step)
-    return [name for name in names if "loss" in name or "bits_per_byte" in name]
+def _names(steps: list[dict[str, Any]], part: str) -> list[str]:
+    """The logged quantities whose name has this part, in the order in which they first appear."""
+    return [name for name in dict.fromkeys(name for step in steps for name in step) if part in name]
 
 
 def _curve(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -141,12 +152,3 @@ def _curve(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
         for index, step in enumerate(steps)
         if isinstance(step.get(name), int | float)
     ]
-
-
-def _uri(ref: ArtifactRef, name: str) -> str | None:
-    path = ref.path / name
-    return path.as_uri() if path.is_file() else None
-
-
-def _described(title: str, uri: str | None) -> str:
-    return f"{title}: `{uri}`" if uri else title

@@ -13,27 +13,29 @@ _MAX_POINTS = 400  # more cannot be told apart at this width
 Curve = Sequence[tuple[float, float]]
 
 
-def line_chart_svg(title: str, curves: Mapping[str, Curve]) -> str:
-    """An SVG picture of (x, y) curves on shared axes.
+def line_chart_svg(title: str, curves: Mapping[str, Curve], *, x: str, y: str) -> str:
+    """An SVG picture of (x, y) curves on shared axes, each of one unit.
 
     Args:
         title: shown above the picture.
         curves: points by name; points that are not finite are left out.
+        x: what the horizontal axis counts.
+        y: the unit of the vertical axis.
 
     Raises:
         ValueError: no curve has a finite point.
     """
-    finite = {name: [(x, y) for x, y in c if math.isfinite(x) and math.isfinite(y)] for name, c in curves.items()}
+    finite = {name: [p for p in c if all(map(math.isfinite, p))] for name, c in curves.items()}
     points = [point for curve in finite.values() for point in curve]
     if not points:
         raise ValueError("there is no finite point to draw")
-    left, right = min(x for x, _ in points), max(x for x, _ in points)
-    low, high = min(y for _, y in points), max(y for _, y in points)
+    left, right = min(p[0] for p in points), max(p[0] for p in points)
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
 
     def place(point: tuple[float, float]) -> str:
-        x = _MARGIN + (point[0] - left) / ((right - left) or 1.0) * (_WIDTH - 2 * _MARGIN)
-        y = _HEIGHT - _MARGIN - (point[1] - low) / ((high - low) or 1.0) * (_HEIGHT - 2 * _MARGIN)
-        return f"{x:.1f},{y:.1f}"
+        across = _MARGIN + (point[0] - left) / ((right - left) or 1.0) * (_WIDTH - 2 * _MARGIN)
+        down = _HEIGHT - _MARGIN - (point[1] - low) / ((high - low) or 1.0) * (_HEIGHT - 2 * _MARGIN)
+        return f"{across:.1f},{down:.1f}"
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
@@ -44,6 +46,8 @@ def line_chart_svg(title: str, curves: Mapping[str, Curve]) -> str:
         _text(_MARGIN - 4, _HEIGHT - _MARGIN + 4, f"{low:.4g}", "end"),
         _text(_MARGIN, _HEIGHT - _MARGIN + 18, f"{left:.6g}", "start"),
         _text(_WIDTH - _MARGIN, _HEIGHT - _MARGIN + 18, f"{right:.6g}", "end"),
+        _text(_WIDTH / 2, _HEIGHT - _MARGIN + 18, x, "middle"),
+        _text(_MARGIN, _MARGIN - 10, y, "start"),
     ]
     for index, (name, curve) in enumerate(finite.items()):
         colour = _COLOURS[index % len(_COLOURS)]
@@ -59,5 +63,5 @@ def _thinned(curve: Curve) -> Curve:
     return curve if every <= 1 else [*curve[:-1:every], curve[-1]]
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#333") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _text(across: float, down: float, text: str, anchor: str, colour: str = "#333") -> str:
+    return f'<text x="{across}" y="{down}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'

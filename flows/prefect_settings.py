@@ -61,6 +61,7 @@ def server(home: Path, *, pages: bool) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": _NOWHERE,
         "PREFECT_LOGGING_SETTINGS_PATH": _NOWHERE,
         "PREFECT_SERVER_UI_ENABLED": "true" if pages else "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # flows/serve.py does it, under a lock
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     }

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed
@@ -20,11 +22,13 @@ from flows.parameters import Settings, resolve
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
+from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import load_stage
 from zen_pipeline.stages.runner import PipelineRun, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
 
 RETRY_DELAYS: list[float] = [5, 60]  # seconds; enough for another process to give back what it held
+log = get_logger("zen_pipeline.flows")
 _STATE_NAMES = {"ran": "Completed", "cached": "Cached", "skipped": "Skipped"}
 
 
@@ -143,6 +147,18 @@ def opened(
             progress=who.progress,
             began=who.began,
         ) as run:
+            _name_flow_run(run.record.run_id)
             yield FlowRun(run, log_ids)
         if require_release:
             run.record.require_champion()
+
+
+def _name_flow_run(run_id: str) -> None:
+    """Give Prefect's run the name that the run has in MLflow and in `zen runs`."""
+    if not flow_run.id:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(str(flow_run.id)), name=run_id)
+    except Exception as error:  # the run does not depend on what it is called
+        log.warning("Prefect did not take the name %s: %s", run_id, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,60 +23,99 @@ import pytest
 import yaml
 
 from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
-PREFECT = [sys.executable, "-m", "prefect"]
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def test_every_flow_has_a_deployment_and_only_the_pipeline_has_a_schedule() -> None:
+def test_every_flow_has_a_deployment_of_its_own_name_and_the_scheduled_one_comes_first() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
-    flows = ["flows.pipeline.pipeline", *(f"flows.stages.{name}" for name in STAGE_NAMES)]
-    assert [d["entrypoint"] for d in deployments] == flows
-    assert [d["entrypoint"] for d in deployments if d.get("schedules")] == ["flows.pipeline.pipeline"]
+    assert [d["entrypoint"] for d in deployments] == [
+        "flows.pipeline.pipeline",
+        *(f"flows.stages.{name}" for name in STAGE_NAMES),
+    ]
+    names = [d["name"] for d in deployments]
+    assert len(set(names)) == len(names)
+    assert names[0] == min(names), "pages list them by name"
+    assert [d["name"] for d in deployments if d.get("schedules")] == names[:1]
     assert all(d["work_pool"]["name"] == "zen" for d in deployments)
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
 
 
 @pytest.mark.slow
-def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(tmp_path: Path) -> None:
-    if find_spec("zen_pipeline.stages.collect") is None:
-        pytest.skip("the collect stage is not there")
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    (corpus / "tales.txt").write_text("Once upon a time there was a word.\n\nAnother word came along, and stayed.\n")
-    settings = {"config": {"data": [str(corpus)]}}
-    environment = prefect_environment(tmp_path)
+def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(served: Served) -> None:
+    api, settings = served.api, served.settings
+    deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
+    assert len(deployments) == len(STAGE_NAMES) + 1
+    assert [s["slug"] for s in deployments["flows.pipeline.pipeline"]["schedules"]] == ["nightly"]
+    pause_all(api, deployments)
+    collect = deployments["flows.stages.collect"]["id"]
 
-    with prefect_server(environment, tmp_path) as api:
-        environment["PREFECT_API_URL"] = api.address
-        call(["work-pool", "create", "zen", "--type", "process"], environment)
-        call(["--no-prompt", "deploy", "--all"], environment)
-        deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
-        assert len(deployments) == len(STAGE_NAMES) + 1
-        assert [s["slug"] for s in deployments["flows.pipeline.pipeline"]["schedules"]] == ["nightly"]
-        pause_all(api, deployments)
-        collect = deployments["flows.stages.collect"]["id"]
+    called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": settings})
+    assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
+    until(lambda: "collect: ran in" in logs(api, called["id"]), 30, "the library's log does not arrive")
+    [record] = Workspace(served.home / ".zen").runs()
+    assert api.get(f"/flow_runs/{called['id']}")["name"] == record.run_id
 
-        with worker(environment, tmp_path):
-            called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": settings})
-            assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
-            until(lambda: "collect: ran in" in logs(api, called["id"]), 30, "the library's log does not arrive")
+    soon = datetime.now(UTC) + timedelta(seconds=6)
+    times = {"interval": 30, "anchor_date": soon.isoformat()}
+    planned_soon = {"active": True, "schedule": times, "parameters": settings}
+    [schedule] = api.post(f"/deployments/{collect}/schedules", [planned_soon])
+    planned = begun_by_schedule(api, collect)
+    # One is enough: this also takes away the runs that are planned and have not begun.
+    api.post(f"/deployments/{collect}/schedules/{schedule['id']}", {"active": False}, method="PATCH")
+    assert planned["auto_scheduled"]
+    assert final_state(api, planned["id"]) == "COMPLETED", logs(api, planned["id"])
 
-            soon = datetime.now(UTC) + timedelta(seconds=6)
-            times = {"interval": 30, "anchor_date": soon.isoformat()}
-            planned_soon = {"active": True, "schedule": times, "parameters": settings}
-            [schedule] = api.post(f"/deployments/{collect}/schedules", [planned_soon])
-            planned = begun_by_schedule(api, collect)
-            # One is enough: this also takes away the runs that are planned and have not begun.
-            api.post(f"/deployments/{collect}/schedules/{schedule['id']}", {"active": False}, method="PATCH")
-            assert planned["auto_scheduled"]
-            assert final_state(api, planned["id"]) == "COMPLETED", logs(api, planned["id"])
+    tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [planned["id"]]}}})
+    assert [(t["name"], t["state"]["name"]) for t in tasks] == [("collect", "Cached")]
 
-        tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [planned["id"]]}}})
-        assert [(t["name"], t["state"]["name"]) for t in tasks] == [("collect", "Cached")]
-    assert processes_with(str(tmp_path)) == []
+
+@pytest.mark.slow
+def test_pages_of_other_sites_and_names_are_not_answered(served: Served) -> None:
+    for headers in ({"Origin": "https://foreign.example"}, {"Host": "rebound.example"}):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(urllib.request.Request(f"{served.api.address}/health", headers=headers), timeout=30)
+
+
+@pytest.mark.slow
+def test_no_process_asks_for_a_foreign_name(served: Served) -> None:
+    asked = set((served.home / "names").read_text().split())
+    assert "127.0.0.1" in asked, "the record is kept"
+    assert asked <= {"127.0.0.1", "localhost", "::1", "0.0.0.0", "None", socket.gethostname(), socket.getfqdn()}
+
+
+@pytest.mark.large
+def test_a_killed_worker_is_noticed_and_healthy_runs_are_not(served: Served) -> None:
+    """Twenty runs with every kind of end raise no alarm; one whose processes are all killed does."""
+    api = served.api
+    deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
+    pause_all(api, deployments)
+    collect = deployments["flows.stages.collect"]["id"]
+
+    def run(parameters: dict[str, Any]) -> str:
+        return str(api.post(f"/deployments/{collect}/create_flow_run", {"parameters": parameters})["id"])
+
+    healthy = [run(served.settings) for _ in range(17)]
+    failing = [run({"config": {"data": ["/nowhere"]}}) for _ in range(3)]
+    states = [final_state(api, each, 600) for each in (*healthy, *failing)]
+    assert states == ["COMPLETED"] * 17 + ["FAILED"] * 3
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        lost = run({"config": {"data": [f"http://127.0.0.1:{silent.getsockname()[1]}/never.txt"]}})
+        until(lambda: heartbeats(api, lost) > 0, 120, "the run does not begin")
+        kill_worker(served)
+    assert final_state(api, lost, 400) == "CRASHED"
+    assert [final_state(api, each) for each in (*healthy, *failing)] == states
+
+
+def kill_worker(served: Served) -> None:
+    """The worker and the flow runs that it started, at once, as a lack of memory would."""
+    workers = [p for p in psutil.process_iter() if _home_of(p) == str(served.home) and "worker" in p.cmdline()]
+    for process in [*(c for w in workers for c in w.children(recursive=True)), *workers]:
+        process.kill()
 
 
 # --- the server, the worker, and what they say ------------------------------------------------------------------------
@@ -109,45 +149,65 @@ class Api:
             time.sleep(0.5)
 
 
+# Every process that Python starts with this in PYTHONPATH writes down the names that it looks up.
+LISTENER = """
+import os, sys
+
+def note(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = arguments[0]
+        with open(os.environ["ZEN_TEST_HOME"] + "/names", "a") as names:
+            names.write((host.decode() if isinstance(host, bytes) else str(host)) + "\\n")
+
+sys.addaudithook(note)
+"""
+
+
+@dataclass
+class Served:
+    """`zen server` on free ports, in the folder of the repository."""
+
+    home: Path
+    api: Api
+    settings: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("served")
+    (home / "corpus").mkdir()
+    (home / "corpus" / "tales.txt").write_text("Once upon a time there was a word.\n\nAnother word came, and stayed.\n")
+    (home / "listener").mkdir()
+    (home / "listener" / "sitecustomize.py").write_text(LISTENER)
+    for name in ("prefect", "mlflow"):
+        shutil.copytree(databases / name, home / ".zen" / name)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        mlflow, prefect = one.getsockname()[1], other.getsockname()[1]
+    api = Api(f"http://127.0.0.1:{prefect}/api")
+    command = [sys.executable, "-m", "zen_pipeline", "server", "--port", str(mlflow), "--prefect-port", str(prefect)]
+    said = home / "said.txt"
+    with running(command, prefect_environment(home), said):
+        until(lambda: "Ctrl-C" in said.read_text(), 240, "the server does not say that it is there")
+        yield Served(home, api, {"config": {"data": [str(home / "corpus")]}})
+    assert processes_with(str(home)) == []
+
+
+def _home_of(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("ZEN_TEST_HOME")
+    except psutil.Error:
+        return None
+
+
 def prefect_environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DO_NOT_TRACK", "CI"))}
     return {
         **kept,
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_CLI_COLORS": "false",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-        "DO_NOT_TRACK": "true",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PYTHONPATH": os.pathsep.join([str(home / "listener"), str(ROOT)]),
         "ZEN_HOME": str(home / ".zen"),
         "ZEN_TEST_HOME": str(home),  # found again by `processes_with`
     }
-
-
-@contextmanager
-def prefect_server(environment: dict[str, str], home: Path) -> Iterator[Api]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    api = Api(f"http://127.0.0.1:{port}/api")
-    command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, environment, home / "server.txt"):
-        until(lambda: answers(api), 120, "the server does not answer")
-        yield api
-
-
-def answers(api: Api) -> bool:
-    try:
-        return bool(api.get("/health"))
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-@contextmanager
-def worker(environment: dict[str, str], home: Path) -> Iterator[None]:
-    command = [*PREFECT, "worker", "start", "--pool", "zen", "--type", "process"]
-    quick = {"PREFECT_WORKER_QUERY_SECONDS": "1"}
-    # Elsewhere than in the project's folder: the deployment itself must say where that is.
-    with running(command, environment | quick, home / "worker.txt", folder=home):
-        yield
 
 
 @contextmanager
@@ -163,13 +223,6 @@ def running(command: list[str], environment: dict[str, str], log: Path, folder: 
         for each in alive:
             each.kill()
         process.wait(20)
-
-
-def call(arguments: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [*PREFECT, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def pause_all(api: Api, deployments: dict[str, dict[str, Any]]) -> None:
@@ -195,9 +248,15 @@ def begun_by_schedule(api: Api, deployment: str) -> dict[str, Any]:
     return found[0]
 
 
-def final_state(api: Api, flow_run: str) -> str:
-    until(lambda: api.get(f"/flow_runs/{flow_run}")["state_type"] in TERMINAL, 150, "the run does not end")
+def final_state(api: Api, flow_run: str, seconds: float = 150) -> str:
+    until(lambda: api.get(f"/flow_runs/{flow_run}")["state_type"] in TERMINAL, seconds, "the run does not end")
     return str(api.get(f"/flow_runs/{flow_run}")["state_type"])
+
+
+def heartbeats(api: Api, flow_run: str) -> int:
+    resource = {"id": [f"prefect.flow-run.{flow_run}"]}
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": resource}
+    return int(api.post("/events/filter", {"filter": wanted})["total"])
 
 
 def log_lines(api: Api, flow_run: str) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from zen_pipeline import __version__
 from zen_pipeline.errors import ConfigError, ZenError
 from zen_pipeline.files import explain_os_error
+from zen_pipeline.masking import masked
 from zen_pipeline.terminal import say
-from zen_pipeline.tracking import without_password
 from zen_pipeline.workspace import Workspace
 
 _KEPT = 20  # logs of failures
@@ -51,7 +51,7 @@ def name_of(error: BaseException) -> str:
         named = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return f"{error.strerror}{named}"
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:_LONGEST]
-    return f"{type(error).__name__}: {without_password(said)}" if said else type(error).__name__
+    return f"{type(error).__name__}: {masked(said)}" if said else type(error).__name__
 
 
 def write_log(error: BaseException, home: Path | None) -> str:
@@ -60,10 +60,10 @@ def write_log(error: BaseException, home: Path | None) -> str:
     Returns:
         The log's path, or why there is none.
     """
-    text = without_password("".join(traceback.format_exception(error)))
+    text = masked("".join(traceback.format_exception(error)))
     content = (
         f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}, zen-pipeline {__version__}, Python {platform.python_version()}, "
-        f"{platform.platform()}\n{without_password(' '.join(sys.argv))}\n\n{text}"
+        f"{platform.platform()}\n{masked(' '.join(sys.argv))}\n\n{text}"
     )
     name = f"zen-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Commands about the workspace and the machine: gc, ui, doctor."""
+"""Commands about the workspace and the machine: gc, ui, server, doctor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command()(gc)
     app.command()(ui)
+    app.command()(server)
     app.command()(doctor)
 
 
@@ -36,15 +37,28 @@ def gc(
     common.show(f"{common.byte_size(freed)} {'would be freed' if dry_run else 'freed'}")
 
 
+MlflowPort = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the MLflow UI.")]
+PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect UI.")]
+
+
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
-    prefect: Annotated[bool, typer.Option("--prefect", help="Start the Prefect UI too (port 4200).")] = False,
+    port: MlflowPort = 5000,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Start the Prefect UI too.")] = False,
+    prefect_port: PrefectPort = 4200,
 ) -> None:
     """Open the MLflow UI on this workspace, and the Prefect UI with --prefect, until Ctrl-C."""
-    from zen_pipeline.cli.ui import serve
+    from zen_pipeline.cli.ui import serve_pages
     from zen_pipeline.workspace import Workspace
 
-    serve(Workspace.find(), port=port, prefect=prefect)
+    serve_pages(Workspace.find(), port=port, prefect=prefect, prefect_port=prefect_port)
+
+
+def server(port: MlflowPort = 5000, prefect_port: PrefectPort = 4200) -> None:
+    """Run what is on a schedule, with the MLflow and Prefect UIs, until Ctrl-C; deploys ./prefect.yaml first."""
+    from zen_pipeline.cli.ui import serve_schedules
+    from zen_pipeline.workspace import Workspace
+
+    serve_schedules(Workspace.find_or_create(), port=port, prefect_port=prefect_port)
 
 
 def doctor(json: Json = False) -> None:

@@ -1,10 +1,12 @@
-"""`zen ui`: the MLflow UI, and on request the Prefect UI, on this workspace's databases."""
+"""`zen ui` and `zen server`: MLflow's and Prefect's pages on this workspace, and what runs on a schedule."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ZenError
@@ -15,64 +17,85 @@ from zen_pipeline.tracking import MLFLOW_QUIET, local_tracking_uri
 if TYPE_CHECKING:
     from zen_pipeline.workspace import Workspace
 
-_PREFECT_PORT = 4200
+_STOP_SECONDS = 5
 
 
-def serve(workspace: Workspace, *, port: int, prefect: bool) -> None:
-    """Serve until Ctrl-C; both servers end together.
+def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port: int) -> None:
+    """Serve the pages until Ctrl-C; both servers end together.
 
     Raises:
         ZenError: a server ended by itself, most often because its port is taken.
     """
-    servers = {"MLflow": _start_mlflow(workspace, port)}
-    say(f"MLflow:  http://127.0.0.1:{port}")
-    if prefect:
-        servers["Prefect"] = _start_prefect(workspace)
-        say(f"Prefect: http://127.0.0.1:{_PREFECT_PORT}")
-    say("Ctrl-C ends it")
-    try:
+    with ExitStack() as running:
+        servers: dict[str, Callable[[float], int]] = {"MLflow": running.enter_context(_mlflow(workspace, port)).wait}
+        say(f"MLflow:  http://127.0.0.1:{port}")
+        if prefect:
+            from flows.server import LocalServer, new_secret
+
+            secret = new_secret()
+            pages = LocalServer(workspace.prefect_folder, services="pages", port=prefect_port, secret=secret)
+            running.callback(pages.stop)
+            pages.wait_ready()
+            servers["Prefect"] = pages.wait
+            say(f"Prefect: http://127.0.0.1:{prefect_port}/?token={secret.partition(':')[2]}")
+        say("Ctrl-C ends it")
         _wait_for_any(servers)
-    finally:
-        for server in servers.values():
-            _stop(server)
 
 
-def _start_mlflow(workspace: Workspace, port: int) -> subprocess.Popen[bytes]:
+def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> None:
+    """Serve the pages, run what is due, and watch over it, until Ctrl-C.
+
+    Raises:
+        ZenError: a part of it does not start, or ended by itself.
+    """
+    from flows.standing import DEPLOYMENTS, deploy, standing_server, worker
+
+    with ExitStack() as running:
+        mlflow = running.enter_context(_mlflow(workspace, port))
+        say(f"MLflow:  http://127.0.0.1:{port}")
+        prefect = running.enter_context(standing_server(workspace, prefect_port))
+        say(f"Prefect: http://127.0.0.1:{prefect_port}")
+        if DEPLOYMENTS.is_file():
+            deploy(prefect)
+            say(f"{DEPLOYMENTS} is deployed")
+        else:
+            say(f"nothing is deployed: there is no {DEPLOYMENTS} in this folder")
+        servers: dict[str, Callable[[float], int]] = {"MLflow": mlflow.wait, "Prefect": prefect.wait}
+        servers["worker"] = running.enter_context(worker(prefect, workspace)).wait
+        say(f"for `prefect` and `zen run` elsewhere: export PREFECT_API_URL={prefect.address} DO_NOT_TRACK=true")
+        say("Ctrl-C ends it")
+        _wait_for_any(servers)
+
+
+@contextmanager
+def _mlflow(workspace: Workspace, port: int) -> Iterator[subprocess.Popen[bytes]]:
     workspace.mlflow_folder.mkdir(parents=True, exist_ok=True)
     command = python_command("-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port))
     command += ["--backend-store-uri", local_tracking_uri(workspace.mlflow_folder), "--workers", "1"]
     # Without this, eight job processes are started beside the web server.
     environment = {**python_environment(), **MLFLOW_QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        yield server
+    finally:
+        _stop(server)
 
 
-def _start_prefect(workspace: Workspace) -> subprocess.Popen[bytes]:
-    environment = {
-        **python_environment(),
-        "PREFECT_HOME": str(workspace.prefect_folder),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "true",
-    }
-    environment.pop("PREFECT_UI_ENABLED", None)
-    command = python_command("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(_PREFECT_PORT))
-    return subprocess.Popen(command, env=environment, start_new_session=True)
-
-
-def _wait_for_any(servers: dict[str, subprocess.Popen[bytes]]) -> None:
+def _wait_for_any(servers: Mapping[str, Callable[[float], int]]) -> None:
     while True:
-        for name, server in servers.items():
+        for name, wait in servers.items():
             try:
-                code = server.wait(timeout=0.5)
+                code = wait(0.5)
             except subprocess.TimeoutExpired:
                 continue
-            raise ZenError(f"the {name} server ended with exit code {code}: is its port taken? (zen ui --port N)")
+            raise ZenError(f"{name} ended with exit code {code}: is its port taken? (--port N, --prefect-port N)")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
     """End the server and what it started; it leads its own session."""
     try:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=5)
+        server.wait(timeout=_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
     except ProcessLookupError:
