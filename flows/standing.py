@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows import prefect_settings
 from flows.server import LocalServer
 from zen_pipeline.errors import ZenError
@@ -27,7 +25,7 @@ from zen_pipeline.workspace import Workspace
 
 POOL = "zen"  # as in prefect.yaml
 DEPLOYMENTS = Path("prefect.yaml")
-_HEARTBEAT = Path(__file__).with_name("heartbeat.yaml")
+_HEARTBEAT = Path(__file__).with_name("heartbeat.json")
 _ANSWER_SECONDS = 30
 _COMMAND_SECONDS = 300
 _STOP_SECONDS = 20  # a worker ends its flow runs first
@@ -89,7 +87,7 @@ def worker(server: LocalServer, workspace: Workspace) -> Iterator[subprocess.Pop
 
 
 def _watch_heartbeats(server: LocalServer) -> None:
-    wanted = yaml.safe_load(_HEARTBEAT.read_text(encoding="utf-8"))
+    wanted = json.loads(_HEARTBEAT.read_text(encoding="utf-8"))
     present = _ask(server, "POST", "/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}}) or []
     for automation in present:
         _ask(server, "PUT", f"/automations/{automation['id']}", wanted)
