@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ZenError
@@ -27,7 +28,9 @@ def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port:
         ZenError: a server ended by itself, most often because its port is taken.
     """
     with ExitStack() as running:
-        servers: dict[str, Callable[[float], int]] = {"MLflow": running.enter_context(_mlflow(workspace, port)).wait}
+        servers: dict[str, Callable[[float], int | None]] = {
+            "MLflow": partial(_wait_ended, running.enter_context(_mlflow(workspace, port)))
+        }
         say(f"MLflow:  http://127.0.0.1:{port}")
         if prefect:
             from flows.server import LocalServer, new_secret
@@ -36,7 +39,7 @@ def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port:
             pages = LocalServer(workspace.prefect_folder, services="pages", port=prefect_port, secret=secret)
             running.callback(pages.stop)
             pages.wait_ready()
-            servers["Prefect"] = pages.wait
+            servers["Prefect"] = pages.wait_ended
             say(f"Prefect: http://127.0.0.1:{prefect_port}/?token={secret.partition(':')[2]}")
         say("Ctrl-C ends it")
         _wait_for_any(servers)
@@ -60,8 +63,11 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
             say(f"{DEPLOYMENTS} is deployed")
         else:
             say(f"nothing is deployed: there is no {DEPLOYMENTS} in this folder")
-        servers: dict[str, Callable[[float], int]] = {"MLflow": mlflow.wait, "Prefect": prefect.wait}
-        servers["worker"] = running.enter_context(worker(prefect, workspace)).wait
+        servers: dict[str, Callable[[float], int | None]] = {
+            "MLflow": partial(_wait_ended, mlflow),
+            "Prefect": prefect.wait_ended,
+        }
+        servers["worker"] = partial(_wait_ended, running.enter_context(worker(prefect, workspace)))
         say(f"for `prefect` and `zen run` elsewhere: export PREFECT_API_URL={prefect.address} DO_NOT_TRACK=true")
         say("Ctrl-C ends it")
         _wait_for_any(servers)
@@ -81,14 +87,20 @@ def _mlflow(workspace: Workspace, port: int) -> Iterator[subprocess.Popen[bytes]
         _stop(server)
 
 
-def _wait_for_any(servers: Mapping[str, Callable[[float], int]]) -> None:
+def _wait_for_any(servers: Mapping[str, Callable[[float], int | None]]) -> None:
     while True:
         for name, wait in servers.items():
-            try:
-                code = wait(0.5)
-            except subprocess.TimeoutExpired:
+            code = wait(0.5)
+            if code is None:
                 continue
             raise ZenError(f"{name} ended with exit code {code}: is its port taken? (--port N, --prefect-port N)")
+
+
+def _wait_ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
