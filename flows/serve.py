@@ -36,9 +36,8 @@ def main(listening: int, lifeline: int, services: str, secret: str) -> None:
     from prefect.server.api.collections import KNOWN_VIEWS
     from prefect.server.api.server import create_app
 
-    KNOWN_VIEWS.update(
-        dict.fromkeys(KNOWN_VIEWS, "")
-    )  # addresses at GitHub; without one the package's own copy is used
+    # Addresses at GitHub; without one the copy in the package is used.
+    KNOWN_VIEWS.update(dict.fromkeys(KNOWN_VIEWS, ""))
     prepare_database(Path(os.environ["PREFECT_HOME"]), prefect.__version__)
     app = create_app(ephemeral=services == "run", webserver_only=services == "pages")
     with socket.socket(fileno=listening) as opened:
