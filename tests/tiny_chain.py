@@ -45,6 +45,8 @@ def uninstall() -> None:
 
 
 def _settings(name: str) -> Callable[[Config], dict[str, Any]]:
+    if name == "collect":
+        return lambda config: {"sources": [source.identity() for source in config.collect.sources]}
     return lambda config: {} if name == "resolve" else config.of(name).identity()
 
 

@@ -12,6 +12,7 @@ from zen_pipeline.artifacts import ArtifactRef, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.machine.facts import profile
+from zen_pipeline.masking import masked
 from zen_pipeline.stages import load_stage
 from zen_pipeline.stages.base import Inputs
 
@@ -88,7 +89,7 @@ def corpus_names(config: Config) -> str:
     names = []
     for source in config.collect.sources:
         paths = getattr(source, "paths", None) or [str(source.type).replace("_", " ")]
-        names += [Path(path).name or str(path) for path in paths]
+        names += [Path(masked(path)).name or masked(path) for path in paths]
     return ", ".join(names)
 
 
