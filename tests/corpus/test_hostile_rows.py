@@ -17,6 +17,7 @@ from tests.corpus.hostile_files import write
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
 from zen_pipeline.corpus.records import read_records
+from zen_pipeline.errors import DataError
 from zen_pipeline.stages import collect
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
@@ -129,3 +130,40 @@ def test_content_in_parts_is_read_and_odd_turns_are_named(tmp_path: Path) -> Non
         "no list of messages",
         "no field 'text'",
     ]
+
+
+ONE, TWO = '{"text": "one"}', '{"text": "two"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", f"{ONE}{TWO}\n"),
+        ("a.jsonl", f"{ONE}, {TWO},\n"),
+        ("a.jsonl", f"[\n{ONE},\n{TWO}\n]\n"),
+        ("a.jsonl", '{\n  "text": "one"\n}\n{\n  "text": "two"\n}\n'),
+        ("a.jsonl", '"one"\n"two"\n'),
+        ("a.json", '["one", "two"]'),
+        ("a.json", '{"version": 1, "documents": ["one", "two"]}'),
+        ("a.json", '{"text": {"0": "one", "1": "two"}, "n": {"0": 1, "1": 2}}'),
+        ("a.json", '{"rows": [{"text": "one"}, {"text": "two"}]}'),
+        ("a.json", f"{ONE}\n{TWO}\n"),
+    ],
+)
+def test_rows_are_found_however_a_json_file_holds_them(tmp_path: Path, name: str, content: str) -> None:
+    read = read_paths(write(tmp_path / name, content))
+    assert ([record.text for record in read.records], read.aside) == (["one", "two"], [])
+    assert len({record.id for record in read.records}) == 2
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("content", ["{}", '{"name": "x", "version": 3}', "{}\n{}\n"])
+def test_a_file_of_no_known_fields_costs_no_other_file(tmp_path: Path, name: str, content: str) -> None:
+    write(tmp_path / name, content)
+    with pytest.raises(DataError, match="no column 'text'"):
+        read_paths(tmp_path)
+    write(tmp_path / "b.csv", "unknown,names\n1,2\n")
+    write(tmp_path / "c.jsonl", f"{ONE}\n{{}}\n{TWO}\n")
+    read = read_paths(tmp_path)
+    assert [record.text for record in read.records] == ["one", "two"]
+    assert {entry.source.split("/")[1] for entry in read.aside} == {name, "b.csv", "c.jsonl"}

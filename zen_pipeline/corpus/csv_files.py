@@ -14,8 +14,7 @@ from zen_pipeline.corpus.headerless import Columns, is_header, recognise
 from zen_pipeline.corpus.lines import Lines
 from zen_pipeline.corpus.opening import HEAD, Stream, TextFile, not_text
 from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import Shape, Table
-from zen_pipeline.errors import DataError
+from zen_pipeline.corpus.tables import Shape, Table, UnknownColumns
 from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,7 +41,7 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
     """The rows of delimited text, with or without a header; see `delimited` for quotes, `headerless` for columns.
 
     Raises:
-        DataError: the columns are of no known kind.
+        UnknownColumns: the columns are of no known kind.
     """
     with file.open() as stream:
         if reason := not_text(stream.head()):
@@ -50,7 +49,7 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
             return
         found = layout(stream, file, shape)
         if isinstance(found, str):
-            raise DataError(
+            raise UnknownColumns(
                 f"{file.address} has no line that names its columns, and {found}. Say which is which by their numbers, "
                 "such as --no-header --text 2 --label 1; or give it such a line"
             )

@@ -17,11 +17,12 @@ from zen_pipeline.corpus.tables import Shape, Table, read_jsonl
 _FIELDS = frozenset(TURNS) - {"data"} | frozenset(
     {"instances", "paragraphs", "qas", "answers", "chosen", "rejected", "prompt", "completion", "history"}
 )
+_OF_TEXTS = ("texts", "documents", "rows", "records", "items", "examples", "corpus")
 _MOST_FIELDS = 1000  # of the object at the top: what has more is no row
 
 
 def read_json(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
-    """The rows of a .json file, read one after the other.
+    """The rows of a .json or .jsonl file, read one after the other.
 
     An array at the top holds the rows; if they are messages, the whole array is one conversation. An object at the top
     holds them in arrays (`data` of SQuAD) or as its members (Topical-Chat), or is one row itself.
@@ -31,10 +32,13 @@ def read_json(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
     """
     with file.open() as stream:
         head = stream.head()
+        if file.format == ".jsonl" and not _is_one_value(head):
+            yield from read_jsonl(file.at(stream), shape)
+            return
         if reason := not_text(head):
             yield Aside(file.name, "file", reason, "")
             return
-        if _is_lines(head):
+        if file.format != ".jsonl" and _is_lines(head):
             yield from read_jsonl(file.at(stream), shape)
         else:
             yield from _Rows(file, shape).read(JsonValues(Characters(stream), file.limits.record))
@@ -49,6 +53,15 @@ def _is_lines(head: bytes) -> bool:
         return isinstance(decode(first.decode("utf-8")), dict | list)
     except ValueError:
         return False
+
+
+def _is_one_value(head: bytes) -> bool:
+    """Whether values go over several lines: the first line is none, and begins one that is."""
+    text = head.decode("utf-8-sig", "surrogateescape").lstrip()
+    first = text.partition("\n")[0].strip()
+    if first in ("[", "{"):
+        return True
+    return first.startswith("[") and first.endswith(",") and not first.endswith("],")
 
 
 class _Rows:
@@ -96,6 +109,11 @@ class _Rows:
 
     def _object(self) -> Iterator[Record | Aside]:
         """The object at the top is over: a row itself, or what held the rows."""
+        if (rows := _in_columns(self._own) or _texts(self._own)) and not self._rows_in_object:
+            for row in rows:
+                yield from self._row(row)
+            self._own = {}
+            return
         if self._is_row(self._own) or not self._rows_in_object:
             yield from self._row(self._own)
         self._own, self._rows_in_object = {}, 0
@@ -121,3 +139,23 @@ class _Rows:
     def _row(self, value: Any) -> Iterator[Record | Aside]:
         self._number += 1
         yield from self._table.row(value, f"item {self._number}")
+
+
+def _in_columns(own: dict[str, Any]) -> list[Any]:
+    """The rows of a table that is written column by column, each an object from the row's number to its value."""
+    columns = list(own.values())
+    numbers = list(columns[0]) if columns and isinstance(columns[0], dict) else []
+    if not all(number.isdecimal() for number in numbers):
+        return []
+    if not all(isinstance(column, dict) and list(column) == numbers for column in columns):
+        return []
+    return [{name: column[number] for name, column in own.items()} for number in numbers]
+
+
+def _texts(own: dict[str, Any]) -> list[Any]:
+    """The texts of an object that holds nothing else."""
+    for name in _OF_TEXTS:
+        found = own.get(name)
+        if isinstance(found, list) and all(isinstance(text, str) for text in found):
+            return found
+    return []

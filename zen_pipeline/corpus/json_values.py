@@ -53,6 +53,29 @@ def decode(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
+def decode_all(text: str) -> list[Any]:
+    """The values of a text of one JSON value or several, one behind the other.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    try:
+        return [decode(text)]
+    except ValueError:
+        values: list[Any] = []
+        rest = text.strip()
+        while rest.startswith(("{", "[")):
+            try:
+                value, end = _DECODER.raw_decode(rest)
+            except (ValueError, RecursionError, OverflowError):
+                break
+            values.append(value)
+            rest = rest[end:].lstrip(" \t\r\n,")
+        if rest or not values:
+            raise
+        return values
+
+
 class Broken(NamedTuple):
     """An element of an array that is no JSON, where it is certain enough where the next one begins."""
 

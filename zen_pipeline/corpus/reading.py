@@ -24,7 +24,7 @@ from zen_pipeline.corpus.opening import HEAD, TextFile, Unreadable, not_text
 from zen_pipeline.corpus.parallel import Alignment, read_parallel
 from zen_pipeline.corpus.plain_text import Mode, Piece, heading_kind, pieces, read_plain_text, to_records
 from zen_pipeline.corpus.records import Aside, Record, excerpt
-from zen_pipeline.corpus.tables import Shape, read_jsonl
+from zen_pipeline.corpus.tables import Shape, UnknownColumns
 from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.logs import get_logger
@@ -33,7 +33,7 @@ from zen_pipeline.settings.data import FilesSource
 log = get_logger(__name__)
 
 _TABLES: dict[str, Callable[[TextFile, Shape], Iterator[Record | Aside]]] = {
-    ".jsonl": read_jsonl,
+    ".jsonl": read_json,
     ".json": read_json,
     ".csv": read_csv,
     ".parquet": read_parquet,
@@ -95,15 +95,21 @@ class FilesReader:
         Raises:
             DataError: a table has no such column; a file cannot be opened, or changes meanwhile.
         """
+        self._unknown: UnknownColumns | None = None
+        records = 0
         for file in files:
             log.debug("reading %s", file.address)
             before = _state(file)
             try:
-                yield from self._archive(file) if file.format in archives.FORMATS else self._counted(file)
+                for entry in self._archive(file) if file.format in archives.FORMATS else self._counted(file):
+                    records += isinstance(entry, Record)
+                    yield entry
             except OSError as error:
                 raise DataError(f"cannot read {file.address}: {error.strerror or error}") from error
             if _state(file) != before:
                 raise DataError(f"{file.address} changed while it was read: run again when nothing writes to it")
+        if self._unknown is not None and not records:
+            raise self._unknown
 
     def _archive(self, archive: TextFile) -> Iterator[Record | Aside]:
         """The records of its members, which are counted as files in place of the archive."""
@@ -133,6 +139,13 @@ class FilesReader:
             self._tally.read += count if nothing else 0
             nothing = False
             yield Aside(file.name, "from here on", str(error), "")
+        except UnknownColumns as error:
+            log.warning("%s", error)
+            self._unknown = self._unknown or error
+            self._tally.read += count if nothing else 0
+            if nothing:
+                yield Aside(file.name, "file", str(error).removeprefix(f"{file.address} "), "")
+            nothing = False
         if nothing:
             self._tally.left_out["empty files"] += count
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zen_pipeline.corpus.chat_formats import is_turn
-from zen_pipeline.corpus.json_values import decode
+from zen_pipeline.corpus.json_values import decode_all
 from zen_pipeline.corpus.kinds import Content
 from zen_pipeline.corpus.lines import Lines, TooLong
 from zen_pipeline.corpus.opening import TextFile, not_text
@@ -62,6 +62,10 @@ class Shape:
         return self.header or (self.header is False and (self.text_column != "text" or bool(self.fields)))
 
 
+class UnknownColumns(DataError):
+    """A table whose columns are of no known kind, so that the user must say which is which."""
+
+
 class Table:
     """Turns the rows of one file into records and keeps count of those of no known kind.
 
@@ -86,7 +90,7 @@ class Table:
         if isinstance(row, dict) and "row_idx" in row and row.get("truncated_cells"):
             yield self.aside(place, f"cells were cut off: {row['truncated_cells']}", row)
             return
-        row = _unwrapped(row)
+        row = {self._shape.text_column: row} if isinstance(row, str) else _unwrapped(row)
         if not isinstance(row, dict):
             yield self.aside(place, f"not a JSON object but {type(row).__name__}", row)
             return
@@ -147,10 +151,10 @@ class Table:
         return Aside(self._file.name, place, reason, excerpt(shown), rows)
 
     def check_found(self) -> None:
-        """Raise DataError when rows have been read and none is of a known kind; after the last row."""
+        """Raise UnknownColumns when rows have been read and none is of a known kind; after the last row."""
         columns = self._unknown_names
         if not self._usable and self._unknown and self._shape.kind is None and not self._recogniser.knows(columns):
-            raise DataError(
+            raise UnknownColumns(
                 f"{self._file.address} has no column {self._shape.text_column!r}; its columns are "
                 f"{', '.join(columns) or '(none)'}. Name the one that holds the text: --text NAME "
                 f"(collect.sources.0.text_column); or give the columns one of the known names, or set "
@@ -178,7 +182,7 @@ def _not_unicode(error: UnicodeEncodeError) -> str:
 
 
 def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
-    """One JSON value per line; empty lines are nothing.
+    """One JSON value per line, or several; empty lines are nothing.
 
     Raises:
         DataError: no row in the file is of a known kind.
@@ -198,13 +202,14 @@ def read_jsonl(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
             if not content.strip():
                 continue
             try:
-                row = decode(content.decode("utf-8"))
+                rows = decode_all(content.decode("utf-8"))
             except UnicodeDecodeError as error:
                 yield table.aside(place, f"not valid UTF-8 (byte 0x{content[error.start]:02X})", _start(content))
             except ValueError as error:
                 yield table.aside(place, f"not JSON: {error}", _start(content))
             else:
-                yield from table.row(row, place)
+                for number, row in enumerate(rows):
+                    yield from table.row(row, place if not number else f"{place}.{number + 1}")
     table.check_found()
 
 
