@@ -46,6 +46,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(kind="optimized", skipped="the test split is empty: add text, or raise validate.test_fraction")
     metrics = {}
     for kind, folder in models.items():
+        log.info("optimize: measuring %s with float and int8 weights", kind)
         result = compare(
             folder, output / kind, documents, max_bits_per_byte_loss=config.optimize.max_bits_per_byte_loss
         )

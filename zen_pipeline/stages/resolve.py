@@ -108,6 +108,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     machine = profile()
     records = inputs["validate"].path / "records.parquet"
     finetuning = _finetunes(config, records)
+    log.info("resolve: measuring how fast this machine trains")
     resolved = measure_and_choose(
         Request(
             budget=config.budget,
