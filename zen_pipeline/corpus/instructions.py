@@ -19,6 +19,7 @@ from zen_pipeline.corpus.question_answering import CONTEXTS, answers_of, joined
 QUESTIONS = ("instruction", "prompt", "question", "query", "ask", "inputs", "input")
 _ANSWERS = ("output", "response", "completion", "answer", "std_answer", "answers", "targets")
 _TOGETHER = ("input", "question", "query", *CONTEXTS)  # what an instruction is about
+_BOTH = (("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("human", "gpt"), ("q", "a"))
 _LETTERS = tuple("abcd")
 _NO_PAIR = "the question or its answer is not text"
 
@@ -31,7 +32,9 @@ def claim(fields: Fields) -> Sequence[str] | None:
         answer = fields.first(("target",))
     if question is not None and "instances" in fields:
         return (question, "instances")
-    return None if question is None or answer is None else (question, answer)
+    if question is None or answer is None:
+        return next((both for both in _BOTH if both[0] in fields and both[1] in fields), None)
+    return question, answer
 
 
 def claim_turns(fields: Fields) -> Sequence[str] | None:
@@ -55,6 +58,9 @@ def read(fields: Fields, names: Sequence[str]) -> Iterator[list[Message] | str]:
     """The conversations of a row: several for an instruction with instances."""
     if all(letter in fields for letter in _LETTERS):  # C-Eval, CMMLU
         yield "the choices A to D belong to the question: write them into the question"
+        return
+    if (context := fields.first(CONTEXTS)) is not None and joined(fields.get(context)) is None:
+        yield f"{fields.called(context)!r} is neither text nor a list of texts"
         return
     question = _asked(fields, names[0])
     if names[1] == "instances":

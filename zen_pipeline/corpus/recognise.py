@@ -122,7 +122,7 @@ class Recogniser:
 def _forms(text_column: str) -> list[Form]:
     """All forms in the order of precedence."""
     pairs = frozenset(name for pair in _LABELLED_PAIRS for name in pair)
-    asked = frozenset(instructions.QUESTIONS)
+    asked = frozenset((*instructions.QUESTIONS, "user", "human", "q"))
     return [
         Form("preference", preferences.FIELDS, preferences.claim, _preference),
         Form("chat", frozenset(chat_formats.TURNS), _claim_turns, _turns),

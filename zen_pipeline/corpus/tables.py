@@ -107,7 +107,7 @@ class Table:
         group = fields.take("group")
         read = list(found.form.read(fields, found.names))
         usable = any(not isinstance(content, str) for content in read)
-        told_by = [self._told_by] if self._told_by else [fields.called(name) for name in found.names]
+        told_by = [self._told_by] if self._told_by else [fields.called(name).strip() for name in found.names]
         self.count(found.form.kind, told_by, fields.unused() if usable else ())
         for part, content in enumerate(read, 1):
             yield (
