@@ -123,7 +123,7 @@ def test_content_in_parts_is_read_and_odd_turns_are_named(tmp_path: Path) -> Non
     ]
     reasons = [reason.removeprefix("not a usable conversation: ").split(";")[0] for reason in read.reasons]
     assert reasons == [
-        "message 2 is a tool's (role 'tool'): conversations with tools are not learnt",
+        "a conversation with tools (message 2 has the role 'tool')",
         "message 1 is not text alone",
         "message 1 is empty",
         "no message of an assistant that is to be learnt follows one of a user",

@@ -151,11 +151,14 @@ def test_one_path_of_a_tree_is_read_and_the_others_are_counted(tmp_path: Path) -
         ({"messages": [ASKED, SAID], "kto_tag": "false"}, "kto_tag: 'false'"),
         ({"prompt": "Hi?", "response": "Hello.", "train": False}, "train: false"),
         ({"messages": [ASKED, answer("Go.", loss=False)]}, "to be learnt"),
-        ({"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, SAID]}, "a tool"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "observation", "value": "y"}]}, "a tool"),
-        ({"image": "a.png", "conversations": [ASKED, SAID]}, "'image' belongs to the question"),
-        ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "'choices' belongs to the question"),
-        ({"question": "Which?", "A": "a", "B": "b", "C": "c", "D": "d", "answer": "C"}, "A to D belong to"),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, SAID]},
+            "with tools",
+        ),
+        ({"conversations": [{"from": "human", "value": "x"}, {"from": "observation", "value": "y"}]}, "with tools"),
+        ({"image": "a.png", "conversations": [ASKED, SAID]}, "'image'"),
+        ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "'choices'"),
+        ({"question": "Which?", "A": "a", "B": "b", "C": "c", "D": "d", "answer": "C"}, "choices A to D"),
         ({"instruction": "Hi?", "output": "Hello.", "history": "earlier"}, "neither pairs nor messages"),
         ({"messages": [{"from": who, "text": "Hi"} for who in ("Ann", "Bob", "Cy")]}, "3 speakers"),
         ({"segments": [{"label": True, "text": "<s>Hi"}]}, "Axolotl"),
@@ -169,6 +172,12 @@ def test_what_cannot_be_honoured_is_set_aside_and_says_why(tmp_path: Path, row: 
     assert (found.kinds, len(found.aside)) == ({"document": 1}, 1)
     assert reason in found.reasons[0]
     assert not tally.unused
+
+
+def test_what_must_not_be_learnt_was_read_well(tmp_path: Path) -> None:
+    unwanted = {"prompt": "Hi?", "completion": "Go.", "label": False}
+    found, _ = read(tmp_path, unwanted, {"messages": "no list"}, {"messages": [ASKED, answer("Go.", weight=0)]})
+    assert [entry.not_learnt for entry in found.aside] == [True, False, True]
 
 
 # --- other kinds ------------------------------------------------------------------------------------------------------

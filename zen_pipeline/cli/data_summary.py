@@ -36,6 +36,8 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows.append(row("set aside", summary["set_aside"]))
     if unreadable := summary.get("unreadable", 0):
         rows.append(row("  could not be read", unreadable))
+    if not_learnt := summary.get("not_learnt", 0):
+        rows.append(row("  not to be learnt", not_learnt))
     rows += [row(f"  {reason}", count) for reason, count in summary.get("reasons", {}).items()]
     files = summary.get("files", {})
     rows += [(f"files {name}".replace("_", " "), f"{count:,}", "") for name, count in files.items()]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from zen_pipeline.corpus.fields import Fields, has_value, is_false, is_true
+from zen_pipeline.corpus.fields import Fields, NotLearnt, has_value, is_false, is_true
 from zen_pipeline.corpus.json_values import decode
 
 Message = dict[str, Any]
@@ -182,9 +182,9 @@ def conversation(messages: list[Message] | str, fields: Fields) -> list[Message]
     if isinstance(messages, str):
         return messages
     if (mark := unwanted(fields)) is not None:
-        return f"{mark}: an answer that is marked as not to be learnt"
+        return NotLearnt(f"marked as not to be learnt ({mark})")
     if (beside := fields.first(_BESIDE)) is not None:
-        return f"{fields.called(beside)!r} belongs to the question and is not text: write it into the question"
+        return NotLearnt(f"more than the text of a question ({fields.called(beside)!r}: write it into the question)")
     first, before = system(fields), history(fields)
     if isinstance(first, str) or isinstance(before, str):
         return first if isinstance(first, str) else str(before)
@@ -197,7 +197,9 @@ def conversation(messages: list[Message] | str, fields: Fields) -> list[Message]
     messages = joined_roles(messages)
     last = last_answer(messages)
     if last is None:
-        return "no message of an assistant that is to be learnt follows one of a user"
+        marked = any(message.get("weight") == 0 for message in messages)
+        reason = "no message of an assistant that is to be learnt follows one of a user"
+        return NotLearnt(reason) if marked else reason
     if last < len(messages) - 1:
         fields.note("messages after the last answer")
     return messages
@@ -299,7 +301,7 @@ def _roles(turns: Sequence[Mapping[str, Any]]) -> list[str] | str:
     roles = []
     for number, (_, who) in enumerate(spoken, 1):
         if who.lower() in _TOOLS:
-            return f"message {number} is a tool's (role {who!r}): conversations with tools are not learnt"
+            return NotLearnt(f"a conversation with tools (message {number} has the role {who!r})")
         if who.lower() not in _ROLES:
             return (
                 f"message {number} has the role {who[:40]!r}; known are {', '.join(r for r in _ROLES if r.isascii())}"
@@ -330,14 +332,14 @@ def _both(turn: Mapping[str, Any], number: int) -> list[Message] | str:
     if not all(isinstance(text, str) for text in texts):
         return f"turn {number} is not text alone"
     if any(_MOSS_MARK.sub("", str(turn[name])) != "None" for name in _MOSS_TOOLS if has_value(turn.get(name))):
-        return f"turn {number} calls a tool: conversations with tools are not learnt"
+        return NotLearnt(f"a conversation with tools (turn {number} calls one)")
     asked, said = (_MOSS_MARK.sub("", text) for text in texts)
     return [{"role": "user", "content": trimmed(asked)}, _weighted(turn, "assistant", said)]
 
 
 def _message(turn: Mapping[str, Any], role: str, number: int) -> list[Message] | str:
     if any(has_value(turn.get(name)) for name in _CALLS):
-        return f"message {number} calls a tool: conversations with tools are not learnt"
+        return NotLearnt(f"a conversation with tools (message {number} calls one)")
     text = _content(next((turn[name] for name in _TEXT_NAMES if turn.get(name) is not None), None))
     return f"message {number} is not text alone" if text is None else [_weighted(turn, role, text)]
 

@@ -29,6 +29,10 @@ _CHINESE = {
 }
 
 
+class NotLearnt(str):
+    """Why a row that was read well becomes no record: it must not be learnt, or no model here can learn it."""
+
+
 def has_value(value: Any) -> bool:
     """Whether there is anything in a field: null, NaN, blank text and empty lists are nothing."""
     if isinstance(value, str):

@@ -13,7 +13,7 @@ from zen_pipeline.corpus.chat_formats import (
     from_turns,
     transcript,
 )
-from zen_pipeline.corpus.fields import Fields
+from zen_pipeline.corpus.fields import Fields, NotLearnt
 from zen_pipeline.corpus.question_answering import CONTEXTS, answers_of, joined
 
 QUESTIONS = ("instruction", "prompt", "question", "query", "ask", "inputs", "input")
@@ -50,14 +50,14 @@ def read_turns(fields: Fields, names: Sequence[str]) -> list[Message] | str:
     value = [{"role": "assistant", "content": value}] if isinstance(value, str) else value
     said = from_turns([value] if isinstance(value, Mapping) else value, fields)
     if isinstance(asked, str) or isinstance(said, str):
-        return asked if isinstance(asked, str) else str(said)
+        return asked if isinstance(asked, str) else said if isinstance(said, str) else _NO_PAIR
     return conversation([*asked, *said], fields)
 
 
 def read(fields: Fields, names: Sequence[str]) -> Iterator[list[Message] | str]:
     """The conversations of a row: several for an instruction with instances."""
     if all(letter in fields for letter in _LETTERS):  # C-Eval, CMMLU
-        yield "the choices A to D belong to the question: write them into the question"
+        yield NotLearnt("more than the text of a question (choices A to D: write them into the question)")
         return
     if (context := fields.first(CONTEXTS)) is not None and joined(fields.get(context)) is None:
         yield f"{fields.called(context)!r} is neither text nor a list of texts"

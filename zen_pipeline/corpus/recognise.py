@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from zen_pipeline.corpus import chat_formats, instructions, preferences, question_answering, trees
-from zen_pipeline.corpus.fields import Fields, our_name
+from zen_pipeline.corpus.fields import Fields, NotLearnt, our_name
 from zen_pipeline.corpus.kinds import Content, chat, language_code, pair, rendering
 from zen_pipeline.corpus.records import Kind
 
@@ -283,7 +283,7 @@ def _side_language(fields: Fields, side: str) -> str:
 
 def _chat(messages: list[chat_formats.Message] | str, fields: Fields) -> Content | str:
     if isinstance(messages, str):
-        return f"not a usable conversation: {messages}"
+        return messages if isinstance(messages, NotLearnt) else f"not a usable conversation: {messages}"
     content = chat(messages)
     tools = fields.get("tools")
     if tools is None:
@@ -310,7 +310,7 @@ def _claim_segments(fields: Fields) -> tuple[str] | None:
 
 
 def _segments(_fields: Fields, _names: Sequence[str]) -> Iterator[Content | str]:
-    yield "segments are written in one model's template (Axolotl's input_output): give messages, with weight 0 or 1"
+    yield NotLearnt("segments in one model's template (Axolotl's input_output: give messages, with weight 0 or 1)")
 
 
 def _prompt_in_turns(fields: Fields, names: Sequence[str]) -> Iterator[Content | str]:

@@ -54,13 +54,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Something that could not become a record: where it was and why, and how many rows it stands for."""
+    """Something that could not become a record: where it was and why, and how many rows it stands for.
+
+    Attributes:
+        not_learnt: it was read well; what it holds must not be learnt, or no model here can learn it.
+    """
 
     source: str
     where: str
     reason: str
     excerpt: str
     rows: int = 1
+    not_learnt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ _S = pa.string()
 RECORD_SCHEMA = _schema(
     id=_S, group=_S, text=pa.large_string(), source=_S, language=_S, split=_S, kind=_S, meta=pa.large_string()
 )
-ASIDE_SCHEMA = _schema(source=_S, where=_S, reason=_S, excerpt=_S, rows=pa.int64())
+ASIDE_SCHEMA = _schema(source=_S, where=_S, reason=_S, excerpt=_S, rows=pa.int64(), not_learnt=pa.bool_())
 SET_ASIDE_SCHEMA = _schema(id=_S, group=_S, reason=_S, excerpt=_S)
 
 Row = TypeVar("Row", Record, Aside, SetAside)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zen_pipeline.corpus.chat_formats import is_turn
+from zen_pipeline.corpus.fields import NotLearnt
 from zen_pipeline.corpus.json_values import decode_all
 from zen_pipeline.corpus.kinds import Content
 from zen_pipeline.corpus.lines import Lines, TooLong
@@ -148,7 +149,7 @@ class Table:
     def aside(self, place: str, reason: str, found: object, *, rows: int = 1) -> Aside:
         """Set something of this file aside."""
         shown = found if isinstance(found, str) else _shortened.repr(found)
-        return Aside(self._file.name, place, reason, excerpt(shown), rows)
+        return Aside(self._file.name, place, str(reason), excerpt(shown), rows, isinstance(reason, NotLearnt))
 
     def check_found(self) -> None:
         """Raise UnknownColumns when rows have been read and none is of a known kind; after the last row."""

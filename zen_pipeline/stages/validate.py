@@ -61,7 +61,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """
     settings = config.validate_
     collected = inputs["collect"].path
-    unreadable = sum(sum(rows) for (rows,) in read_columns(collected / "aside.parquet", "rows"))
+    unreadable, not_learnt = _aside(collected)
     folder = context.work / "parts"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         divided.write(output)
         _profile(parts, fates, workers).save(output)
     shutil.rmtree(folder)
-    summary = _summary(fates, divided, unreadable) | {
+    summary = _summary(fates, divided, unreadable, not_learnt) | {
         **cleaning,
         "contamination": contamination,
         "notes": notes,
@@ -84,6 +84,15 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     }
     _tell(summary)
     return Built("records", summary)
+
+
+def _aside(collected: Path) -> tuple[int, int]:
+    """How many rows could not be read, and how many were read well and are not to be learnt."""
+    counts = [0, 0]
+    for rows, not_learnt in read_columns(collected / "aside.parquet", "rows", "not_learnt"):
+        for count, which in zip(rows, not_learnt, strict=True):
+            counts[which] += count
+    return counts[0], counts[1]
 
 
 def _prepare(parts: Parts, workers: Workers) -> tuple[Fates, dict[str, dict[str, int]]]:
@@ -215,10 +224,14 @@ def _profile(parts: Parts, fates: Fates, workers: Workers) -> Profile:
     return profile
 
 
-def _summary(fates: Fates, divided: Dividing, unreadable: int) -> dict[str, Any]:
-    """The figures of the whole corpus; those that are plain numbers are judged by the suite `corpus`."""
+def _summary(fates: Fates, divided: Dividing, unreadable: int, not_learnt: int) -> dict[str, Any]:
+    """The figures of the whole corpus; those that are plain numbers are judged by the suite `corpus`.
+
+    What is not to be learnt is set aside on purpose: the shares are of all other rows.
+    """
     records, kept = len(fates.reasons), int(fates.kept.sum())
-    total = records + unreadable
+    wanted = records + unreadable
+    total = wanted + not_learnt
     reasons = fates.counts()
     splits = {
         name: {
@@ -234,11 +247,12 @@ def _summary(fates: Fates, divided: Dividing, unreadable: int) -> dict[str, Any]
         "records": kept,
         "set_aside": total - kept,
         "unreadable": unreadable,
+        "not_learnt": not_learnt,
         **divided.totals,
         "documents": divided.kinds.get("document", 0),
         "chats": divided.kinds.get("chat", 0),
-        "share_set_aside": (total - kept) / total,
-        "share_unreadable": unreadable / total,
+        "share_set_aside": (wanted - kept) / wanted,
+        "share_unreadable": unreadable / wanted,
         "share_duplicates": fates.exact_duplicates / records,
         "share_near_duplicates": reasons.get(NEAR_DUPLICATE, 0) / records,
         "share_contaminated": reasons.get(CONTAMINATED, 0) / records,
