@@ -23,6 +23,7 @@ from zen_pipeline.stages import tokenize, validate
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.collect_garbage import collect_garbage
 from zen_pipeline.stages.judge_tensors import judge_tokens, judge_vectors
+from zen_pipeline.stages.judgement import JUDGEMENT, stored_refusal
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
@@ -147,6 +148,24 @@ def test_stop_stops_on_every_run_also_where_all_is_stored(tmp_path: Path, contex
         assert "Refused" in caught.value.report.read_text()
     assert len(stored(context, "validate")) == 1, "the data itself was made once"
     assert run(config_for(), context, records).cached
+
+
+def test_a_stored_verdict_that_refuses_is_known_without_judging_again(context: StageContext) -> None:
+    def judged(name: str, refusal: str) -> str:
+        ref = context.store.get_or_build(
+            Identity("tokenize", {"x": name}), lambda _: Built("tokens"), inputs={}, run_id="test"
+        )
+        verdict = Built(JUDGEMENT, {"refusal": refusal})
+        context.store.get_or_build(
+            Identity(JUDGEMENT, {"x": name}), lambda _: verdict, inputs={"tokenize": ref}, run_id="test"
+        )
+        return ref.fingerprint
+
+    refused, accepted = judged("a", "too long: set pretrain.model.context_length=512\nand more"), judged("b", "")
+    found = stored_refusal(context.store, "tokenize", refused)
+    assert found == "too long: set pretrain.model.context_length=512"
+    assert stored_refusal(context.store, "tokenize", accepted) is None
+    assert stored_refusal(context.store, "tokenize", "0" * 64) is None
 
 
 def test_verdicts_stay_as_long_as_what_they_judge(context: StageContext, workspace: Workspace) -> None:
