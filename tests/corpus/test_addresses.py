@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -22,12 +23,14 @@ import pytest
 from tests.corpus.hostile_files import zipfile_of
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
+from zen_pipeline.corpus import addresses
 from zen_pipeline.corpus.addresses import content_digest
+from zen_pipeline.corpus.catalogue.download import Patience, download
 from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.huggingface import parse
 from zen_pipeline.corpus.records import read_columns
-from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.errors import ConfigError, DataError, DownloadError
 from zen_pipeline.logs import show_on_stderr
 from zen_pipeline.stages import collect
 from zen_pipeline.stages.base import StageContext
@@ -238,3 +241,52 @@ def test_a_data_set_is_read_by_the_library_of_the_hub(tmp_path: Path, workspace:
     assert (read.kinds, {r.split for r in read.records}) == ({"chat": 3}, {"train"})
     with pytest.raises(DataError, match="nosplit"):
         read_paths(f"hf://{data}/nosplit")
+
+
+class _Endless(SimpleHTTPRequestHandler):
+    """A site whose pages list ever more pages, and a file that never ends."""
+
+    protocol_version = "HTTP/1.0"
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        if self.path.endswith("/"):
+            self.wfile.write(b'<a href="a/">a</a><a href="b/">b</a><a href="c.txt">c</a>')
+            return
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(ROW * 1000)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Endless) as served:
+        served.daemon_threads = True
+        threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_address[1]}"
+        served.shutdown()
+
+
+def test_a_crawl_without_end_is_bounded(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "MOST_LISTINGS", 30)
+    with pytest.raises(ConfigError, match="perhaps without end"):
+        find_files([f"{endless}/**"])
+    assert [file.name for file in find_files([f"{endless}/a/*.txt"]).files] == ["a/c.txt"]
+
+
+def test_a_body_without_end_is_bounded(endless: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "MOST_UNSAID", 1 << 20)
+    with pytest.raises(DataError, match="perhaps without end"):
+        content_digest(f"{endless}/endless.jsonl")
+    with pytest.raises(DataError, match="perhaps without end"):
+        read_paths(f"{endless}/endless.jsonl")
+    monkeypatch.setattr("zen_pipeline.corpus.catalogue.download.ROOM", 1 << 20)
+    with pytest.raises(DownloadError, match="perhaps without end"):
+        download(f"{endless}/endless.txt", tmp_path / "part", lambda *_: None, Patience(), known=10)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from glob import has_magic
 from typing import Any, BinaryIO, cast
 
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.logs import get_logger
 from zen_pipeline.masking import masked
 
 # fsspec knows many more, some of which run programs, log in elsewhere or unpack what they find.
@@ -23,6 +26,12 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _DIGESTS = ("ETag", "etag", "md5Hash", "Content-MD5", "content_md5")
 _BLOCK = 1 << 20
 _IP_V6 = re.compile(r"(?<=://)\[[0-9a-fA-F:.]+\]")
+_STAR = re.compile(r"[*\[]")
+MOST_UNSAID = 16 << 30  # bytes that are read of a file whose length the server does not say: it may have no end
+MOST_LISTINGS, MOST_LISTED = 2000, 100_000  # pages of links that are asked for, and files that they may name: the same
+_PATIENCE = 10.0  # seconds between two notes while something is waited for
+
+log = get_logger(__name__)
 
 
 def is_address(path: str) -> bool:
@@ -38,12 +47,17 @@ def find(address: str) -> Iterator[tuple[str, str]]:
     """
     system, path = _system(address)
     try:
-        if has_magic(path):
+        on_the_web = address.startswith(("http:", "https:"))
+        if on_the_web and (star := _STAR.search(_IP_V6.sub(lambda host: "x" * len(host[0]), path))):
+            found, top = sorted(_crawl(address, system, path, star.start())), ""
+        elif has_magic(path) and not on_the_web:  # where a question mark begins a query
             found, top = sorted(map(str, system.glob(path))), ""
         elif system.isfile(path):
             found, top = [path], ""
         else:
             found, top = sorted(map(str, system.find(path))), path.rstrip("/")
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"{address} cannot be reached: {_said(error)}") from error
     if not found:
@@ -54,6 +68,46 @@ def find(address: str) -> Iterator[tuple[str, str]]:
         yield f"{folder}/{below.partition('?')[0]}", str(system.unstrip_protocol(each))
 
 
+def _crawl(address: str, system: Any, pattern: str, star: int) -> list[str]:
+    """What a pattern matches on a web server whose pages list files: their links, followed to the pattern's depth."""
+    from fsspec.utils import glob_translate
+
+    root = pattern[: pattern.rfind("/", 0, star) + 1]
+    deepest = None if "**" in pattern else pattern[len(root) :].count("/")
+    wanted = re.compile(glob_translate(pattern))
+    seen, waiting, found = {root}, deque([(root, 0)]), list[str]()
+    note = _Note(address)
+    while waiting:
+        folder, depth = waiting.popleft()
+        for entry in system.ls(folder, detail=True):
+            name = str(entry["name"])
+            if entry["type"] != "directory":
+                found += [name] if wanted.match(name) else []
+            elif name not in seen and (deepest is None or depth < deepest):
+                seen.add(name)
+                waiting.append((name, depth + 1))
+        note.say(f"{len(seen):,} pages of links, {len(found):,} files so far")
+        if len(seen) > MOST_LISTINGS or len(found) > MOST_LISTED:
+            raise ConfigError(
+                f"{address} lists more than {MOST_LISTINGS:,} folders or {MOST_LISTED:,} files, perhaps without end: "
+                "name the folder or the files that are meant"
+            )
+    return found
+
+
+class _Note:
+    """Says now and then that something is waited for."""
+
+    def __init__(self, address: str) -> None:
+        self._address, self._last = address, time.monotonic()
+
+    def say(self, what: str) -> None:
+        """Log it when the last note is old enough."""
+        if time.monotonic() - self._last > _PATIENCE:
+            self._last = time.monotonic()
+            log.info("%s: %s", self._address, what)
+
+
 class _RemoteFile(io.RawIOBase):
     """A file at an address whose trouble is that of the address, never of the content.
 
@@ -62,6 +116,9 @@ class _RemoteFile(io.RawIOBase):
 
     def __init__(self, address: str, opened: Any) -> None:
         self._address, self._opened = address, opened
+        self._said_size = getattr(opened, "size", None)
+        self._read = 0
+        self._note = _Note(address)
 
     def readable(self) -> bool:
         return True
@@ -76,7 +133,15 @@ class _RemoteFile(io.RawIOBase):
         return int(self._opened.tell())
 
     def read(self, size: int = -1) -> bytes:
-        return bytes(self._asked(self._opened.read, size))
+        block = bytes(self._asked(self._opened.read, size))
+        self._read += len(block)
+        self._note.say(f"{self._read / 1e6:,.0f} MB so far")
+        if self._said_size is None and self._read > MOST_UNSAID:
+            raise DataError(
+                f"cannot read {self._address}: it does not say how long it is and has sent more than "
+                f"{MOST_UNSAID >> 30} GiB, perhaps without end: download the part that is meant"
+            )
+        return block
 
     def readinto(self, buffer: Any) -> int:
         block = self.read(len(buffer))
@@ -136,10 +201,12 @@ def content_digest(address: str) -> str:
             if isinstance(value, str) and value and not value.startswith("W/"):
                 return f"{name.lower()} {value} {info.get('size')}"
         whole = hashlib.sha256()
-        with system.open(path, "rb") as file:
+        with open_address(address) as file:
             while block := file.read(_BLOCK):
                 whole.update(block)
         return whole.hexdigest()
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"cannot read {address}: {_said(error)}") from error
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Called with the bytes that are there and the bytes of the whole file, where the server says them.
 Report = Callable[[int, int | None], None]
 
+MOST_UNSAID = 64 << 30  # bytes of a file whose size nobody says
+ROOM = 64 << 20  # bytes by which one may be larger than it was
 _LONGEST_PAUSE = 60.0  # seconds; also of what a server asks for in Retry-After
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what may be gone at the next try
 
@@ -58,8 +60,15 @@ class _Passing(Exception):
         self.after = after
 
 
-def download(url: str, part: Path, report: Report, patience: Patience) -> None:
+def download(url: str, part: Path, report: Report, patience: Patience, known: int | None = None) -> None:
     """Bring the file at `url` to `part`, going on from what is there already; follows redirects.
+
+    Args:
+        url: its address.
+        part: where it is written.
+        report: is told what has arrived.
+        patience: how often and how long to try.
+        known: its size as far as it is known; one that does not say its own may be a little larger, not without end.
 
     Raises:
         DownloadError: the server refuses, or nothing arrives; what has arrived is kept for the next time.
@@ -74,7 +83,7 @@ def download(url: str, part: Path, report: Report, patience: Patience) -> None:
         while True:
             before = _size(part)
             try:
-                return _go_on(client, url, part, report)
+                return _go_on(client, url, part, report, known)
             except httpx.TransportError as error:
                 reason, asked = f"{type(error).__name__}: {error}", None
             except _Passing as error:
@@ -89,7 +98,7 @@ def download(url: str, part: Path, report: Report, patience: Patience) -> None:
             time.sleep(pause)
 
 
-def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
+def _go_on(client: httpx.Client, url: str, part: Path, report: Report, known: int | None) -> None:
     """One request: the rest of the file, or all of it."""
     note = part.with_name(part.name + ".json")
     start, version = _resume_point(part, note, url)
@@ -116,10 +125,10 @@ def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
         total = start + int(length) if length.isdigit() else None
         _check_disk(part, total, start)
         write_atomically(note, json.dumps({"url": url, "version": _version(response)}))
-        _write(response, part, start, total, report)
+        _write(response, part, start, total, report, MOST_UNSAID if known is None else 2 * known + ROOM)
 
 
-def _write(response: httpx.Response, part: Path, start: int, total: int | None, report: Report) -> None:
+def _write(response: httpx.Response, part: Path, start: int, total: int | None, report: Report, most: int) -> None:
     report(start, total)
     with part.open("ab" if start else "wb") as file:
         done = start
@@ -127,6 +136,11 @@ def _write(response: httpx.Response, part: Path, start: int, total: int | None, 
             file.write(block)
             done += len(block)
             report(done, total)
+            if total is None and done > most:
+                raise DownloadError(
+                    f"cannot download {response.url}: the server does not say how long it is and has sent more than "
+                    f"{most:,} bytes, perhaps without end: name a copy with --mirror"
+                )
     if total is not None and done != total:
         raise _Passing(f"the connection ended after {done} of {total} bytes")
 

@@ -122,7 +122,7 @@ class LocalSets:
         url = file.url if mirror is None else f"{mirror.rstrip('/')}/{entry.name}/{quote(file.path)}"
         part = self.folder(entry) / ".part" / f"{file.path}.part"  # hidden, so that nothing reads it as data
         part.parent.mkdir(parents=True, exist_ok=True)
-        download(url, part, lambda done, total: progress(file, done, total or file.bytes), patience)
+        download(url, part, lambda done, total: progress(file, done, total or file.bytes), patience, file.bytes)
         digest = file_digest(part)
         self._check(file, None if repin else pin, digest, url, part)
         return Got(target, digest, self._keep(entry, file, part, digest, url), downloaded=True)
