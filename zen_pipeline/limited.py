@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from zen_pipeline.subprocesses import python_command, python_environment
+
 
 class LimitExceeded(Exception):
     """A request took more memory or time than it may, or the child ended for another reason."""
@@ -32,7 +34,7 @@ class LimitedProcess:
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
-        self._command = [sys.executable, "-P", "-m", module, *arguments]
+        self._command = python_command("-m", module, *arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
 
@@ -70,8 +72,6 @@ class LimitedProcess:
             self._end()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        package = str(Path(__file__).resolve().parents[1])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         quiet = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         return subprocess.Popen(
             self._command,
@@ -79,7 +79,7 @@ class LimitedProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, **quiet, "PYTHONPATH": path},
+            env={**python_environment(), **quiet},
         )
 
     def _end(self) -> None:
