@@ -226,4 +226,4 @@ def test_conversations_that_do_not_fit_are_dropped_and_counted(
     assert 0 < questions["too_long"] < questions["train"]
     none = finetune.run(config_of(), {**inputs, "resolve": resolved(workspace, context=17)},
                         StageContext(workspace, "test"))  # fmt: skip
-    assert "fits into 17 tokens" in str(none.skipped)
+    assert "pretrain.model.context_length=64" in str(none.skipped)
