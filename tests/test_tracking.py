@@ -38,7 +38,7 @@ def test_a_stage_is_a_nested_run_with_its_settings_inputs_and_figures(client: Ml
     run = client.get_run(str(stage.run_id))
     assert run.data.tags["mlflow.parentRunId"] == tracker.run_id
     assert run.data.params == {"version": "1", "settings.min_characters": "32"}
-    assert run.data.metrics == {"kept": 5, "reasons.short": 2}
+    assert run.data.metrics == {"summary/kept": 5, "summary/reasons.short": 2}
     assert run.data.tags["zen.status"] == "cached"
     assert run.info.status == "FINISHED"
 

@@ -48,6 +48,7 @@ class RunRecord(BaseModel):
     status: Literal["running", "completed", "failed", "interrupted"] = "running"
     seconds: float = 0.0
     mlflow_run_id: str | None = None
+    mlflow_experiment_id: str | None = None
     stages: list[StageRecord] = []
     released: list[dict[str, Any]] = []
 

@@ -118,9 +118,9 @@ def test_sizes_and_a_model_come_out_and_are_found_again(
     assert sorted(metric.step for metric in scored) == [6, 12]
     logged = client.get_run(runs[-1].info.run_id).data.metrics
     assert 0 < logged["mfu"] < 1.5
-    assert logged["final.mfu"] == model.summary["final"]["mfu"] > 0
-    assert logged["energy.joules"] > 0
-    assert logged["energy.measured"] == float(model.summary["energy"]["measured"])
+    assert logged["summary/final.mfu"] == model.summary["final"]["mfu"] > 0
+    assert logged["summary/energy.joules"] > 0
+    assert logged["summary/energy.measured"] == float(model.summary["energy"]["measured"])
     (text,) = [f.path for f in client.list_artifacts(runs[-1].info.run_id) if f.path == "samples.txt"]
     assert "=== after step 6 ===" in Path(client.download_artifacts(runs[-1].info.run_id, text)).read_text()
 

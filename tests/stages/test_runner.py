@@ -72,7 +72,7 @@ def test_mlflow_has_one_parent_run_with_one_nested_run_for_each_stage(config: Co
     assert parent.data.tags["zen.target"] == "validate"
     assert parent.data.params["budget"] == config.budget
     assert parent.data.params["corpus"] == "corpus"
-    assert set(parent.data.metrics) == {"collect.seconds", "validate.seconds", "seconds"}
+    assert set(parent.data.metrics) == {"seconds/collect", "seconds/validate", "seconds"}
     nested = client.search_runs(
         [parent.info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{record.mlflow_run_id}'"
     )

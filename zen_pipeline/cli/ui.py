@@ -31,7 +31,7 @@ def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port:
         servers: dict[str, Callable[[float], int | None]] = {
             "MLflow": partial(_wait_ended, running.enter_context(_mlflow(workspace, port)))
         }
-        say(f"MLflow:  http://127.0.0.1:{port}")
+        say(f"MLflow:  http://127.0.0.1:{port}{_runs_page(workspace)}")
         if prefect:
             from flows.server import LocalServer, new_secret
 
@@ -55,7 +55,7 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
 
     with ExitStack() as running:
         mlflow = running.enter_context(_mlflow(workspace, port))
-        say(f"MLflow:  http://127.0.0.1:{port}")
+        say(f"MLflow:  http://127.0.0.1:{port}{_runs_page(workspace)}")
         prefect = running.enter_context(standing_server(workspace, prefect_port))
         say(f"Prefect: http://127.0.0.1:{prefect_port}")
         if DEPLOYMENTS.is_file():
@@ -71,6 +71,14 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
         say(f"for `prefect` and `zen run` elsewhere: export PREFECT_API_URL={prefect.address} DO_NOT_TRACK=true")
         say("Ctrl-C ends it")
         _wait_for_any(servers)
+
+
+def _runs_page(workspace: Workspace) -> str:
+    """The runs of the pipeline that ran last: MLflow's own first page is about traces of language model calls."""
+    records = [record for record in workspace.runs() if record.mlflow_experiment_id]
+    if not records:
+        return ""
+    return f"/#/experiments/{records[-1].mlflow_experiment_id}/runs?workflowType=machine_learning"
 
 
 @contextmanager

@@ -233,7 +233,7 @@ def start_run(
             tracker = _start_tracking(config, workspace, run_id, target)
             _settle_killed_runs(workspace, tracker)
             workspace.remove_abandoned()
-            record.mlflow_run_id = tracker.run_id
+            record.mlflow_run_id, record.mlflow_experiment_id = tracker.run_id, tracker.experiment_id
             tracker.describe(settings=_headline_settings(config))
             _save(workspace, record)
             context = StageContext(
@@ -291,7 +291,7 @@ def _close(workspace: Workspace, record: RunRecord, tracker: Tracker | None, sta
     try:
         _save(workspace, record)
         if tracker is not None:
-            seconds = {f"{s.name}.seconds": s.seconds for s in record.stages}
+            seconds = {f"seconds/{s.name}": s.seconds for s in record.stages}
             tracker.finish(_MLFLOW_STATUS[status], {**seconds, "seconds": record.seconds})
     except Exception as error:
         if status == "completed":
