@@ -67,10 +67,12 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
             "MLflow": partial(_wait_ended, mlflow),
             "Prefect": prefect.wait_ended,
         }
-        servers["worker"] = partial(_wait_ended, running.enter_context(worker(prefect, workspace)))
         say(f"for `prefect` and `zen run` elsewhere: export PREFECT_API_URL={prefect.address} DO_NOT_TRACK=true")
         say("Ctrl-C ends it")
-        _wait_for_any(servers)
+        while True:
+            with worker(prefect, workspace) as runs:
+                _wait_for_any(servers, partial(_wait_ended, runs))
+            say("the worker has ended; it is started again")
 
 
 def _runs_page(workspace: Workspace) -> str:
@@ -95,13 +97,12 @@ def _mlflow(workspace: Workspace, port: int) -> Iterator[subprocess.Popen[bytes]
         _stop(server)
 
 
-def _wait_for_any(servers: Mapping[str, Callable[[float], int | None]]) -> None:
-    while True:
+def _wait_for_any(servers: Mapping[str, WaitEnded], worker: WaitEnded | None = None) -> None:
+    """Return when the worker has ended; servers are not expected to."""
+    while worker is None or worker(0.5) is None:
         for name, wait in servers.items():
-            code = wait(0.5)
-            if code is None:
-                continue
-            raise ZenError(f"{name} ended with exit code {code}: is its port taken? (--port N, --prefect-port N)")
+            if (code := wait(0.5)) is not None:
+                raise ZenError(f"{name} ended with exit code {code}: is its port taken? (--port N, --prefect-port N)")
 
 
 def _wait_ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
