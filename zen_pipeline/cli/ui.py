@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 5
 
+WaitEnded = Callable[[float], int | None]  # the exit code, when the process has ended within so many seconds
+
 
 def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port: int) -> None:
     """Serve the pages until Ctrl-C; both servers end together.
@@ -28,7 +30,7 @@ def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port:
         ZenError: a server ended by itself, most often because its port is taken.
     """
     with ExitStack() as running:
-        servers: dict[str, Callable[[float], int | None]] = {
+        servers: dict[str, WaitEnded] = {
             "MLflow": partial(_wait_ended, running.enter_context(_mlflow(workspace, port)))
         }
         say(f"MLflow:  http://127.0.0.1:{port}{_runs_page(workspace)}")
@@ -63,7 +65,7 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
             say(f"{DEPLOYMENTS} is deployed")
         else:
             say(f"nothing is deployed: there is no {DEPLOYMENTS} in this folder")
-        servers: dict[str, Callable[[float], int | None]] = {
+        servers: dict[str, WaitEnded] = {
             "MLflow": partial(_wait_ended, mlflow),
             "Prefect": prefect.wait_ended,
         }
