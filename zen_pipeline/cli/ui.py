@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.errors import ZenError
 from zen_pipeline.subprocesses import python_command, python_environment
-from zen_pipeline.terminal import say
+from zen_pipeline.terminal import say, show
 from zen_pipeline.tracking import MLFLOW_QUIET, local_tracking_uri
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def serve_pages(workspace: Workspace, *, port: int, prefect: bool, prefect_port:
             running.callback(pages.stop)
             pages.wait_ready()
             servers["Prefect"] = pages.wait_ended
-            say(f"Prefect: http://127.0.0.1:{prefect_port}/?token={secret.partition(':')[2]}")
+            show(f"Prefect: http://127.0.0.1:{prefect_port}/?token={secret.partition(':')[2]}")  # `say` would mask it
         say("Ctrl-C ends it")
         _wait_for_any(servers)
 
