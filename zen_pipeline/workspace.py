@@ -224,6 +224,22 @@ class Workspace:
         """The runs that still say `running` although their process is gone."""
         return [r for r in self._read_runs() if r.status == "running" and not self._is_alive(r.run_id)]
 
+    def note_checked_data(self, fingerprint: str) -> None:
+        """Remember what `zen data validate` made last: it is no run, and leaves no record of one."""
+        write_atomically(self._checked_data, fingerprint)
+
+    def checked_data(self) -> str | None:
+        """The fingerprint of what `zen data validate` made, when nothing has run since; else None."""
+        try:
+            runs = max((path.stat().st_mtime_ns for path in self.runs_folder.glob("*.json")), default=0)
+            return self._checked_data.read_text() if self._checked_data.stat().st_mtime_ns > runs else None
+        except OSError:
+            return None
+
+    @property
+    def _checked_data(self) -> Path:
+        return self.home / "checked-data"
+
     def last_fingerprint(self, pipeline: str, stage: str) -> str | None:
         """The fingerprint that the stage had when it last ended well in this pipeline."""
         for record in reversed(self.runs(pipeline)):

@@ -138,6 +138,8 @@ def test_files_are_judged_as_a_run_would_and_the_run_takes_the_answer_over(prepa
     printed = prepared("data", "validate", "good.txt")
     assert "the data may be used" in printed.stdout
     assert len(printed.stdout.splitlines()) < 40
+    aside = prepared.json("data", "aside")["records"]
+    assert len(aside) == judged["summary"]["set_aside"], "of what was judged, since nothing has run"
     stages = prepared.json("validate", "--data", "good.txt")["stages"]
     assert [s["status"] for s in stages] == ["cached", "cached"]
 

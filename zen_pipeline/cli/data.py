@@ -134,6 +134,7 @@ def validate(
     from zen_pipeline.errors import ValidationFailed
     from zen_pipeline.stages.base import StageContext
     from zen_pipeline.stages.runner import run_stage
+    from zen_pipeline.stages.validate import STAGE
     from zen_pipeline.workspace import Workspace
 
     settings = common.settings(None, config, common.corpus(paths, None), None, None, overrides, rows)
@@ -141,6 +142,7 @@ def validate(
     workspace = Workspace.find_or_create()
     context = StageContext(workspace=workspace, run_id="data-validate")
     collected = run_stage("collect", settings, {}, context)
+    workspace.note_checked_data(STAGE.identity(settings, {"collect": collected.fingerprint}, workspace).fingerprint)
     try:
         validated = run_stage("validate", settings, {"collect": collected}, context)
     except ValidationFailed as refusal:
@@ -241,10 +243,15 @@ def aside(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many records.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show records of the last run that were set aside, and why."""
+    """Show records that the last run, or `zen data validate` since, set aside, and why."""
     import pyarrow.parquet as pq
 
-    ref = common.last_artifact("validate", pipeline)
+    from zen_pipeline.workspace import Workspace
+
+    workspace = Workspace.find()
+    checked = None if pipeline else workspace.checked_data()
+    found = workspace.store.find("validate", checked) if checked else None
+    ref = found or common.last_artifact("validate", pipeline)
     rows = pq.read_table(ref.path / "set_aside.parquet").slice(0, count).to_pylist()
     if json:
         common.print_json({"records": rows})
