@@ -35,6 +35,15 @@ def test_children_of_a_library_leave_it_alone_while_that_is_asked() -> None:
     assert dict(os.environ) == before
 
 
+def test_compiled_code_is_not_loaded_from_where_a_file_in_the_working_folder_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".numba_config.yaml").write_text("cache_dir: elsewhere\n")
+    code = "from numba import config; assert config.CACHE_DIR == '', config.CACHE_DIR"
+    subprocess.run(python_command("-c", code), env=python_environment(), check=True)
+
+
 def test_the_command_itself_is_not_led_astray_when_it_is_started_as_a_module(tmp_path: Path) -> None:
     set_traps(tmp_path)
     before_our_first_line = ("zen_pipeline", "runpy", "pkgutil", "importlib", "site")

@@ -22,6 +22,11 @@ def python_command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
+# Numba reads `.numba_config.yaml` in the working folder, and its compiled code from wherever `cache_dir` there says; a
+# variable that is set, even to nothing, wins over the file.
+FOLDER_SETTINGS_OFF = {"NUMBA_CACHE_DIR": ""}
+
+
 def python_environment() -> dict[str, str]:
     """This process's environment, for a child that imports this package and leaves the working folder alone."""
     # An empty entry, as `PYTHONPATH=$PYTHONPATH:/more` makes it, would mean the working folder.
@@ -29,7 +34,8 @@ def python_environment() -> dict[str, str]:
     installed = {*site.getsitepackages(), site.getusersitepackages()}
     if str(_PACKAGE) not in installed:  # there it is found anyway, and behind the standard library
         places.insert(0, str(_PACKAGE))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), SAFE_PATH: "1"}
+    safe = {"PYTHONPATH": os.pathsep.join(places), SAFE_PATH: "1"}
+    return {**FOLDER_SETTINGS_OFF, **os.environ, **safe}
 
 
 @contextmanager

@@ -23,10 +23,12 @@ import typer.core
 
 from zen_pipeline.cli import data, embeddings, maintain, models, run, runs, talk
 from zen_pipeline.loopback import except_loopback_from_proxies
+from zen_pipeline.subprocesses import FOLDER_SETTINGS_OFF
 from zen_pipeline.terminal import say, show, visible
 
 # Small tensor operations on shared cores spin for each other under the default policy; it is read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.update({name: value for name, value in FOLDER_SETTINGS_OFF.items() if name not in os.environ})
 
 
 class _Commands(typer.core.TyperGroup):
