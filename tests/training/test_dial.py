@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.machine.speed import timed, undisturbed
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision
-from zen_pipeline.training.measure import measure, measure_and_choose, undisturbed
+from zen_pipeline.training.measure import measure, measure_and_choose
 from zen_pipeline.training.resolved import Gpu
 from zen_pipeline.training.rules import (
     memory_bytes_for,
@@ -160,11 +164,36 @@ def test_several_processes_and_dropout_inside_attention_rule_out_workers() -> No
 
 
 @pytest.mark.parametrize(
-    ("clock", "processor", "threads", "expected"),
-    [(1.0, 2.0, 2, 1.0), (1.0, 1.7, 2, 1.0), (17.0, 1.6, 2, 1.0), (3.0, 0.8, 1, 1.0), (1.0, 0.99, 1, 1.0)],
+    ("clock", "processor", "waits", "threads", "expected"),
+    [
+        (1.0, 2.0, 0.0, 2, 1.0),
+        (1.0, 0.5, 0.0, 16, 1.0),  # threads that sleep most of the time are nobody's fault
+        (17.0, 2.0, 32.0, 2, 1.0),
+        (2.0, 2.0, 1.0, 2, 1.0),  # one of two threads had half a core
+        (3.0, 0.8, 2.0, 1, 1.0),
+        (3.0, 1.0, None, 1, 1.0),
+        (3.0, 1.0, None, 2, 3.0),
+    ],
 )
-def test_time_that_others_took_is_not_counted(clock: float, processor: float, threads: int, expected: float) -> None:
-    assert undisturbed(clock, processor, threads) == pytest.approx(expected)
+def test_time_that_others_took_is_not_counted(
+    clock: float, processor: float, waits: float | None, threads: int, expected: float
+) -> None:
+    assert undisturbed(clock, processor, waits, threads) == pytest.approx(expected)
+
+
+def test_work_takes_as_long_beside_other_programs() -> None:
+    def work() -> None:
+        sum(range(3_000_000))
+
+    quiet = min(timed(work, "cpu", 1).seconds for _ in range(3))
+    spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        beside = [timed(work, "cpu", 1) for _ in range(3)]
+    finally:
+        for process in spin:
+            process.kill()
+            process.wait()
+    assert min(each.seconds for each in beside) < 1.7 * quiet
 
 
 def test_a_busy_machine_is_named() -> None:

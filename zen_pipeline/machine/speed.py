@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 _SECONDS = 1.0  # per measurement; dozens of calls, of which the fastest counts
 _LEAST_BUFFER = 1 << 28  # bytes; enough where the size of the last cache is not known
 _L3 = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
+_TASKS = Path("/proc/self/task")
 
 
 class Speed(BaseModel):
     """What one device reached in the fastest of the calls made in about a second, as STREAM (McCalpin 1995) counts.
 
-    What else runs on the machine makes some calls slower and none faster.
+    What else runs on the machine makes some calls slower and none faster; see also `timed`.
 
     Attributes:
         device: `cpu`, or `cuda:0` and so on.
@@ -99,18 +100,74 @@ def _buffer_bytes() -> int:
 
 
 def _fastest_seconds(work: Callable[[], None], device: str, seconds: float) -> float:
-    """The time of the fastest call; the first one, which sets things up, is not counted."""
+    """The undisturbed time of the fastest call; the first one, which sets things up, is not counted."""
     import torch
 
-    def timed() -> float:
-        started = time.perf_counter()
-        work()
-        if device != "cpu":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
+    threads = torch.get_num_threads()
+    timed(work, device, threads)
+    taken: list[Timing] = []
+    while sum(each.clock for each in taken) < seconds or len(taken) < 3:
+        taken.append(timed(work, device, threads))
+    return min(each.seconds for each in taken)
 
-    timed()
-    taken: list[float] = []
-    while sum(taken) < seconds or len(taken) < 3:
-        taken.append(timed())
-    return min(taken)
+
+class Timing(NamedTuple):
+    """Seconds that work took by the clock, and those that it would take on a machine that does nothing else."""
+
+    clock: float
+    seconds: float
+
+
+def timed(work: Callable[[], object], device: str, threads: int) -> Timing:
+    """Time one call by so many threads of this process, or on a GPU, where only the clock counts."""
+    if device != "cpu":
+        import torch
+
+        began = time.perf_counter()
+        work()
+        torch.cuda.synchronize(device)
+        clock = time.perf_counter() - began
+        return Timing(clock, clock)
+    waited, used, began = waited_for_core(), time.process_time(), time.perf_counter()
+    work()
+    clock, processor = time.perf_counter() - began, time.process_time() - used
+    after = waited_for_core()
+    waits = None if after is None or waited is None else max(0.0, after - waited)
+    return Timing(clock, undisturbed(clock, processor, waits, threads))
+
+
+def undisturbed(clock: float, processor: float, waits: float | None, threads: int) -> float:
+    """What work by so many threads takes on a machine that does nothing else.
+
+    Args:
+        clock: seconds that it took.
+        processor: seconds of processor time of all threads: no more than `threads` of them fit into a second.
+        waits: seconds that threads were ready and had no core, all threads together; None: not known. Threads that
+            sleep until others are done do not count. They may have waited at the same time, so this is what the work
+            was delayed at most.
+        threads: that worked.
+    """
+    if waits is None:  # a thread that works alone waits for nothing else
+        return min(clock, processor) if threads == 1 else clock
+    return min(clock, max(processor / threads, clock - waits))
+
+
+def waited_for_core() -> float | None:
+    """Seconds that the threads of this process were ready to run and had no core; None where the kernel says nothing.
+
+    The second number of `schedstat` of each thread, in nanoseconds (Linux, Documentation/scheduler/sched-stats.rst).
+    """
+    waits = 0
+    try:
+        for task in _TASKS.iterdir():
+            waits += _nanoseconds_waited(task)
+    except (OSError, ValueError, IndexError):
+        return None
+    return waits / 1e9
+
+
+def _nanoseconds_waited(task: Path) -> int:
+    try:
+        return int((task / "schedstat").read_text().split()[1])
+    except ProcessLookupError:  # the thread has ended meanwhile
+        return 0

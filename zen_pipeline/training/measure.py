@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
 _ROUNDS = 4
 _PEAK_SECONDS = 0.5
-_LEAST_USED = 0.8  # of its threads' time is used by a step on a quiet machine; assumption, below what was seen
 _SMALL_PRODUCT = 512  # takes 1 ms, or 0.2 s where bf16 is computed without instructions for it
 
 
@@ -82,7 +81,7 @@ def measure(
 ) -> Speed:
     """Time gradients and optimizer of a micro-batch per worker; the fastest round counts, since others only disturb.
 
-    A round that others disturbed too is counted by the time of the processor: `_undisturbed`.
+    Time in which others had the cores is not counted: `machine.speed.timed`.
 
     Args:
         config: what is timed.
@@ -93,6 +92,7 @@ def measure(
     """
     import torch
 
+    from zen_pipeline.machine.speed import timed
     from zen_pipeline.models.registry import new_model
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
@@ -129,10 +129,11 @@ def measure(
 
     began = time.perf_counter()
     for number in range(_ROUNDS):
-        (first, shown), (second, _) = (_timed(work, device, case.threads) for work in (gradients, update))
+        first, second = (timed(work, device.type, case.threads) for work in (gradients, update))
         if number:  # the first round allocates
-            gradient_seconds, optimizer_seconds = min(gradient_seconds, first), min(optimizer_seconds, second)
-            clock = min(clock, shown)
+            gradient_seconds = min(gradient_seconds, first.seconds)
+            optimizer_seconds = min(optimizer_seconds, second.seconds)
+            clock = min(clock, first.clock)
             if time.perf_counter() - began > seconds:
                 break
     return Speed(batch.tokens / gradient_seconds, optimizer_seconds, clock / gradient_seconds)
@@ -185,26 +186,6 @@ def matmul_flops(precision: Precision, threads: int, seconds: float = _PEAK_SECO
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return 1e9 * matmul_gflops(dtype, "cuda" if torch.cuda.is_available() else "cpu", seconds, size)
-
-
-def _timed(work: Callable[[], object], device: object, threads: int) -> tuple[float, float]:
-    """Seconds that it takes on a machine that does nothing else, and seconds by the clock."""
-    import torch
-
-    began, used = time.perf_counter(), time.process_time()
-    work()
-    if str(device) != "cpu":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    return undisturbed(seconds, time.process_time() - used, threads) if str(device) == "cpu" else seconds, seconds
-
-
-def undisturbed(seconds: float, processor_seconds: float, threads: int) -> float:
-    """What work by so many threads takes on a machine that does nothing else.
-
-    Threads wait for each other, but not for more than a fifth of the time; who waits longer waits for other programs.
-    """
-    return min(seconds, processor_seconds / (_LEAST_USED * threads))
 
 
 def _gpu() -> Gpu | None:
