@@ -16,10 +16,11 @@ from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
 from zen_pipeline.errors import ConfigError, StageBusy
+from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases, registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
-from zen_pipeline.serving.decision import Comparison, Standing, compare_f1
+from zen_pipeline.serving.decision import Comparison, compare_f1
 from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, release
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
@@ -322,17 +323,20 @@ def test_damage_that_leaves_size_and_time_is_found_when_digests_are_asked_for(de
 def test_a_first_version_is_champion_only_above_its_plain_baseline(
     desk: Desk, make: Make, f1: float, alias: str
 ) -> None:
-    standing = Standing("answer F1", "questions", f1, "the most frequent answer", 0.4, higher_is_better=True)
+    score = Score("f1", f1, "F1 of 7 answers", "most frequent answer", 0.4)
     candidate = make(f1)
-    judged = replace(candidate, prepare=lambda: replace(candidate.prepare(), standing=standing))
+    judged = replace(candidate, prepare=lambda: replace(candidate.prepare(), score=score, above_baseline=True))
 
     first = release(judged, desk)
     assert first.alias == alias
-    assert f"{f1:.4f} against 0.4000 of the most frequent answer" in first.reason
+    assert str(score) in first.reason
     assert release(judged, desk).alias == alias
     if alias == "challenger":
         with pytest.raises(ConfigError, match=r"zen-chat has no champion: .*zen models promote zen-chat/1"):
             registry.resolve_model("zen-chat", desk.workspace)
+    assert registry.resolve_model("champion", desk.workspace, kind="chat").alias == alias
+    with pytest.raises(ConfigError, match="has no champion"):
+        registry.resolve_model("champion", desk.workspace, kind="base")
 
 
 def test_a_later_version_is_not_called_the_first(desk: Desk, make: Make) -> None:

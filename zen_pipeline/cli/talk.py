@@ -17,6 +17,7 @@ from zen_pipeline.errors import ConfigError, ZenError
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokenizer import Tokenizer
     from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.serving.bundle import Kind
     from zen_pipeline.serving.registry import ResolvedModel
 
 Model = Annotated[
@@ -50,13 +51,18 @@ class Speaker:
     stop_ids: frozenset[int]
 
     @classmethod
-    def load(cls, name: str) -> Speaker:
-        """The model of this name; relative to the nearest workspace when it is a registered one."""
+    def load(cls, name: str, kind: Kind | None = None) -> Speaker:
+        """The model of this name, a champion of this kind; a registered one is looked up in the nearest workspace."""
         if sys.stderr.isatty():
             common.say(f"loading {name} …")
         from zen_pipeline.serving.registry import resolve_model
 
-        source = resolve_model(name)
+        source = resolve_model(name, kind=kind)
+        if name == "champion" != source.alias:
+            version = f"{source.name}/{source.version}"
+            common.say(
+                f"there is no champion yet, so {version} answers: `zen models show {version}` says why it is none"
+            )
         import torch
 
         from zen_pipeline.corpus.tokenizer import Tokenizer
@@ -164,7 +170,7 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk with a released chat model; /help lists what else can be said, an empty line or Ctrl-D ends it."""
-    speaker = Speaker.load(model)
+    speaker = Speaker.load(model, "chat")
     if speaker.source.kind != "chat":
         raise ConfigError(
             f"{speaker.source.name or speaker.source.folder} is not a chat model: "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -39,6 +41,12 @@ class Score:
     def __str__(self) -> str:
         beside = "" if self.baseline_value is None else f" ({self.baseline}: {self.baseline_value:.{self.digits}f})"
         return f"{self.value:.{self.digits}f} {self.measure}{beside}"
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics.json of an evaluation's artifact; empty when there is none."""
+    path = folder / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def deciding_scores(metrics: Mapping[str, Any]) -> dict[str, Score]:

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from zen_pipeline.evaluation.scores import Score
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -52,37 +54,15 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A model's figure beside that of its task's plain baseline, on the same test set.
+def refuse_below_baseline(score: Score | None) -> Decision | None:
+    """Why the model cannot be champion, whatever the present one is; None for a model above its plain baseline.
 
-    Attributes:
-        measure: what was measured, in words.
-        unit: what the test set consists of, in the plural.
-        figure: the model's; None when nothing was measured.
-        baseline: what the model must be better than, in words.
-        baseline_figure: None when it was not measured.
-        higher_is_better: of the measure.
+    Args:
+        score: the deciding figure beside the baseline's; None when nothing was measured.
     """
-
-    measure: str
-    unit: str
-    figure: float | None
-    baseline: str
-    baseline_figure: float | None
-    higher_is_better: bool
-
-    @property
-    def words(self) -> str:
-        """Both figures."""
-        return f"{self.measure} {self.figure:.4f} against {self.baseline_figure:.4f} of {self.baseline}"
-
-    def refusal(self) -> Decision | None:
-        """Why the model cannot be champion, whatever the present one is; None for a model above its baseline."""
-        if self.figure is None or self.baseline_figure is None:
-            return Decision("challenger", f"nothing was measured: there are no test {self.unit}")
-        gain = (self.figure - self.baseline_figure) * (1 if self.higher_is_better else -1)
-        return None if gain > 0 else Decision("challenger", f"not above its plain baseline: {self.words}")
+    if score is None or score.beats_baseline is None:
+        return Decision("challenger", "nothing was measured beside its plain baseline: the test split is empty")
+    return None if score.beats_baseline else Decision("challenger", f"not above its plain baseline: {score}")
 
 
 def compare_bits_per_byte(

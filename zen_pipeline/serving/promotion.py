@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from zen_pipeline.errors import StoreError
+from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.logs import get_logger
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
@@ -29,7 +30,7 @@ from zen_pipeline.serving.bundle import (
     read_release,
     restore_bundle,
 )
-from zen_pipeline.serving.decision import Alias, Comparison, Decision, Standing, check_growth, decide
+from zen_pipeline.serving.decision import Alias, Comparison, Decision, check_growth, decide, refuse_below_baseline
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,14 +68,16 @@ class Dossier:
         tags: of the version: lineage and figures.
         description: of the version, in Markdown.
         compare: measures the candidate against a champion, whose bundle it is given.
-        standing: the candidate beside its plain baseline; None: it need not be above it.
+        score: the candidate's deciding figure beside its plain baseline; None when nothing was measured.
+        above_baseline: whether it must be above it to be champion.
     """
 
     bundle: Bundle
     tags: Mapping[str, str]
     description: str
     compare: Callable[[Path], Comparison]
-    standing: Standing | None = None
+    score: Score | None = None
+    above_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _decide(
     tags: Mapping[str, str] = version.tags
     test_set = dossier.bundle.release.test_set
     noise = f"seed noise {candidate.seed_noise:g}, growth {candidate.max_growth or math.inf:g}"
-    baseline = "none" if dossier.standing is None else f"{dossier.standing.baseline_figure}"
+    baseline = "none" if dossier.score is None or not dossier.above_baseline else f"{dossier.score.baseline_value}"
     against = f"version {model.champion or 'none'}, test set {test_set[:16]}, {noise}, baseline {baseline}"
     if held := tags.get(HELD_BACK):
         return Decision(CHALLENGER, f"held back: {held}; `zen models promote` makes it the champion again"), against
@@ -195,11 +198,11 @@ def _decide(
         alias: Alias = CHAMPION if tags.get(DECISION) == CHAMPION else CHALLENGER
         return Decision(alias, tags.get(REASON, "")), against
     by_hand = f"`zen models promote {model.name}/{version.version}` makes it the champion all the same"
-    if dossier.standing is not None and (refusal := dossier.standing.refusal()) is not None:
+    if dossier.above_baseline and (refusal := refuse_below_baseline(dossier.score)) is not None:
         return Decision(CHALLENGER, f"{refusal.reason}; {by_hand}"), against
     if model.champion is None:
         which = "the first version" if str(version.version) == "1" else "there was no champion"
-        return Decision(CHAMPION, which if dossier.standing is None else f"{which}; {dossier.standing.words}"), against
+        return Decision(CHAMPION, which if dossier.score is None else f"{which}: {dossier.score}"), against
     try:
         return _judge(candidate, dossier, model.champion, desk), against
     except StoreError as error:

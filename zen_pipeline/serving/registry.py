@@ -76,13 +76,18 @@ class ModelVersion(BaseModel):
     reason: str
 
 
-def resolve_model(text: str, workspace: Workspace | None = None, *, pipeline: str | None = None) -> ResolvedModel:
+def resolve_model(
+    text: str, workspace: Workspace | None = None, *, pipeline: str | None = None, kind: Kind | None = None
+) -> ResolvedModel:
     """The model of this name.
+
+    Where `champion` alone is asked for and the pipeline has none, it is the challenger.
 
     Args:
         text: `zen-chat@champion`, `zen-base/3`, `zen-chat`, `champion`, or a path.
         workspace: whose registry is asked; default: the nearest one, which a path does not need.
         pipeline: whose `champion` is meant; default: the pipeline that ran last in the workspace.
+        kind: of the `champion` that is meant; default: the pipeline's most finished one.
 
     Raises:
         ConfigError: nothing has this name; the message lists what there is.
@@ -93,7 +98,7 @@ def resolve_model(text: str, workspace: Workspace | None = None, *, pipeline: st
         return _resolve_folder(path)
     workspace = workspace or Workspace.find()
     client = _client(workspace)
-    name, version, alias = _find(client, text, workspace, pipeline)
+    name, version, alias = _find(client, text, workspace, pipeline, kind)
     bundle = fetch(client, name, version, workspace.models_folder)
     release = read_release(bundle)
     return ResolvedModel(bundle / release.default, name, version, alias, release.kind, release.default)
@@ -120,7 +125,9 @@ def _form_of(folder: Path) -> Form:
     return "int8" if "quantization_config" in read_json_object(folder / "config.json") else "float"
 
 
-def _find(client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None) -> tuple[str, str, str | None]:
+def _find(
+    client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None, kind: Kind | None
+) -> tuple[str, str, str | None]:
     """Name, version and alias that a model's name stands for."""
     models = aliases.registered_models(client)
     if match := _VERSION.fullmatch(text):
@@ -128,7 +135,7 @@ def _find(client: MlflowClient, text: str, workspace: Workspace, pipeline: str |
     if match := _ALIAS.fullmatch(text):
         name, alias = match["name"], match["alias"]
     elif text in (CHAMPION, CHALLENGER):
-        name, alias = _most_finished(models, text, workspace, pipeline), text
+        name, alias = _most_finished(models, text, workspace, pipeline, kind)
     else:
         name, alias = text, CHAMPION
     model = models.get(name)
@@ -160,16 +167,19 @@ def _existing_version(
     raise ConfigError(_unknown(text, models))
 
 
-def _most_finished(models: Mapping[str, Registered], alias: str, workspace: Workspace, pipeline: str | None) -> str:
-    """The chat model of the pipeline when one has the alias, else its base model."""
+def _most_finished(
+    models: Mapping[str, Registered], alias: str, workspace: Workspace, pipeline: str | None, kind: Kind | None
+) -> tuple[str, str]:
+    """The pipeline's chat model when it has the alias, else its base model; without any champion, the challenger."""
     runs = workspace.runs() if pipeline is None else []
     chosen = pipeline or (runs[-1].pipeline if runs else _DEFAULT_PIPELINE)
-    names = [f"{chosen}-chat", f"{chosen}-base"]
-    found = [name for name in names if name in models and alias in models[name].aliases]
-    if not found:
-        hint = "; any of them can be named, and `zen models promote NAME/VERSION` makes it the champion"
-        raise ConfigError(f"the pipeline {chosen!r} has no {alias}: {_what_exists(models)}{hint if models else ''}")
-    return found[0]
+    names = [f"{chosen}-{kind}"] if kind else [f"{chosen}-chat", f"{chosen}-base"]
+    for accepted in (alias, CHALLENGER):
+        found = [name for name in names if name in models and accepted in models[name].aliases]
+        if found:
+            return found[0], accepted
+    hint = "; any of them can be named, and `zen models promote NAME/VERSION` makes it the champion"
+    raise ConfigError(f"the pipeline {chosen!r} has no {alias}: {_what_exists(models)}{hint if models else ''}")
 
 
 def _unknown(text: str, models: Mapping[str, Registered]) -> str:
@@ -219,7 +229,7 @@ def show_model(text: str, workspace: Workspace, *, pipeline: str | None = None) 
         ConfigError: nothing registered has this name.
     """
     client = _client(workspace)
-    name, number, _ = _find(client, text, workspace, pipeline)
+    name, number, _ = _find(client, text, workspace, pipeline, None)
     version = client.get_model_version(name, number)
     model = aliases.registered_models(client)[name]
     shown = _model_version(version, model).model_dump()
@@ -255,7 +265,7 @@ def promote(text: str, workspace: Workspace, *, pipeline: str | None = None) -> 
         ConfigError: nothing registered has this name.
     """
     client = _client(workspace)
-    name, version, _ = _find(client, text, workspace, pipeline)
+    name, version, _ = _find(client, text, workspace, pipeline, None)
     with aliases.hold_name(workspace, name, run_id="promote"):
         aliases.promote_by_hand(client, aliases.registered_models(client)[name], version)
     return _one(client, name, version)

@@ -33,7 +33,7 @@ class ReleaseConfig(Section):
     )
     seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1; an assumption, not measured")
     above_baseline: bool = Field(
-        True, description="only a model above its plain baseline (bigram, most frequent answer) becomes champion"
+        True, description="only a model above its plain baseline (n-grams, most frequent answer) becomes champion"
     )
     max_growth: float | None = Field(
         None, ge=1.0, description="largest allowed size, as a multiple of the champion's; null: any"

@@ -11,6 +11,7 @@ from typing import Any
 from zen_pipeline.artifacts import ArtifactRef, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.evaluation.scores import read_metrics
 from zen_pipeline.machine.facts import profile
 from zen_pipeline.masking import masked
 from zen_pipeline.stages import load_stage
@@ -77,7 +78,7 @@ def run_page(config: Config, artifacts: Inputs, released: Sequence[Mapping[str, 
     evaluated = artifacts.get("evaluate")
     if evaluated is None or evaluated.skipped:
         return None
-    metrics = _read_json(evaluated.path / "metrics.json")
+    metrics = read_metrics(evaluated.path)
     samples = [Sample(**line) for line in _read_lines(evaluated.path / "samples.jsonl")]
     answers = [Answer(**line) for line in _read_lines(evaluated.path / "answers.jsonl")]
     inputs = {name: artifacts[name] for name in load_stage("evaluate").needs(config)}

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.errors import TrackingError
+from zen_pipeline.evaluation.scores import deciding_scores, read_metrics
 from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
-from zen_pipeline.serving.decision import Standing
 from zen_pipeline.serving.promotion import (
     DIGEST,
     Candidate,
@@ -34,7 +34,7 @@ from zen_pipeline.serving.promotion import (
 )
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
-from zen_pipeline.stages.release_compare import Evidence, answers_evidence, documents_evidence
+from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers
 
 if TYPE_CHECKING:
@@ -208,19 +208,8 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossie
         tags={**_tags(kind, config, inputs, metrics), **fingerprints},
         description=_description(kind, config, metrics, held),
         compare=evidence.compare,
-        standing=_standing(kind, evidence, inputs) if config.release.above_baseline else None,
-    )
-
-
-def _standing(kind: Kind, evidence: Evidence, inputs: Inputs) -> Standing:
-    """The model beside what can be had without one, as the evaluation measured both."""
-    measured = inputs["evaluate"].summary
-    if kind == "base":
-        bigram = measured.get("baselines", {}).get("bigram")
-        return Standing("bits per byte", "documents", evidence.figure, "the bigram", bigram, higher_is_better=False)
-    constant = measured.get("chat", {}).get("baseline_f1", {}).get("most_frequent_answer")
-    return Standing(
-        "answer F1", "questions", evidence.figure, "the most frequent answer", constant, higher_is_better=True
+        score=deciding_scores(read_metrics(inputs["evaluate"].path)).get(kind),
+        above_baseline=config.release.above_baseline,
     )
 
 

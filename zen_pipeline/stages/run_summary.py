@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.evaluation.scores import Score, deciding_scores
+from zen_pipeline.evaluation.scores import Score, deciding_scores, read_metrics
 from zen_pipeline.workspace import RunRecord, Workspace
 
 
@@ -42,7 +42,7 @@ def summarize_run(record: RunRecord, workspace: Workspace) -> RunSummary:
     if evaluated is None or evaluated.skipped:
         scores = _validation_scores(found.get("pretrain"))
         return RunSummary(scores, _last_page(record, workspace))
-    metrics = json.loads((evaluated.path / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(evaluated.path)
     scores = {f"{record.pipeline}-{kind}": score for kind, score in deciding_scores(metrics).items()}
     continued = _first(evaluated.path / "samples.jsonl", "prompt", "continuation")
     answered = _first(evaluated.path / "answers.jsonl", "question", "answer")
