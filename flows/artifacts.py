@@ -7,7 +7,6 @@ take, costs a line in the log and never the run.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 from flows.picture import line_chart_svg
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.errors import ValidationFailed
+from zen_pipeline.errors import ValidationFailed, first_line
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.tracking import numbers
 
@@ -33,7 +33,7 @@ def publish(config: Config, ref: ArtifactRef) -> None:
     try:
         show(config, ref)
     except Exception as error:  # the run's result does not depend on what the UI shows
-        log.warning("%s: its Prefect artifact is missing: %s", ref.stage, str(error).splitlines()[0][:200])
+        log.warning("%s: its Prefect artifact is missing: %s", ref.stage, first_line(error))
 
 
 def _key(config: Config, name: str) -> str:
@@ -90,7 +90,7 @@ def publish_refusal(config: Config, refused: ValidationFailed) -> None:
         shown = str(refused).replace("`", "'")
         create_markdown_artifact(f"```\n{shown}\n```", key=_key(config, "refused"), description="Refused")
     except Exception as error:  # the refusal itself counts
-        log.warning("the refusal is not shown in Prefect: %s", str(error).splitlines()[0][:200])
+        log.warning("the refusal is not shown in Prefect: %s", first_line(error))
 
 
 # What is drawn together has one unit: part of a logged name, the unit.
@@ -100,7 +100,7 @@ _UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte"}
 def _curves(config: Config, ref: ArtifactRef) -> None:
     from prefect.artifacts import create_image_artifact
 
-    steps = [json.loads(line) for line in (ref.path / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = read_json_lines(ref.path / "history.jsonl")
     for kind, unit in _UNITS.items():
         curves = {name: curve for name in _names(steps, kind) if len(curve := _curve(steps, name)) > 1}
         if not curves:

@@ -12,7 +12,6 @@ from zen_pipeline.terminal import VisibleLines
 
 _LIBRARY = "zen_pipeline"
 _PREFECT_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
-_VISIBLE = VisibleLines()
 
 
 class _RunIds(logging.Filter):
@@ -42,6 +41,10 @@ class _OneMessage(logging.Filter):
         return True
 
 
+# One of each, since a logger takes the same filter once only; they stay, as Prefect logs a flow's end after it.
+_ONE_MESSAGE, _MASKED, _VISIBLE = _OneMessage(), MaskedLines(), VisibleLines()
+
+
 @contextmanager
 def library_logs(ids: Mapping[str, str]) -> Iterator[None]:
     """Send what is logged below `zen_pipeline` to the flow run, from every thread.
@@ -58,22 +61,21 @@ def library_logs(ids: Mapping[str, str]) -> Iterator[None]:
     # PREFECT_LOGGING_EXTRA_LOGGERS may have put one there: a second one would send every line twice.
     present = next((h for h in library.handlers if isinstance(h, APILogHandler)), None)
     handler = present or APILogHandler()
-    belongs, quiet, without_credentials = _RunIds(ids), _OneMessage(), MaskedLines()
+    belongs = _RunIds(ids)
     handler.addFilter(belongs)
-    handler.addFilter(without_credentials)
+    handler.addFilter(_MASKED)
     if present is None:
         library.addHandler(handler)
     for shown in library.handlers:
         shown.addFilter(_VISIBLE)
     for name in _PREFECT_LOGGERS:
-        logging.getLogger(name).addFilter(quiet)
-        logging.getLogger(name).addFilter(without_credentials)
-        logging.getLogger(name).addFilter(_VISIBLE)
+        for each in (_ONE_MESSAGE, _MASKED, _VISIBLE):
+            logging.getLogger(name).addFilter(each)
     try:
         yield
     finally:
         handler.removeFilter(belongs)
-        handler.removeFilter(without_credentials)
+        handler.removeFilter(_MASKED)
         if present is None:
             library.removeHandler(handler)
         library.setLevel(level)

@@ -116,16 +116,18 @@ def _ask(server: LocalServer, method: str, path: str, body: object = None) -> An
 
 
 def _prefect(server: LocalServer, *arguments: str) -> None:
-    command = python_command("-m", "prefect", *arguments)
-    done = subprocess.run(
-        command,
-        env=_environment(server),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_COMMAND_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            python_command("-m", "prefect", *arguments),
+            env=_environment(server),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ZenError(f"`prefect {' '.join(arguments)}` has not ended after {_COMMAND_SECONDS} seconds") from None
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip().splitlines()[-3:]
         raise ZenError(f"`prefect {' '.join(arguments)}` failed: {' / '.join(said)}")

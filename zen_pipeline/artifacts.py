@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from zen_pipeline.errors import StoreError, ZenError
+from zen_pipeline.errors import StoreError, ZenError, first_line
 from zen_pipeline.files import explain_os_error, file_digest, sealed, sync_folder, unsealed, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
@@ -406,7 +406,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(unsealed(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} is not a readable manifest: {str(error).splitlines()[0]}") from error
+        raise StoreError(f"{path} is not a readable manifest: {first_line(error)}") from error
 
 
 def _sync_and_list(folder: Path) -> dict[str, FileEntry]:

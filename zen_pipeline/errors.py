@@ -7,6 +7,15 @@ from pathlib import Path
 from zen_pipeline.masking import masked
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of what an error says, without credentials and cut to `most` characters; else its class's name.
+
+    Many errors of libraries say nothing at all, such as the time-outs of httpx.
+    """
+    lines = str(error).strip().splitlines()
+    return masked(lines[0])[:most] if lines else type(error).__name__
+
+
 class ZenError(Exception):
     """A failure with one clear message: what went wrong, where, and what to do next."""
 

@@ -143,6 +143,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+def read_json_lines(path: Path, *, missing_ok: bool = False) -> list[Any]:
+    """The values of a file with one JSON value in each line.
+
+    Args:
+        path: of the file.
+        missing_ok: a file that does not exist has no lines.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is no JSON.
+    """
+    if missing_ok and not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_bytes().splitlines()]  # bytes: text is cut at U+2028 too
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write one JSON value in each line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
 _HALF_WRITTEN = re.compile(r"\..+\.(\d+)-\d+\.tmp")
 _HALF_WRITTEN_SECONDS = 10.0  # more than a write takes: the process may be one of another machine
 

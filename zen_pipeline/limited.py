@@ -58,7 +58,7 @@ class LimitedProcess:
             except BaseException:
                 self._end()
                 raise
-            if not answer:
+            if not answer.endswith(b"\n"):  # none, or a part of one
                 self._end()
                 raise LimitExceeded("it needs more time or memory than it may have")
         given = json.loads(answer)

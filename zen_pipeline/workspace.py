@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from zen_pipeline.artifacts import Store
-from zen_pipeline.errors import ConfigError, NotReleased, StoreError
+from zen_pipeline.errors import ConfigError, NotReleased, StoreError, first_line
 from zen_pipeline.files import expanded, explain_os_error, remove_half_written, write_atomically
 from zen_pipeline.locks import is_held, remove_abandoned, try_lock
 from zen_pipeline.logs import get_logger
@@ -207,7 +207,7 @@ class Workspace:
             try:
                 records.append(RunRecord.model_validate_json(path.read_bytes()))
             except (OSError, ValueError) as error:
-                log.warning("%s is not a run record and is ignored: %s", path, str(error).splitlines()[0])
+                log.warning("%s is not a run record and is ignored: %s", path, first_line(error))
         for stage in (stage for record in records for stage in record.stages):
             if stage.artifact is not None:
                 stage.artifact = str(self.home / stage.artifact)

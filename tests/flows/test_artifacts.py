@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import publish, report_markdown
+from flows.artifacts import publish, publish_refusal, report_markdown
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
+from zen_pipeline.errors import ValidationFailed
 
 
 def test_a_missing_file_costs_a_line_in_the_log_and_not_the_run(
@@ -20,6 +21,18 @@ def test_a_missing_file_costs_a_line_in_the_log_and_not_the_run(
     [line] = caplog.messages
     assert line.startswith("pretrain: its Prefect artifact is missing")
     assert "history.jsonl" in line
+
+
+def test_an_error_that_says_nothing_costs_a_line_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", refuse)
+    publish(Config(), ArtifactRef(stage="release", fingerprint="f", digest="d", folder=str(tmp_path), kind="release"))
+    publish_refusal(Config(), ValidationFailed("no text"))
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == ["TimeoutError", "TimeoutError"]
 
 
 @pytest.mark.parametrize("stage", ["collect", "tokenize", "finetune"])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.tasks.questions import Question, read_questions, write_questions
-from zen_pipeline.training.lines import StepLines, read_lines
+from zen_pipeline.training.lines import StepLines
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def test_steps_that_are_done_again_and_a_torn_line_are_cut_off(tmp_path: Path, w
     with path.open("ab") as file:
         file.write(b'{"step": 5, "te')
     lines.open_after(3)
-    assert [line["step"] for line in read_lines(path)] == [1, 2, 3, 3]
+    assert [line["step"] for line in read_json_lines(path)] == [1, 2, 3, 3]
     lines.append({"step": 4})
-    assert read_lines(path)[-1] == {"step": 4}
+    assert read_json_lines(path)[-1] == {"step": 4}
     lines.open_after(0)
-    assert read_lines(path) == warnings == []
+    assert read_json_lines(path) == warnings == []
     lines.close()
 
 
@@ -42,7 +43,7 @@ def test_only_a_newline_ends_a_line(tmp_path: Path, warnings: list[str]) -> None
     for entry in entries:
         lines.append(entry)
     lines.close()
-    assert read_lines(lines.path) == entries
+    assert read_json_lines(lines.path) == entries
 
 
 def test_questions_may_hold_any_character(tmp_path: Path) -> None:

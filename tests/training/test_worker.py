@@ -21,13 +21,13 @@ import psutil
 import pytest
 
 from zen_pipeline.errors import ConfigError, StoreError, TrainingError
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.models.qwen3 import Qwen3Config
 from zen_pipeline.models.registry import flops_per_token
 from zen_pipeline.training import launcher
 from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 from zen_pipeline.training.launcher import child_environment, launch
-from zen_pipeline.training.lines import read_lines
 
 MakeJob = Callable[..., TrainingJob]
 
@@ -95,7 +95,7 @@ def test_killed_at_random_steps_it_ends_in_the_same_bits(
     history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history] == list(range(1, 151))
     assert history[-1]["loss"] < history[0]["loss"] - 0.5
-    sampled = {line["step"] for line in read_lines(tmp_path / "output" / "samples.jsonl")}
+    sampled = {line["step"] for line in read_json_lines(tmp_path / "output" / "samples.jsonl")}
     assert {50} <= sampled <= {50, 100, 150}  # once for certain, then as time allows
     assert result.validation_bits_per_byte is not None
 
@@ -136,7 +136,7 @@ def test_what_was_not_yet_logged_is_logged_when_training_is_stopped(make_job: Ma
     with tracker() as (address, logged):
         job = make_job(steps=100_000, validate_every=100_000, tracking_uri=address, tracking_run_id="1")
         assert disturb(start(job, tmp_path / "work"), 5, signal.SIGTERM) == 143
-    history = read_lines(Path(job.checkpoints) / "history.jsonl")
+    history = read_json_lines(Path(job.checkpoints) / "history.jsonl")
     assert len(history) >= 5
     assert logged == [line["step"] for line in history]
 
@@ -168,7 +168,7 @@ def test_sigterm_in_the_last_validation_costs_neither_its_figures_nor_its_line(
     result = launch(job, work=tmp_path / "work")
     assert result.resumed_from == []
     assert result.validation_loss is not None
-    lines = read_lines(Path(job.output) / "history.jsonl")
+    lines = read_json_lines(Path(job.output) / "history.jsonl")
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert lines[-1]["validation_loss"] == pytest.approx(result.validation_loss, rel=1e-4)
 
@@ -207,13 +207,13 @@ def test_the_model_folder_is_whole_and_a_finished_training_is_not_done_again(mak
     assert result.energy_joules > 0
     assert result.energy_source
     assert result.checkpoint_seconds > 0
-    last = read_lines(output / "history.jsonl")[-1]
+    last = read_json_lines(output / "history.jsonl")[-1]
     energy = "energy_joules" if result.energy_measured else "estimated_energy_joules"
     assert 0 < last["mfu"] == pytest.approx(last["tokens_per_second"] * result.flops / result.tokens / 1e11, rel=1e-3)
     assert 0 < last["memory_bytes"] <= result.peak_resident_bytes * 1.001
     assert 0 < last[energy] <= result.energy_joules + 0.1
     assert last["embedding_learning_rate"] == pytest.approx(last["learning_rate"] / 2, rel=1e-4)
-    assert {line["step"] for line in read_lines(output / "samples.jsonl")} == {3}
+    assert {line["step"] for line in read_json_lines(output / "samples.jsonl")} == {3}
     model = AutoModelForCausalLM.from_pretrained(output)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
     prompt = tokenizer("The with statement", return_tensors="pt").input_ids

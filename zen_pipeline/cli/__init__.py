@@ -58,9 +58,9 @@ def _visible_usage() -> Iterator[None]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from zen_pipeline import __version__
 
-        show(f"zen-pipeline {version('zen-pipeline')}")
+        show(f"zen-pipeline {__version__}")
         raise typer.Exit
 
 

@@ -52,7 +52,7 @@ FamilyOption = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="What kind of model: qwen3, gpt2, bert or marian (pretrain.family).",
+        help=_FAMILIES,
         autocompletion=completion.families,
     ),
 ]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zen_pipeline import __version__
-from zen_pipeline.errors import ConfigError, ZenError
+from zen_pipeline.errors import ConfigError, ZenError, first_line
 from zen_pipeline.files import explain_os_error
 from zen_pipeline.masking import masked
 from zen_pipeline.terminal import say
@@ -50,8 +50,8 @@ def name_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         named = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return f"{error.strerror}{named}"
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:_LONGEST]
-    return f"{type(error).__name__}: {masked(said)}" if said else type(error).__name__
+    name, said = type(error).__name__, first_line(error, _LONGEST)
+    return name if said == name else f"{name}: {said}"
 
 
 def write_log(error: BaseException, home: Path | None) -> str:

@@ -63,7 +63,7 @@ def runs(
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace.find()
-    found = [(record, summarize_run(record, workspace)) for record in reversed(workspace.runs())][:count]
+    found = [(record, summarize_run(record, workspace)) for record in workspace.runs()[: -count - 1 : -1]]
     if json:
         print_json({"runs": [_listed(record, summary) for record, summary in found]})
         return

@@ -244,6 +244,6 @@ class Conversation:
             printer.add(token)
         answer = printer.end().strip()
         if show:
-            print()
+            common.show()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         return answer

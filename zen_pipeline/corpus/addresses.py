@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from glob import has_magic
 from typing import Any, BinaryIO, cast
 
-from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.errors import ConfigError, DataError, first_line
 from zen_pipeline.logs import get_logger
 from zen_pipeline.masking import masked
 
@@ -59,7 +59,7 @@ def find(address: str) -> Iterator[tuple[str, str]]:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{address} cannot be reached: {_said(error)}") from error
+        raise ConfigError(f"{address} cannot be reached: {first_line(error)}") from error
     if not found:
         raise ConfigError(f"there is no file at {address}: check the address, and that you may read it")
     for each in found:
@@ -156,7 +156,7 @@ class _RemoteFile(io.RawIOBase):
         try:
             return method(*arguments)
         except Exception as error:
-            raise DataError(f"cannot read {self._address}: {_said(error)}") from error
+            raise DataError(f"cannot read {self._address}: {first_line(error)}") from error
 
 
 def open_address(address: str) -> BinaryIO:
@@ -169,7 +169,7 @@ def open_address(address: str) -> BinaryIO:
     try:
         return cast(BinaryIO, _RemoteFile(address, system.open(path, "rb")))
     except Exception as error:
-        raise DataError(f"cannot read {address}: {_said(error)}") from error
+        raise DataError(f"cannot read {address}: {first_line(error)}") from error
 
 
 def header_charset(address: str) -> str:
@@ -208,7 +208,7 @@ def content_digest(address: str) -> str:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"cannot read {address}: {_said(error)}") from error
+        raise DataError(f"cannot read {address}: {first_line(error)}") from error
 
 
 def _system(address: str) -> tuple[Any, str]:
@@ -225,9 +225,5 @@ def _system(address: str) -> tuple[Any, str]:
         how = f'pip install "zen-pipeline[{extra}]"' if extra else str(error)
         raise ConfigError(f"{address} needs a library that is not installed: {how}") from error
     except Exception as error:
-        raise ConfigError(f"{address} is no address that can be read: {_said(error)}") from error
+        raise ConfigError(f"{address} is no address that can be read: {first_line(error)}") from error
     return system, str(path)
-
-
-def _said(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

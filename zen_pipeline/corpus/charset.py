@@ -24,7 +24,7 @@ _BYTE_ORDER_MARKS = (
 _MEANT = {
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
-    "utf-16-le": "utf-16-le", "utf-8-sig": UTF_8,
+    "utf-8-sig": UTF_8,
 }  # fmt: skip
 _LABELS = {"windows-874": "cp874", "windows-31j": "cp932", "x-sjis": "cp932", "x-euc-jp": "euc_jp", "x-gbk": "gb18030"}
 _LABELS |= {"ks_c_5601-1987": "cp949", "x-mac-roman": "mac_roman", "x-mac-cyrillic": "mac_cyrillic", "x-big5": "big5"}

@@ -18,6 +18,7 @@ from zen_pipeline.corpus.kinds import language_code
 from zen_pipeline.corpus.opening import Meter, TextFile, Unreadable, seekable
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape, Table
+from zen_pipeline.errors import first_line
 
 _ROWS = 256  # that are held as Python objects at a time
 _BYTES = 32 << 20  # of them; of more than that one row at a time
@@ -101,7 +102,7 @@ class _Reader:
         if isinstance(error, OSError) and error.errno is not None:
             raise error
         where = f"after row {self._number}" if self._number else "file"
-        reason = f"not a readable {what} file: {(str(error).splitlines() or [''])[0][:200]}"
+        reason = f"not a readable {what} file: {first_line(error)}"
         return self.table.aside(where, reason, "", rows=rows)
 
     def parquet(self, stored: Any, opened: pq.ParquetFile) -> Iterator[Record | Aside]:
@@ -199,7 +200,7 @@ class _Reader:
             self._number += 1
             place = f"row {self._number}"
             if odd := next(((n, v) for n, v in zip(names, row, strict=False) if isinstance(v, Exception)), None):
-                reason = f"{odd[0]!r} holds a value that cannot be read: {(str(odd[1]).splitlines() or [''])[0][:120]}"
+                reason = f"{odd[0]!r} holds a value that cannot be read: {first_line(odd[1], 120)}"
                 yield self.table.aside(place, reason, "")
             else:
                 named = {n: _text(v) if isinstance(v, bytes) else v for n, v in zip(names, row, strict=False)}

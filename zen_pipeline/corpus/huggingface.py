@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from zen_pipeline.corpus.opening import TextFile
 from zen_pipeline.corpus.records import Aside, Record
 from zen_pipeline.corpus.tables import Shape, Table
-from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.errors import ConfigError, DataError, first_line
 from zen_pipeline.files import file_digest
 
 FORMAT = "hf"
@@ -89,7 +89,7 @@ def _rows(parsed: Address, address: str) -> Iterator[dict[str, Any]]:
     try:
         yield from _library().load_dataset(parsed.dataset, parsed.config, split=parsed.split, streaming=True)
     except Exception as error:
-        raise DataError(f"cannot read {address}: {(str(error).splitlines() or [''])[0][:300]}") from error
+        raise DataError(f"cannot read {address}: {first_line(error, 300)}") from error
 
 
 def _library() -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 _DIGITS = 4300  # of an integer: Python's own limit, above which conversion takes quadratic time
 _BLOCK = 1 << 16  # characters that are read at a time
 _SPACE = " \t\r\n"
+_BETWEEN = _SPACE + ","  # what separates values in one line
 _CLOSING = {"{": "}", "[": "]"}
 # What says where a broken value may end: whole strings, which no raw line end can be in, and brackets and commas.
 _MARKS = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|[\[\]{},"\\]')
@@ -63,15 +64,18 @@ def decode_all(text: str) -> list[Any]:
         return [decode(text)]
     except ValueError:
         values: list[Any] = []
-        rest = text.strip()
-        while rest.startswith(("{", "[")):
+        text = text.strip()
+        at = 0
+        while text.startswith(("{", "["), at):
             try:
-                value, end = _DECODER.raw_decode(rest)
+                value, end = _DECODER.raw_decode(text, at)
             except (ValueError, RecursionError, OverflowError):
                 break
             values.append(value)
-            rest = rest[end:].lstrip(" \t\r\n,")
-        if rest or not values:
+            at = end
+            while at < len(text) and text[at] in _BETWEEN:
+                at += 1
+        if at < len(text) or not values:
             raise
         return values
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple
 
 from zen_pipeline.corpus.charset import UTF_8, Charset, Transcoded, charset_of_text
-from zen_pipeline.errors import DataError
+from zen_pipeline.errors import DataError, first_line
 
 MEBIBYTE = 1 << 20
 HEAD = MEBIBYTE  # bytes that `Stream.head` shows: enough to tell formats apart
@@ -313,15 +313,15 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.Ta
 
 def why_unreadable(error: Exception) -> str | None:
     """What is wrong with the content, in words, or None when the trouble is not with the content."""
-    first_line = (str(error).splitlines() or [""])[0][:120]
+    said = first_line(error, 120)
     if isinstance(error, EOFError):
         return "the compressed data is cut"
     if isinstance(error, RuntimeError) and "encrypted" in str(error):
         return "it is encrypted"
     if isinstance(error, NotImplementedError):
-        return f"it is compressed in an unknown way ({first_line})"
+        return f"it is compressed in an unknown way ({said})"
     if isinstance(error, _DAMAGED) or (isinstance(error, OSError) and error.errno is None):
-        if "runcated" in first_line:
+        if "runcated" in said:
             return "the compressed data is cut"
-        return f"the data is damaged ({first_line or type(error).__name__})"
+        return f"the data is damaged ({said})"
     return None

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zen_pipeline.corpus.tokenizer_trial import try_tokenizer
-from zen_pipeline.errors import ConfigError
+from zen_pipeline.errors import ConfigError, first_line
 from zen_pipeline.files import own_file, read_json_object, write_atomically
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Tokenizer:
         except BaseException as error:  # `tokenizers` raises the bare Exception, or no Exception at all
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise ConfigError(f"{path} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
+            raise ConfigError(f"{path} cannot be read: {first_line(error)}") from None
         _add_tokens(raw, folder, config)
         highest = max(raw.get_vocab().values(), default=-1)
         if highest >= (most := _embeddings(folder)):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from zen_pipeline.errors import ConfigError
+from zen_pipeline.errors import ConfigError, first_line
 from zen_pipeline.files import own_file, read_json_object
 from zen_pipeline.models.base import CausalModel, FamilyModel
 from zen_pipeline.models.bert import Bert, BertConfig
@@ -107,7 +107,7 @@ def _empty(kind: type[M], config: AnyConfig, folder: Path, dtype: torch.dtype, *
             if int8:
                 replace_linear_(model, lambda x: Int8Linear(x.in_features, x.out_features, bias=x.bias is not None))
     except (RuntimeError, OverflowError, AssertionError) as error:
-        raise ConfigError(f"{folder / CONFIG}: no model has these sizes: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{folder / CONFIG}: no model has these sizes: {first_line(error)}") from None
     return model
 
 

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict
 import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
 from zen_pipeline.corpus.tokenizer import tokenizer_files
-from zen_pipeline.errors import StoreError
+from zen_pipeline.errors import StoreError, first_line
 from zen_pipeline.files import file_digest, own_file
 from zen_pipeline.logs import get_logger
 from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
@@ -234,7 +234,7 @@ def read_release(folder: Path) -> Release:
     try:
         return Release.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise StoreError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def fetch(client: MlflowClient, name: str, version: str, cache: Path, part: str = "") -> Path:
@@ -317,7 +317,7 @@ def _find_remote_damage(location: str, files: Mapping[str, Path]) -> str | None:
                 if where == folder and sizes.get(last) != source.stat().st_size:
                     return f"{location}/{BUNDLE}/{name} is missing or has another size"
     except MlflowException as error:
-        raise StoreError(f"cannot list {location}: {str(error).splitlines()[0]}") from error
+        raise StoreError(f"cannot list {location}: {first_line(error)}") from error
     return None
 
 
@@ -357,7 +357,7 @@ def _download(location: str, target: Path) -> None:
         if not target.exists():  # another process may have been faster
             os.rename(fetched, target)
     except Exception as error:
-        raise StoreError(f"cannot download {location}: {str(error).splitlines()[0]}") from error
+        raise StoreError(f"cannot download {location}: {first_line(error)}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.files import write_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
@@ -45,8 +46,8 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         metrics["chat"], speed, answers = _chat(config, inputs["finetune"].path)
         metrics.setdefault("speed", speed)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    _write_lines(output / "samples.jsonl", samples)
-    _write_lines(output / "answers.jsonl", answers)
+    write_json_lines(output / "samples.jsonl", map(asdict, samples))
+    write_json_lines(output / "answers.jsonl", map(asdict, answers))
     page = output / "report.html"
     page.write_text(evaluation_page(config, inputs, metrics, samples, answers), encoding="utf-8")
     context.tracked.log_file(page)
@@ -164,11 +165,6 @@ def _load(folder: Path) -> CausalModel:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
-
-
-def _write_lines(path: Path, items: Sequence[Sample] | Sequence[Answer]) -> None:
-    lines = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
-    path.write_text(lines, encoding="utf-8")
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:

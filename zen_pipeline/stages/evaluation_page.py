@@ -12,6 +12,7 @@ from zen_pipeline.artifacts import ArtifactRef, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.evaluation.scores import read_metrics
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.machine.facts import profile
 from zen_pipeline.masking import masked
 from zen_pipeline.stages import load_stage
@@ -79,8 +80,8 @@ def run_page(config: Config, artifacts: Inputs, released: Sequence[Mapping[str, 
     if evaluated is None or evaluated.skipped:
         return None
     metrics = read_metrics(evaluated.path)
-    samples = [Sample(**line) for line in _read_lines(evaluated.path / "samples.jsonl")]
-    answers = [Answer(**line) for line in _read_lines(evaluated.path / "answers.jsonl")]
+    samples = [Sample(**line) for line in read_json_lines(evaluated.path / "samples.jsonl")]
+    answers = [Answer(**line) for line in read_json_lines(evaluated.path / "answers.jsonl")]
     inputs = {name: artifacts[name] for name in load_stage("evaluate").needs(config)}
     return evaluation_page(config, inputs, metrics, samples, answers, released)
 
@@ -106,14 +107,7 @@ def _settings(ref: ArtifactRef) -> dict[str, Any]:
 
 
 def _history(ref: ArtifactRef) -> list[dict[str, float]]:
-    return _read_lines(ref.path / "history.jsonl")
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return read_json_lines(ref.path / "history.jsonl", missing_ok=True)
 
 
 def _read_json(path: Path) -> Any:

@@ -8,7 +8,6 @@ bits per byte and the F1 of answers do not depend on how a text is cut into toke
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.errors import StoreError
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.serving.bundle import read_release
 from zen_pipeline.serving.decision import Comparison, compare_bits_per_byte, compare_f1
@@ -166,7 +166,7 @@ def _read_answers(file: Path) -> tuple[list[str], NDArray[np.float64]]:
     import numpy as np
 
     try:
-        answers = [json.loads(line) for line in file.read_bytes().splitlines()]
+        answers = read_json_lines(file)
         return [str(a["id"]) for a in answers], np.array([a["f1"] for a in answers], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file} cannot be read: {error}; evaluate again") from error

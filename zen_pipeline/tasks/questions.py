@@ -21,6 +21,7 @@ from zen_pipeline.corpus.chat_formats import last_answer
 from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError
+from zen_pipeline.files import read_json_lines, write_json_lines
 from zen_pipeline.tasks.chat import question_and_answer
 
 MAX_ANSWER = 300  # characters; longer first sentences are lists or formulas more often than sentences
@@ -323,9 +324,7 @@ def _squeezed(text: str) -> str:
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
     """One JSON object per line: `id`, `subject`, `form`, `messages`."""
-    with path.open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(json.dumps(asdict(question), ensure_ascii=False) + "\n")
+    write_json_lines(path, map(asdict, questions))
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -335,7 +334,6 @@ def read_questions(path: Path) -> list[Question]:
         StoreError: the file is missing or damaged.
     """
     try:
-        lines = path.read_bytes().splitlines()  # bytes: text is cut at U+2028 too
-        return [Question(**json.loads(line)) for line in lines]
+        return [Question(**entry) for entry in read_json_lines(path)]
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path} cannot be read: {error}; run `zen finetune` again") from None

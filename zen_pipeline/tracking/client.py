@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.errors import ConfigError, TrackingError
+from zen_pipeline.errors import ConfigError, TrackingError, first_line
 from zen_pipeline.logs import get_logger
 from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.machine.checks import server_is_silent, tracking_uri_is_refused
@@ -131,27 +131,22 @@ def foreign(error: Exception, address: str) -> Exception:
         return TrackingError(f"the {what} {identity} was deleted in MLflow ({restore} brings it back)", code)
     database = local_database(address)
     if database is not None:
-        return TrackingError(explain_database(database, error) or f"MLflow ({database}): {reason(error)}", code)
+        return TrackingError(explain_database(database, error) or f"MLflow ({database}): {first_line(error)}", code)
     where = masked(address)
     status = getattr(error, "get_http_status_code", lambda: None)()
     if status in (401, 403):
         return TrackingError(
-            f"MLflow at {where} refuses the request ({reason(error)}): check MLFLOW_TRACKING_USERNAME and "
+            f"MLflow at {where} refuses the request ({first_line(error)}): check MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
             code,
         )
     if isinstance(error.__cause__ or error.__context__ or error, OSError | HTTPError):
         return TrackingError(
-            f"MLflow at {where} does not answer ({reason(error)}): start that server, correct MLFLOW_TRACKING_URI, "
+            f"MLflow at {where} does not answer ({first_line(error)}): start that server, correct MLFLOW_TRACKING_URI, "
             "or unset it to work without a server",
             code,
         )
-    return TrackingError(f"MLflow at {where}: {reason(error)}", code)
-
-
-def reason(error: BaseException) -> str:
-    """The first line of a message, without passwords."""
-    return masked((str(error).strip() or type(error).__name__).splitlines()[0][:200])
+    return TrackingError(f"MLflow at {where}: {first_line(error)}", code)
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from zen_pipeline.errors import StoreError, TrackingError
+from zen_pipeline.errors import StoreError, TrackingError, first_line
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
 
@@ -168,11 +168,10 @@ def explain_database(database: Path, error: BaseException) -> str | None:
 
 
 def _why_unusable(database: Path, error: BaseException) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return explain_database(database, error) or (
-        f"{database} cannot be read ({reason}): put a copy of it back, or rename it (never delete it, it may be "
-        "recovered with `sqlite3 FILE .recover`) and run `zen run` again; the store is kept, and its models are "
-        "registered anew"
+        f"{database} cannot be read ({first_line(error, 120)}): put a copy of it back, or rename it (never delete it, "
+        "it may be recovered with `sqlite3 FILE .recover`) and run `zen run` again; the store is kept, and its models "
+        "are registered anew"
     )
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from typing_extensions import override
 
 from zen_pipeline.artifacts import ArtifactRef, Identity
-from zen_pipeline.errors import TrackingError
+from zen_pipeline.errors import TrackingError, first_line
 from zen_pipeline.logs import get_logger
-from zen_pipeline.tracking.client import experiment_id, reason
+from zen_pipeline.tracking.client import experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,7 @@ class _BestEffort:
         except Exception as error:
             if (now := time.monotonic()) - started > _SLOW:
                 self._left_alone_until = now + _LEFT_ALONE
-            log.warning("MLflow did not take %s: %s", what, reason(error))
+            log.warning("MLflow did not take %s: %s", what, first_line(error))
             return None
 
 

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from typing_extensions import override
 
-from zen_pipeline.errors import StoreError
+from zen_pipeline.errors import StoreError, first_line
 from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.data import Batch, Source
 from zen_pipeline.training.events import Events, Stopped
@@ -309,5 +309,5 @@ class MetricsLog:
 
     def _give_up(self, error: Exception) -> None:
         self._off = True
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {reason}")
+        said = first_line(error)
+        self._events.warn(f"MLflow at {self._job.tracking_uri} cannot be written, no more is logged there: {said}")

@@ -65,13 +65,6 @@ class StepLines:
             os.ftruncate(self._file, size)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All lines of a file; none when there is no such file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_bytes().splitlines()]  # bytes: text is cut at U+2028 too
-
-
 def _step_of(line: bytes) -> int:
     try:
         return int(json.loads(line)["step"])

@@ -16,11 +16,12 @@ from typing_extensions import override
 
 from zen_pipeline.corpus.shards import TokenSplit
 from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.files import read_json_lines
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.translate import translate
 from zen_pipeline.training.data import IGNORED, Batch, Source
 from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData, TrainingJob
-from zen_pipeline.training.lines import StepLines, read_lines
+from zen_pipeline.training.lines import StepLines
 
 if TYPE_CHECKING:
     from zen_pipeline.models.base import FamilyModel
@@ -129,7 +130,7 @@ class Sampler(pl.Callback):
 def as_text(path: Path) -> str:
     """The file of samples for people: what was said after each validation, newest first."""
     steps: dict[int, list[str]] = {}
-    for line in read_lines(path):
+    for line in read_json_lines(path, missing_ok=True):
         steps.setdefault(line["step"], []).append(f"{line['prompt']} ⟶ {line['text']}")
     blocks = [f"=== after step {step} ===\n\n" + "\n\n".join(texts) for step, texts in reversed(steps.items())]
     return "\n\n".join(blocks) + "\n"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ZenError
-from zen_pipeline.files import explain_os_error, write_atomically
+from zen_pipeline.files import explain_os_error, read_json_lines, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
 from zen_pipeline.training.events import Events, Stop, Stopped
@@ -313,10 +313,10 @@ def _parameters(module: LanguageModelTraining) -> int:
 
 def _result(job: TrainingJob, module: LanguageModelTraining, recorder: Recorder) -> TrainingResult:
     from zen_pipeline.training.callbacks import HISTORY
-    from zen_pipeline.training.lines import read_lines
 
     totals = recorder.totals
-    lines = read_lines(Path(job.checkpoints) / HISTORY) or [module.last]  # a full disk may have left none
+    # A full disk may have left none.
+    lines = read_json_lines(Path(job.checkpoints) / HISTORY, missing_ok=True) or [module.last]
     losses = [line["loss"] for line in lines[-max(1, job.steps // 10) :]]
     return TrainingResult(
         name=job.name,

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from zen_pipeline.corpus.catalogue.download import Patience, download
 from zen_pipeline.corpus.catalogue.entries import Entry, SetFile
-from zen_pipeline.errors import DownloadError, StoreError
+from zen_pipeline.errors import DownloadError, StoreError, first_line
 from zen_pipeline.files import file_digest, sync_folder, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.logs import get_logger
@@ -74,9 +74,9 @@ class LocalSets:
                 name: {path: Pin.model_validate(pin) for path, pin in files.items()} for name, files in loaded.items()
             }
         except (OSError, ValueError, AttributeError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
             raise StoreError(
-                f"{self._pins_file} cannot be read ({reason}): restore it, or remove it to pin every set anew"
+                f"{self._pins_file} cannot be read ({first_line(error)}): restore it, or remove it to pin every set "
+                "anew"
             ) from None
 
     def is_complete(self, entry: Entry) -> bool:
