@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -32,14 +33,19 @@ def masked_model(model: ModelT) -> ModelT:
     return model if hidden == text else type(model).model_validate_json(hidden)
 
 
+def rewrite_record(record: logging.LogRecord, change: Callable[[str], str]) -> None:
+    """Change the text of a log record in place: its message with the arguments in it, and its traceback."""
+    record.msg, record.args = change(record.getMessage()), ()
+    if record.exc_info and not record.exc_text:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+    if record.exc_text:
+        record.exc_text = change(record.exc_text)
+
+
 class MaskedLines(logging.Filter):
     """Takes credentials out of log records, tracebacks included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record in place; True."""
-        record.msg, record.args = masked(record.getMessage()), ()
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = masked(record.exc_text)
+        rewrite_record(record, masked)
         return True

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.masking import masked
+from zen_pipeline.masking import masked, rewrite_record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,9 +108,6 @@ class VisibleLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record in place; True."""
-        record.msg, record.args = re.sub("\n(?!  )", "\n  ", visible(record.getMessage())), ()
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = visible(record.exc_text)
+        rewrite_record(record, visible)
+        record.msg = re.sub("\n(?!  )", "\n  ", record.msg)
         return True

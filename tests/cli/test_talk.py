@@ -60,3 +60,7 @@ def test_the_shell_completes_nothing_where_nothing_is_registered(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert completion.models("") == []
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert completion.models("") == []

@@ -274,6 +274,15 @@ def test_fields_that_no_record_was_made_from_are_counted_by_the_names_they_have(
     assert json.loads(found.records[0].meta)["tools"] == "[1]"
 
 
+def test_of_very_many_unused_fields_the_most_frequent_are_named() -> None:
+    tally = Tally()
+    for number in range(1000):
+        tally.add_row("a", "document", ["text"], [f"id {number}", "score"])
+    named = tally.summary()["unused_fields"]
+    assert len(named) < 1000
+    assert named["score"] == 1000
+
+
 def test_a_file_says_what_it_was_taken_for(tmp_path: Path) -> None:
     _, tally = read(tmp_path, {"Text": "a", "label": 1}, {"Text": "b", "label": 1}, {"text": "c"})
     (counts,) = tally.taken_for.values()

@@ -11,13 +11,12 @@ from typing import Any, Literal, get_args, get_origin
 
 def models(incomplete: str) -> list[str]:
     """Names of registered models by alias and by version, and `champion`."""
-    from zen_pipeline.errors import ZenError
     from zen_pipeline.serving import registry
     from zen_pipeline.workspace import Workspace
 
     try:
         known = registry.list_models(Workspace.find())
-    except ZenError:
+    except Exception:
         return []
     names = [f"{m.name}@{alias}" for m in known for alias in m.aliases] + [f"{m.name}/{m.version}" for m in known]
     return _fitting(["champion", *names] if known else [], incomplete)

@@ -177,7 +177,7 @@ def _show_last(pipeline: str | None, count: int, *, json: bool) -> None:
     if json:
         common.print_json({"artifact": ref.folder, "summary": ref.summary, "records": records})
         return
-    _print_yaml(ref.summary)
+    common.print_yaml(ref.summary)
     rows = [(r["id"], r["group"], r["split"], r["text"][:200]) for r in records]
     common.print_table("records", ["id", "group", "split", "text"], rows)
 
@@ -193,7 +193,7 @@ def _show_entry(entry: Entry, *, json: bool) -> None:
     if json:
         common.print_json(shown)
     else:
-        _print_yaml(shown)
+        common.print_yaml(shown)
 
 
 def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> None:
@@ -269,7 +269,3 @@ def _yes_no(value: bool | str) -> str:
 
 def _here(downloaded: bool) -> str:
     return "downloaded" if downloaded else ""
-
-
-def _print_yaml(value: dict[str, Any]) -> None:
-    common.print_yaml(value)

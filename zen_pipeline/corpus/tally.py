@@ -10,7 +10,7 @@ from typing import Any
 from zen_pipeline.corpus.charset import UTF_8, Charset
 from zen_pipeline.corpus.opening import TextFile
 
-_NAMED = 200  # files whose roles are named
+_NAMED = 200  # files whose roles are named, and unused fields
 
 
 @dataclass
@@ -55,14 +55,17 @@ class Tally:
             self.roles[file.name] = f"{file.split}, by {file.role}"
 
     def summary(self) -> dict[str, Any]:
-        """The counts for the summary of a stage; what is empty is missing."""
+        """The counts for the summary of a stage; what is empty is missing.
+
+        Of unused fields the most frequent ones are named: where ids are names of fields, there can be millions.
+        """
         files = {"found": self.read + self.left_out.total(), "read": self.read, "left_out": self.left_out.total()}
         counts = {
             "left_out": self.left_out,
             "charsets": self.charsets,
             "page_elements_left_out": self.elements,
             "taken_for": self.forms(),
-            "unused_fields": self.unused,
+            "unused_fields": Counter(dict(self.unused.most_common(_NAMED))),
         }
         found: dict[str, Any] = {name: dict(sorted(c.items())) for name, c in counts.items() if c}
         return {"files": files} | found | ({"roles": self.roles} if self.roles else {})

@@ -24,11 +24,7 @@ from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 6
 log = get_logger(__name__)
-_MODEL_FILES = (
-    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
-    *("tokenizer*.json", "chat_template.jinja", "special_tokens_map.json"),
-    *("chat_template.json", "added_tokens.json", "additional_chat_templates/*.jinja"),
-)
+_MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
 def _needs(config: Config) -> tuple[str, ...]:
@@ -64,11 +60,13 @@ def model_digest(folder: Path) -> str:
     """
     import hashlib
 
-    found = {path for pattern in _MODEL_FILES for path in folder.glob(pattern)}
-    files = [path for path in sorted(found) if own_file(folder, path.relative_to(folder).as_posix()) is not None]
+    from zen_pipeline.corpus.tokenizer import tokenizer_files
+
+    names = {path.name for pattern in _MODEL_FILES for path in folder.glob(pattern)}
+    files = {name: path for name in names if (path := own_file(folder, name)) is not None} | tokenizer_files(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"init_from names {folder}, where no config.json is: give a Hugging Face model folder")
-    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    digests = {name: file_digest(path) for name, path in files.items()}
     return hashlib.sha256(canonical_json(digests).encode()).hexdigest()
 
 
