@@ -34,7 +34,6 @@ from zen_pipeline.logs import get_logger
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-_READ_BLOCK = 1 << 20
 
 log = get_logger(__name__)
 

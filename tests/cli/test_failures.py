@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from zen_pipeline.cli.failures import name_of
+from zen_pipeline.errors import ConfigError
+
 # The real command, in which a stage, a library, or a thread fails in a way that is not ours.
 PROGRAM = """
 import sys, threading
@@ -38,16 +41,27 @@ def zen(folder: Path, failure: str, *options: str, **environment: str) -> subpro
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("validate"), "KeyError: 'validate'"),
+        (ValueError("one\n  two"), "ValueError: one"),
+        (RuntimeError(), "RuntimeError"),
+        (MemoryError(), "memory ran out"),
+        (OSError(5, "Input/output error", "x.txt"), "Input/output error: x.txt"),
+        (ExceptionGroup("several", [ValueError(1)]), "ExceptionGroup: several (1 sub-exception)"),
+        (ConfigError("name another one"), "name another one"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_is_named_by_its_class_and_its_first_line(error: Exception, said: str) -> None:
+    assert name_of(error) == said
+
+
+@pytest.mark.parametrize(
     ("failure", "said"),
     [
-        ("return {}['validate']", "KeyError: 'validate'"),
-        ("raise ValueError('one\\n  two')", "ValueError: one"),
         ("raise ValueError('http://me:secret@host/')", "ValueError: http://host/"),
-        ("raise RuntimeError", "RuntimeError"),
-        ("raise MemoryError", "memory ran out"),
-        ("raise OSError(5, 'Input/output error', 'x.txt')", "Input/output error: x.txt"),
         ("raise BaseException('\\x1b[2J')", "BaseException: \\x1b[2J"),
-        ("raise ExceptionGroup('several', [ValueError(1)])", "ExceptionGroup: several (1 sub-exception)"),
         ("fail(**{})", "RecursionError: maximum recursion depth exceeded"),
     ],
 )
@@ -64,11 +78,13 @@ def test_an_error_that_is_not_ours_is_one_line_with_its_log(failure: str, said: 
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    ended = zen(tmp_path, "return {}['validate']", "--debug")
+def test_debug_shows_the_traceback_without_credentials_and_escapes(tmp_path: Path) -> None:
+    ended = zen(tmp_path, "raise ValueError('http://me:secret@host/ \\x1b[2J')", "--debug")
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith("error: KeyError: 'validate'")
+    assert ended.stderr.splitlines()[-1].startswith("error: ValueError: http://host/")
+    assert "\x1b" not in ended.stderr
+    assert "secret" not in ended.stderr
 
 
 def test_without_a_workspace_the_log_is_among_the_temporary_files(tmp_path: Path) -> None:

@@ -129,10 +129,7 @@ def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
 def _thread_ended(failed: threading.ExceptHookArgs) -> None:
     from zen_pipeline.cli.failures import say_of_thread
 
-    if _debug:
-        threading.__excepthook__(failed)
-    else:
-        say_of_thread(failed)
+    say_of_thread(failed, debug=_debug)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def describe(error: BaseException, *, debug: bool = False) -> tuple[str, int]:
         debug: print the traceback first.
     """
     if debug:
-        traceback.print_exception(error)
+        say_traceback(error)
     if isinstance(error, ZenError):
         return f"error: {error}", error.exit_code
     home = _workspace()
@@ -39,6 +39,11 @@ def describe(error: BaseException, *, debug: bool = False) -> tuple[str, int]:
         return f"error: {explained}", 1
     shown = "" if debug else "; `zen --debug` before the command shows it here"
     return f"error: {name_of(error)} (not foreseen; the log is {write_log(error, home)}{shown})", 1
+
+
+def say_traceback(error: BaseException) -> None:
+    """The traceback on stderr, as fit for a terminal as any other line."""
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
 def name_of(error: BaseException) -> str:
@@ -91,8 +96,10 @@ def _workspace() -> Path | None:
     return None
 
 
-def say_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """An error that ends a thread beside the command, as one line instead of a traceback."""
+def say_of_thread(failed: threading.ExceptHookArgs, *, debug: bool = False) -> None:
+    """An error that ends a thread beside the command, as one line; behind its traceback where that is wanted."""
     if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        if debug:
+            say_traceback(failed.exc_value)
         log = write_log(failed.exc_value, _workspace())
         say(f"warning: {name_of(failed.exc_value)} (beside the command; the log is {log})")

@@ -20,7 +20,6 @@ _ABOUT = re.compile(r"CC[- ]?(?:BY|0)\b|tatoeba|https?://|www\.|^\S+@\S+$", re.I
 _CODE = re.compile(r"(?=\S*\d)[\x21-\x7e]+|[\da-f]{8}-[\da-f-]{20,}", re.I)  # `gj04`, `train-17`
 _LABEL = re.compile(r"\w[\w \-/&+:.]{0,38}\w|\w")
 _LETTER = re.compile(r"[^\W\d_]")
-_SENTENCE = re.compile('[.?!:;,。？！，、…"“”«»]')
 _NAME = re.compile(r"[^\W\d][\w.\-]*(?:[ ][\w.()\-/]+){0,3}|#|")  # of a column; the one of an index is often empty
 _WRITTEN_AS_NAME = re.compile(r"[a-z]+(?:_\w+)+|[a-z]+[A-Z]\w*|[A-Z]+(?:_[A-Z]+)+|\w+ ?(?:id|ID|Id)|[A-Za-z]+_?\d")
 _NAMES = frozenset(

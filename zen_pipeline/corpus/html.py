@@ -59,14 +59,6 @@ class Page(NamedTuple):
     left_out: Counter[str]
 
 
-def html_title(page: str) -> str:
-    """The page's title, or the empty string."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    title = LexborHTMLParser(page).css_first("title")
-    return "" if title is None else _SPACES.sub(" ", title.text()).strip()
-
-
 def html_to_text(page: str) -> str:
     """The visible text of a page; see `read_page`."""
     return read_page(page).text
