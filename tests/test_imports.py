@@ -94,8 +94,8 @@ def test_only_flows_and_the_command_line_know_prefect() -> None:
 
 
 def test_flows_hold_nothing_but_prefect() -> None:
-    # `flows.serve` is Prefect's server as a process of ours: it runs under uvicorn, and one at a time migrates.
-    allowed = {"flows", "zen_pipeline", "prefect", "pydantic", "uvicorn", "filelock", *sys.stdlib_module_names}
+    # `flows.serve` is Prefect's server as a process of ours: it runs under uvicorn.
+    allowed = {"flows", "zen_pipeline", "prefect", "pydantic", "uvicorn", *sys.stdlib_module_names}
     guilty = [
         f"{m} imports {i}"
         for m in modules()
