@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zen_pipeline.corpus.chat_formats import SEPARATORS, conversation, in_turn, split_turns
+from zen_pipeline.corpus.chat_formats import SEPARATORS, conversation, split_turns
+from zen_pipeline.corpus.chat_turns import in_turn
 from zen_pipeline.corpus.fields import Fields
 from zen_pipeline.corpus.kinds import chat
 from zen_pipeline.corpus.lines import Lines, TooLong, head_lines, text_of

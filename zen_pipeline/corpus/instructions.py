@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import (
-    Message,
-    are_turns,
-    conversation,
-    exchange,
-    from_turns,
-    transcript,
-)
+from zen_pipeline.corpus.chat_formats import conversation, exchange, transcript
+from zen_pipeline.corpus.chat_turns import Message, are_turns, from_turns
 from zen_pipeline.corpus.fields import Fields, NotLearnt
 from zen_pipeline.corpus.question_answering import CONTEXTS, answers_of, joined
 

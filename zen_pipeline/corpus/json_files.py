@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import TURNS, is_turn
+from zen_pipeline.corpus.chat_formats import TURNS
+from zen_pipeline.corpus.chat_turns import is_turn
 from zen_pipeline.corpus.json_values import END, Broken, Element, JsonValues, decode
 from zen_pipeline.corpus.lines import Characters
 from zen_pipeline.corpus.opening import TextFile, Unreadable, not_text

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from zen_pipeline.corpus import chat_formats
+from zen_pipeline.corpus.chat_turns import Message
 from zen_pipeline.corpus.language import UNKNOWN, guess_language
 from zen_pipeline.corpus.records import Kind
 
@@ -72,7 +73,7 @@ def rendering(kind: Kind, meta: Mapping[str, Any]) -> str:
     return "\n".join(sides)
 
 
-def chat(messages: list[chat_formats.Message]) -> Content:
+def chat(messages: list[Message]) -> Content:
     """The content of a conversation."""
     meta = {"messages": messages}
     text = rendering("chat", meta)

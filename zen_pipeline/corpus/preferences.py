@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zen_pipeline.corpus.chat_formats import Message, from_turns, history, joined_roles, system, transcript, turns_field
+from zen_pipeline.corpus.chat_formats import history, joined_roles, system, transcript, turns_field
+from zen_pipeline.corpus.chat_turns import Message, from_turns
 from zen_pipeline.corpus.fields import Fields
 
 _PAIRS = (

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from zen_pipeline.corpus import chat_formats, instructions, preferences, question_answering, trees
+from zen_pipeline.corpus.chat_turns import Message
 from zen_pipeline.corpus.fields import Fields, NotLearnt, our_name
 from zen_pipeline.corpus.kinds import Content, chat, language_code, pair, rendering
 from zen_pipeline.corpus.records import Kind
@@ -281,7 +282,7 @@ def _side_language(fields: Fields, side: str) -> str:
 # --- conversations ----------------------------------------------------------------------------------------------------
 
 
-def _chat(messages: list[chat_formats.Message] | str, fields: Fields) -> Content | str:
+def _chat(messages: list[Message] | str, fields: Fields) -> Content | str:
     if isinstance(messages, str):
         return messages if isinstance(messages, NotLearnt) else f"not a usable conversation: {messages}"
     content = chat(messages)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import is_turn
+from zen_pipeline.corpus.chat_turns import is_turn
 from zen_pipeline.corpus.fields import NotLearnt
 from zen_pipeline.corpus.json_values import decode_all
 from zen_pipeline.corpus.kinds import Content

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zen_pipeline.corpus.chat_formats import Message, from_turns
+from zen_pipeline.corpus.chat_turns import Message, from_turns
 from zen_pipeline.corpus.fields import Fields, has_value
 
 
