@@ -156,11 +156,16 @@ def not_text(head: bytes) -> str:
     if at < 0:
         return ""
     start = head[:_BLOCK]
-    if any(start[half::2].count(0) > len(start) / 5 and not start[1 - half :: 2].count(0) for half in (0, 1)):
+    if any(start[half::2].count(0) > len(start) / 5 and _is_readable(start[1 - half :: 2]) for half in (0, 1)):
         return "UTF-16 without a byte order mark: save it as UTF-8, or name its charset with collect.sources.charset"
     odd = sum(start.count(byte) for byte in _CONTROLS)
     odd += sum("\udc80" <= character <= "\udcff" for character in start.decode("utf-8", "surrogateescape"))
     return f"binary file: NUL byte at offset {at}" if odd > _BINARY * len(start) else ""
+
+
+def _is_readable(half: bytes) -> bool:
+    """True when the other half of what may be UTF-16 has neither zeros nor control characters."""
+    return not any(half.count(byte) for byte in _CONTROLS)
 
 
 def seekable(file: TextFile) -> BinaryIO:
