@@ -19,7 +19,7 @@ from zen_pipeline.settings.data import FilesSource, PythonDocsSource
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 
 log = get_logger(__name__)
 

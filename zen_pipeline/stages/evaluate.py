@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zen_pipeline.evaluation.language_model import Documents
     from zen_pipeline.models.base import CausalModel
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _NEEDS = ("validate", "tokenize", "embed", "pretrain", "finetune")
 _PROMPT_TOKENS = 32  # of a test document, before the model goes on
 _TEMPERATURE, _TOP_P = 0.8, 0.95  # of the samples; the likeliest token alone runs into loops

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zen_pipeline.training.job import ConversationData, TrainingJob, TrainingResult
     from zen_pipeline.training.resolved import Resolved
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 KIND = "model"
 _MAX_VALIDATION = 256  # conversations; their loss then varies by a few hundredths of a nat
 _NOTHING_TO_LEARN = (

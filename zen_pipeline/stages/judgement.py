@@ -28,7 +28,7 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.stages.base import StageContext
 
 JUDGEMENT = "judgement"  # its folder in the store
-JUDGEMENT_VERSION = 2  # raised when the same suites would judge the same artifact otherwise, or report it otherwise
+JUDGEMENT_VERSION = 3  # raised when the same suites would judge the same artifact otherwise, or report it otherwise
 REPORT_FILE, RESULT_FILE = "validation.html", "validation.json"
 _SHOWN = 3  # records in a message
 

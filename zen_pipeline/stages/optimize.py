@@ -21,7 +21,7 @@ from zen_pipeline.stages.resolve import only_for_causal
 if TYPE_CHECKING:
     from zen_pipeline.optimization.quantization import Documents
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 log = get_logger(__name__)
 

@@ -22,7 +22,7 @@ from zen_pipeline.training.launcher import launch
 from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 log = get_logger(__name__)
 _MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 # The stage that makes each model, the most finished one last.
 _MAKERS: Mapping[Kind, str] = {"base": "pretrain", "chat": "finetune"}
 _EVIDENCE: Mapping[Kind, str] = {"base": "documents.npz", "chat": "answers.jsonl"}  # what versions are compared by

@@ -21,7 +21,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zen_pipeline.corpus.records import Kind
     from zen_pipeline.corpus.tokenizer import Tokenizer
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 REPORT = "tokenizer_report.json"
 _TRAINED_ON = "trained_on.json"
 

@@ -47,7 +47,7 @@ from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.judge_data import judge_data
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 
 log = get_logger(__name__)
 
