@@ -21,7 +21,7 @@ from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases, registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
 from zen_pipeline.serving.decision import Comparison, compare_f1
-from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, Released, release
+from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, Released, release
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
@@ -29,7 +29,7 @@ QUESTIONS = 50
 
 
 @pytest.fixture
-def desk(workspace: Workspace, empty_database: Path, tmp_path: Path) -> Iterator[Desk]:
+def context(workspace: Workspace, empty_database: Path, tmp_path: Path) -> Iterator[ReleaseContext]:
     workspace.mlflow_folder.mkdir()
     shutil.copy(empty_database, workspace.mlflow_folder / "mlflow.db")
     client = mlflow_client(workspace.mlflow_folder)
@@ -37,7 +37,7 @@ def desk(workspace: Workspace, empty_database: Path, tmp_path: Path) -> Iterator
     run_id = client.create_run(experiment).info.run_id
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return Desk(client, workspace, experiment, run_id, scratch, wait=False)
+    return ReleaseContext(client, workspace, experiment, run_id, scratch, wait=False)
 
 
 Make = Callable[..., Candidate]
@@ -63,14 +63,14 @@ def make(workspace: Workspace) -> Make:
         def compare(champion: Path) -> Comparison:
             return compare_f1(read(folder / "answers.txt"), read(champion / "evaluation" / "answers.txt"))
 
-        def prepare() -> Dossier:
+        def prepare() -> PreparedCandidate:
             files = {f"{form}/{n}": p for form, where in forms.items() for n, p in model_files(where).items()}
             files["evaluation/answers.txt"] = folder / "answers.txt"
             size = (folder / "model.safetensors").stat().st_size
             held = Release(kind="chat", default="int8" if int8 else "float", float_bytes=size, test_set="same")
             bundle = Bundle(held, files, written={"lineage.json": '{"collect": {"fingerprint": "f00d"}}'})
             tags = {registry.KIND: "chat", registry.METRICS: f'{{"answer_f1": {f1}}}'}
-            return Dossier(bundle, tags, "A test model.", compare)
+            return PreparedCandidate(bundle, tags, "A test model.", compare)
 
         return Candidate(
             "zen-chat",
@@ -84,42 +84,42 @@ def make(workspace: Workspace) -> Make:
     return build
 
 
-def champion(desk: Desk) -> str | None:
-    model = aliases.registered_model(desk.client, "zen-chat")
+def champion(context: ReleaseContext) -> str | None:
+    model = aliases.registered_model(context.client, "zen-chat")
     return model.champion if model else None
 
 
-def challenger(desk: Desk) -> str | None:
-    model = aliases.registered_model(desk.client, "zen-chat")
+def challenger(context: ReleaseContext) -> str | None:
+    model = aliases.registered_model(context.client, "zen-chat")
     return model.aliases.get("challenger") if model else None
 
 
-def versions(desk: Desk) -> int:
-    return len(desk.client.search_model_versions("name='zen-chat'"))
+def versions(context: ReleaseContext) -> int:
+    return len(context.client.search_model_versions("name='zen-chat'"))
 
 
-def test_the_first_version_is_the_champion(desk: Desk, make: Make) -> None:
-    assert release(make(0.5), desk) == Released(
+def test_the_first_version_is_the_champion(context: ReleaseContext, make: Make) -> None:
+    assert release(make(0.5), context) == Released(
         model="zen-chat", version="1", alias="champion", reason="the first version", new=True
     )
-    assert champion(desk) == "1"
+    assert champion(context) == "1"
 
 
-def test_the_same_artifact_is_not_registered_twice(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    again = release(make(0.5), desk)
+def test_the_same_artifact_is_not_registered_twice(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    again = release(make(0.5), context)
 
     assert (again.version, again.alias, again.new) == ("1", "champion", False)
-    assert versions(desk) == 1
+    assert versions(context) == 1
 
 
-def test_a_better_model_takes_the_alias(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    better = release(make(0.6), desk)
+def test_a_better_model_takes_the_alias(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    better = release(make(0.6), context)
 
     assert (better.version, better.alias) == ("2", "champion")
-    assert champion(desk) == "2"
-    assert desk.client.get_model_version("zen-chat", "2").tags["zen.reason"] == better.reason
+    assert champion(context) == "2"
+    assert context.client.get_model_version("zen-chat", "2").tags["zen.reason"] == better.reason
 
 
 @pytest.mark.parametrize(
@@ -127,59 +127,61 @@ def test_a_better_model_takes_the_alias(desk: Desk, make: Make) -> None:
     [(0.4, 0.0, "not better"), (0.51, 0.0, "noise of the seed"), (0.55, 0.4, "two standard errors")],
 )
 def test_other_models_become_challengers_and_say_why(
-    desk: Desk, make: Make, f1: float, spread: float, why: str
+    context: ReleaseContext, make: Make, f1: float, spread: float, why: str
 ) -> None:
-    release(make(0.5), desk)
-    other = release(make(f1, spread=spread), desk)
+    release(make(0.5), context)
+    other = release(make(f1, spread=spread), context)
 
     assert other.alias == "challenger"
     assert why in other.reason
-    assert (champion(desk), challenger(desk)) == ("1", "2")
+    assert (champion(context), challenger(context)) == ("1", "2")
 
 
-def test_a_challenger_that_is_found_again_stays_one_without_another_comparison(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    first = release(make(0.4), desk)
-    again = release(make(0.4), desk)
+def test_a_challenger_that_is_found_again_stays_one_without_another_comparison(
+    context: ReleaseContext, make: Make
+) -> None:
+    release(make(0.5), context)
+    first = release(make(0.4), context)
+    again = release(make(0.4), context)
 
     assert again == first.model_copy(update={"new": False})
-    assert versions(desk) == 2
+    assert versions(context) == 2
 
 
-def test_a_model_that_grew_too_much_is_not_promoted(desk: Desk, make: Make) -> None:
-    release(make(0.5, rows=100), desk)
-    grown = release(make(0.9, rows=200), desk)
+def test_a_model_that_grew_too_much_is_not_promoted(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5, rows=100), context)
+    grown = release(make(0.9, rows=200), context)
 
     assert grown.alias == "challenger"
     assert grown.reason.startswith("too large")
 
 
-def test_rollback_goes_back_step_by_step_and_is_not_undone_by_the_next_run(desk: Desk, make: Make) -> None:
+def test_rollback_goes_back_step_by_step_and_is_not_undone_by_the_next_run(context: ReleaseContext, make: Make) -> None:
     for f1 in (0.5, 0.6, 0.7):
-        release(make(f1), desk)
+        release(make(f1), context)
 
-    assert registry.rollback("zen-chat", desk.workspace).version == "2"
-    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+    assert registry.rollback("zen-chat", context.workspace).version == "2"
+    assert registry.rollback("zen-chat", context.workspace).version == "1"
     with pytest.raises(ConfigError, match="zen-chat/1 is its first champion"):
-        registry.rollback("zen-chat", desk.workspace)
+        registry.rollback("zen-chat", context.workspace)
 
-    again = release(make(0.7), desk)
+    again = release(make(0.7), context)
     assert again.alias == "challenger"
     assert "rolled back to version 2" in again.reason
-    assert champion(desk) == "1"
+    assert champion(context) == "1"
 
 
-def test_a_promotion_by_hand_stands_until_it_is_rolled_back(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    release(make(0.4), desk)
+def test_a_promotion_by_hand_stands_until_it_is_rolled_back(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    release(make(0.4), context)
 
-    promoted = registry.promote("zen-chat@challenger", desk.workspace)
+    promoted = registry.promote("zen-chat@challenger", context.workspace)
     assert (promoted.version, promoted.aliases) == ("2", ["champion"])
-    assert release(make(0.5), desk).alias == "challenger"
-    assert champion(desk) == "2"
+    assert release(make(0.5), context).alias == "challenger"
+    assert champion(context) == "2"
 
-    assert registry.rollback("zen-chat", desk.workspace).version == "1"
-    assert release(make(0.5), desk).alias == "champion"
+    assert registry.rollback("zen-chat", context.workspace).version == "1"
+    assert release(make(0.5), context).alias == "champion"
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
@@ -200,81 +202,85 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     "method", ["create_model_version", "set_registered_model_tag", "set_registered_model_alias", "log_outputs"]
 )
 def test_an_interrupted_release_leaves_the_old_champion_and_goes_on(
-    desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch, method: str
+    context: ReleaseContext, make: Make, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    release(make(0.5), desk)
+    release(make(0.5), context)
     fail_once(monkeypatch, method)
     with pytest.raises(ConnectionError):
-        release(make(0.6), desk)
-    assert champion(desk) == "1"
+        release(make(0.6), context)
+    assert champion(context) == "1"
 
-    assert release(make(0.6), desk).alias == "champion"
-    assert champion(desk) == "2"
-    assert versions(desk) == 2
-    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+    assert release(make(0.6), context).alias == "champion"
+    assert champion(context) == "2"
+    assert versions(context) == 2
+    assert registry.rollback("zen-chat", context.workspace).version == "1"
 
 
-def test_an_interrupted_rollback_can_be_repeated(desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rollback_can_be_repeated(
+    context: ReleaseContext, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for f1 in (0.5, 0.6, 0.7):
-        release(make(f1), desk)
+        release(make(f1), context)
     fail_once(monkeypatch, "set_registered_model_tag")
     with pytest.raises(ConnectionError):
-        registry.rollback("zen-chat", desk.workspace)
-    assert champion(desk) == "2"
+        registry.rollback("zen-chat", context.workspace)
+    assert champion(context) == "2"
 
-    assert registry.rollback("zen-chat", desk.workspace).version == "1"
+    assert registry.rollback("zen-chat", context.workspace).version == "1"
 
 
-def test_two_releases_at_once_do_not_mix(desk: Desk, make: Make) -> None:
+def test_two_releases_at_once_do_not_mix(context: ReleaseContext, make: Make) -> None:
     with (
-        aliases.hold_name(desk.workspace, "zen-chat", run_id="other"),
+        aliases.hold_name(context.workspace, "zen-chat", run_id="other"),
         pytest.raises(StageBusy, match="release of zen-chat"),
     ):
-        release(make(0.5), desk)
+        release(make(0.5), context)
 
 
-def test_the_weights_are_links_and_outlive_the_store(desk: Desk, make: Make) -> None:
-    release(make(0.5, int8=True), desk)
-    stored = workspace_weights(desk.workspace)
-    found = registry.resolve_model("zen-chat@champion", desk.workspace)
+def test_the_weights_are_links_and_outlive_the_store(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5, int8=True), context)
+    stored = workspace_weights(context.workspace)
+    found = registry.resolve_model("zen-chat@champion", context.workspace)
 
     assert found.form == "int8"
     assert found.folder.name == "int8"
     for form in ("float", "int8"):
         assert os.path.samefile(stored, found.folder.parent / form / "model.safetensors")
 
-    shutil.rmtree(desk.workspace.store.root)
-    shutil.rmtree(desk.scratch)
+    shutil.rmtree(context.workspace.store.root)
+    shutil.rmtree(context.scratch)
     assert (found.folder / "model.safetensors").stat().st_size > 0
-    assert registry.export("zen-chat", desk.workspace.home / "out", workspace=desk.workspace).is_dir()
+    assert registry.export("zen-chat", context.workspace.home / "out", workspace=context.workspace).is_dir()
 
 
 def workspace_weights(workspace: Workspace) -> Path:
     return next((workspace.store.root / "finetune").glob("*/model.safetensors"))
 
 
-def test_weights_are_copied_where_links_are_impossible(desk: Desk, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_copied_where_links_are_impossible(
+    context: ReleaseContext, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    release(make(0.5), desk)
+    release(make(0.5), context)
 
-    found = registry.resolve_model("zen-chat", desk.workspace).folder / "model.safetensors"
-    stored = workspace_weights(desk.workspace)
+    found = registry.resolve_model("zen-chat", context.workspace).folder / "model.safetensors"
+    stored = workspace_weights(context.workspace)
     assert not os.path.samefile(stored, found)
     assert found.read_bytes() == stored.read_bytes()
 
 
-def test_what_cannot_be_compared_is_registered_all_the_same(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    shutil.rmtree(registry.resolve_model("zen-chat", desk.workspace).folder.parent)
+def test_what_cannot_be_compared_is_registered_all_the_same(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    shutil.rmtree(registry.resolve_model("zen-chat", context.workspace).folder.parent)
 
-    other = release(make(0.6), desk)
-    assert (other.version, other.alias, champion(desk)) == ("2", "challenger", "1")
+    other = release(make(0.6), context)
+    assert (other.version, other.alias, champion(context)) == ("2", "challenger", "1")
     assert "zen-chat/1 is registered, but its files are gone" in other.reason
     assert "zen models promote zen-chat/2" in other.reason
-    assert registry.promote("zen-chat/2", desk.workspace).aliases == ["champion"]
+    assert registry.promote("zen-chat/2", context.workspace).aliases == ["champion"]
 
 
 def flip_a_byte(path: Path) -> None:
@@ -293,76 +299,78 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_the_files_of_a_registered_version_are_put_back(desk: Desk, make: Make, what: str) -> None:
+def test_the_files_of_a_registered_version_are_put_back(context: ReleaseContext, make: Make, what: str) -> None:
     candidate = make(0.5)
-    release(candidate, desk)
-    DAMAGES[what](registry.resolve_model("zen-chat", desk.workspace).folder.parent)
+    release(candidate, context)
+    DAMAGES[what](registry.resolve_model("zen-chat", context.workspace).folder.parent)
 
-    again = release(candidate, desk)
+    again = release(candidate, context)
     assert (again.version, again.alias, again.new, again.restored) == ("1", "champion", False, True)
-    folder = registry.resolve_model("zen-chat", desk.workspace).folder
-    assert (folder / "model.safetensors").read_bytes() == workspace_weights(desk.workspace).read_bytes()
-    assert registry.show_model("zen-chat", desk.workspace)["lineage"]
-    assert not release(candidate, desk).restored
+    folder = registry.resolve_model("zen-chat", context.workspace).folder
+    assert (folder / "model.safetensors").read_bytes() == workspace_weights(context.workspace).read_bytes()
+    assert registry.show_model("zen-chat", context.workspace)["lineage"]
+    assert not release(candidate, context).restored
 
 
-def test_damage_that_leaves_size_and_time_is_found_when_digests_are_asked_for(desk: Desk, make: Make) -> None:
+def test_damage_that_leaves_size_and_time_is_found_when_digests_are_asked_for(
+    context: ReleaseContext, make: Make
+) -> None:
     candidate = make(0.5)
-    release(candidate, desk)
-    registered = registry.resolve_model("zen-chat", desk.workspace).folder / "model.safetensors"
-    stored = workspace_weights(desk.workspace)
+    release(candidate, context)
+    registered = registry.resolve_model("zen-chat", context.workspace).folder / "model.safetensors"
+    stored = workspace_weights(context.workspace)
     flip_a_byte(registered)
     os.utime(registered, ns=(stored.stat().st_mtime_ns,) * 2)
 
-    assert not release(candidate, desk).restored
-    assert release(candidate, replace(desk, verify=True)).restored
+    assert not release(candidate, context).restored
+    assert release(candidate, replace(context, verify=True)).restored
     assert registered.read_bytes() == stored.read_bytes()
 
 
 @pytest.mark.parametrize(("f1", "alias"), [(0.3, "challenger"), (0.4, "challenger"), (0.5, "champion")])
 def test_a_first_version_is_champion_only_above_its_plain_baseline(
-    desk: Desk, make: Make, f1: float, alias: str
+    context: ReleaseContext, make: Make, f1: float, alias: str
 ) -> None:
     score = Score("f1", f1, "F1 of 7 answers", "most frequent answer", 0.4)
     candidate = make(f1)
     judged = replace(candidate, prepare=lambda: replace(candidate.prepare(), score=score, above_baseline=True))
 
-    first = release(judged, desk)
+    first = release(judged, context)
     assert first.alias == alias
     assert str(score) in first.reason
-    assert release(judged, desk).alias == alias
+    assert release(judged, context).alias == alias
     if alias == "challenger":
         with pytest.raises(ConfigError, match=r"zen-chat has no champion: .*zen models promote zen-chat/1"):
-            registry.resolve_model("zen-chat", desk.workspace)
-    assert registry.resolve_model("champion", desk.workspace, kind="chat").alias == alias
+            registry.resolve_model("zen-chat", context.workspace)
+    assert registry.resolve_model("champion", context.workspace, kind="chat").alias == alias
     with pytest.raises(ConfigError, match="has no champion"):
-        registry.resolve_model("champion", desk.workspace, kind="base")
+        registry.resolve_model("champion", context.workspace, kind="base")
 
 
-def test_a_later_version_is_not_called_the_first(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    desk.client.delete_registered_model_alias("zen-chat", "champion")
-    second = release(make(0.3), desk)
+def test_a_later_version_is_not_called_the_first(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    context.client.delete_registered_model_alias("zen-chat", "champion")
+    second = release(make(0.3), context)
     assert (second.version, second.alias, second.reason) == ("2", "champion", "there was no champion")
 
 
-def test_the_run_and_the_version_point_at_each_other(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    version = desk.client.get_model_version("zen-chat", "1")
-    run = desk.client.get_run(desk.run_id)
+def test_the_run_and_the_version_point_at_each_other(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    version = context.client.get_model_version("zen-chat", "1")
+    run = context.client.get_run(context.run_id)
 
-    assert version.run_id == desk.run_id
+    assert version.run_id == context.run_id
     [logged] = run.outputs.model_outputs
-    model = desk.client.get_logged_model(logged.model_id)
+    model = context.client.get_logged_model(logged.model_id)
     assert model.status == "READY"
     assert model.artifact_location == version.source
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "zen-chat", "version": "1"}]
 
 
 @pytest.mark.parametrize("name", ["zen-chat@champion", "zen-chat/1", "zen-chat", "champion"])
-def test_a_registered_model_is_found_by_each_of_its_names(desk: Desk, make: Make, name: str) -> None:
-    release(make(0.5), desk)
-    found = registry.resolve_model(name, desk.workspace)
+def test_a_registered_model_is_found_by_each_of_its_names(context: ReleaseContext, make: Make, name: str) -> None:
+    release(make(0.5), context)
+    found = registry.resolve_model(name, context.workspace)
 
     assert (found.name, found.version, found.kind) == ("zen-chat", "1", "chat")
     assert (found.folder / "config.json").is_file()
@@ -378,10 +386,10 @@ def test_a_registered_model_is_found_by_each_of_its_names(desk: Desk, make: Make
         ("./nowhere", "no config.json"),
     ],
 )
-def test_an_unknown_name_says_what_there_is(desk: Desk, make: Make, name: str, message: str) -> None:
-    release(make(0.5), desk)
+def test_an_unknown_name_says_what_there_is(context: ReleaseContext, make: Make, name: str, message: str) -> None:
+    release(make(0.5), context)
     with pytest.raises(ConfigError, match=message):
-        registry.resolve_model(name, desk.workspace)
+        registry.resolve_model(name, context.workspace)
 
 
 def test_a_folder_needs_no_workspace(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,24 +409,24 @@ def test_nothing_registered_is_said_without_making_a_database(workspace: Workspa
     assert not workspace.mlflow_folder.exists()
 
 
-def test_list_and_show(desk: Desk, make: Make) -> None:
-    release(make(0.5), desk)
-    release(make(0.4), desk)
+def test_list_and_show(context: ReleaseContext, make: Make) -> None:
+    release(make(0.5), context)
+    release(make(0.4), context)
 
-    listed = registry.list_models(desk.workspace)
+    listed = registry.list_models(context.workspace)
     assert [(m.version, m.aliases, m.metrics) for m in listed] == [
         ("2", ["challenger"], {"answer_f1": 0.4}),
         ("1", ["champion"], {"answer_f1": 0.5}),
     ]
-    shown = registry.show_model("champion", desk.workspace)
+    shown = registry.show_model("champion", context.workspace)
     assert shown["lineage"]["collect"]["fingerprint"] == "f00d"
     assert shown["champions"] == ["1"]
-    assert shown["mlflow_run"] == desk.run_id
+    assert shown["mlflow_run"] == context.run_id
 
 
-def test_export_refuses_to_overwrite(desk: Desk, make: Make, tmp_path: Path) -> None:
-    release(make(0.5), desk)
+def test_export_refuses_to_overwrite(context: ReleaseContext, make: Make, tmp_path: Path) -> None:
+    release(make(0.5), context)
     with pytest.raises(ConfigError, match="exists already"):
-        registry.export("champion", desk.workspace.home, workspace=desk.workspace)
+        registry.export("champion", context.workspace.home, workspace=context.workspace)
     with pytest.raises(ConfigError, match="formats are hf, gguf"):
-        registry.export("champion", tmp_path / "new", format="onnx", workspace=desk.workspace)
+        registry.export("champion", tmp_path / "new", format="onnx", workspace=context.workspace)

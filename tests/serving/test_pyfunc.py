@@ -25,7 +25,7 @@ from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import Bundle, Kind, Release, model_files
-from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, release
+from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, release
 from zen_pipeline.tasks import chat
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
@@ -67,13 +67,15 @@ def released(
     client = mlflow_client(workspace.mlflow_folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     experiment = experiment_id(client, "zen")
-    desk = Desk(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
+    context = ReleaseContext(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
 
     def register(kind: Kind) -> str:
         held = Release(kind=kind, default="float", float_bytes=1, test_set="")
         files = {f"float/{name}": path for name, path in model_files(folder).items()}
-        dossier = Dossier(Bundle(held, files, written={}), {registry.KIND: kind}, "A test model.", pytest.fail)
-        release(Candidate(f"zen-{kind}", kind, 0.0, 1.5, files, lambda: dossier), desk)
+        prepared = PreparedCandidate(
+            Bundle(held, files, written={}), {registry.KIND: kind}, "A test model.", pytest.fail
+        )
+        release(Candidate(f"zen-{kind}", kind, 0.0, 1.5, files, lambda: prepared), context)
         return f"models:/zen-{kind}@champion"
 
     return register

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
 from zen_pipeline.serving.decision import compare_f1
-from zen_pipeline.serving.promotion import Candidate, Desk, Dossier, release
+from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, release
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
@@ -38,17 +38,17 @@ def server(
         yield address
 
 
-def candidate(folder: Path, f1: float) -> Callable[[], Dossier]:
+def candidate(folder: Path, f1: float) -> Callable[[], PreparedCandidate]:
     folder.mkdir()
     save_file({"weight": np.full((4, 8), f1, np.float32)}, folder / "model.safetensors")
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_text("{}")
     np.save(folder / "f1.npy", np.full(20, f1))
 
-    def prepare() -> Dossier:
+    def prepare() -> PreparedCandidate:
         held = Release(kind="chat", default="float", float_bytes=100, test_set="same")
         files = {f"float/{n}": p for n, p in model_files(folder).items()} | {"evaluation/f1.npy": folder / "f1.npy"}
-        return Dossier(
+        return PreparedCandidate(
             Bundle(held, files, written={"lineage.json": "{}"}),
             {registry.KIND: "chat"},
             "A test model.",
@@ -61,17 +61,17 @@ def candidate(folder: Path, f1: float) -> Callable[[], Dossier]:
 def test_a_version_is_uploaded_compared_and_downloaded_again(server: str, workspace: Workspace, tmp_path: Path) -> None:
     client = mlflow_client(workspace.mlflow_folder)
     experiment = experiment_id(client, "zen")
-    desk = Desk(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
+    context = ReleaseContext(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
     for number, f1 in enumerate((0.5, 0.6)):
         prepare = candidate(tmp_path / str(number), f1)
         offered = Candidate("zen-chat", f"digest{number}", 0.02, 1.5, prepare().bundle.files, prepare)
-        made = release(offered, desk)
+        made = release(offered, context)
         assert (made.version, made.alias) == (str(number + 1), "champion")
 
-    assert not release(offered, desk).restored
+    assert not release(offered, context).restored
     for weights in (tmp_path / "served").rglob("model.safetensors"):
         weights.unlink()
-    assert release(offered, desk).restored
+    assert release(offered, context).restored
 
     found = registry.resolve_model("champion", workspace)
     assert found.version == "2"

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from zen_pipeline.corpus.contamination import Window, run_in
 from zen_pipeline.corpus.deduplicate import NO_ROW
-from zen_pipeline.corpus.fates import CONTAMINATED, DUPLICATE, NEAR_DUPLICATE, Fates
 from zen_pipeline.corpus.kind_measures import KIND_COLUMNS
 from zen_pipeline.corpus.measures import explain
 from zen_pipeline.corpus.parts import Parts
+from zen_pipeline.corpus.record_states import CONTAMINATED, DUPLICATE, NEAR_DUPLICATE, RecordStates
 from zen_pipeline.corpus.records import RECORD_SCHEMA, SPLITS, SetAside, excerpt, set_aside_writer
 from zen_pipeline.corpus.units import Integers
 
@@ -72,10 +72,10 @@ class GroupedWriter:
 class Names:
     """The ids of some rows."""
 
-    def __init__(self, parts: Parts, fates: Fates, rows: Integers) -> None:
+    def __init__(self, parts: Parts, states: RecordStates, rows: Integers) -> None:
         self._rows = np.unique(rows[rows >= 0])
         found = []
-        for index, part in enumerate(fates.parts()):
+        for index, part in enumerate(states.parts()):
             first, last = np.searchsorted(self._rows, [part.start, part.stop])
             if first < last:
                 ids = parts.read(index, "id").column("id")
@@ -98,10 +98,10 @@ class Dividing:
         languages: the same by language.
     """
 
-    def __init__(self, parts: Parts, fates: Fates, evaluation_ids: Sequence[str]) -> None:
-        self._parts, self._fates, self._evaluation_ids = parts, fates, evaluation_ids
-        owners = fates.verdicts.owners
-        self._names = Names(parts, fates, np.concatenate([fates.originals[fates.originals != NO_ROW], owners]))
+    def __init__(self, parts: Parts, states: RecordStates, evaluation_ids: Sequence[str]) -> None:
+        self._parts, self._states, self._evaluation_ids = parts, states, evaluation_ids
+        owners = states.verdicts.owners
+        self._names = Names(parts, states, np.concatenate([states.originals[states.originals != NO_ROW], owners]))
         self.totals = dict.fromkeys(("bytes", "characters", "words"), 0)
         self.split_bytes = dict.fromkeys(SPLITS, 0)
         self.kinds: dict[str, int] = {}
@@ -114,9 +114,9 @@ class Dividing:
             GroupedWriter(output / "measures.parquet") as measured,
             set_aside_writer(output / "set_aside.parquet") as aside,
         ):
-            for index, rows in enumerate(self._fates.parts()):
+            for index, rows in enumerate(self._states.parts()):
                 table = self._decided(index, rows)
-                stays = self._fates.kept[rows]
+                stays = self._states.kept[rows]
                 kept = table.filter(pa.array(stays))
                 self._count(kept)
                 keep.write(kept.select(RECORD_SCHEMA.names))
@@ -126,13 +126,13 @@ class Dividing:
 
     def _decided(self, index: int, rows: slice) -> pa.Table:
         """A part with the columns that depend on other records."""
-        fates = self._fates
+        states = self._states
         table = self._parts.read(index)
         for name, values in {
-            "split": _labels(fates.splits[rows], ["", *SPLITS]),
-            "reason": _labels(fates.reasons[rows], fates.names),
-            "duplicate_of": self._names.of(fates.originals[rows]),
-            "similarity": pa.array(fates.likeness[rows]),
+            "split": _labels(states.splits[rows], ["", *SPLITS]),
+            "reason": _labels(states.reasons[rows], states.names),
+            "duplicate_of": self._names.of(states.originals[rows]),
+            "similarity": pa.array(states.likeness[rows]),
         }.items():
             if (place := table.schema.get_field_index(name)) < 0:
                 table = table.append_column(name, values)
@@ -167,7 +167,7 @@ class Dividing:
         return explain(row["reason"], row, self._parts.config)
 
     def _explain_contaminated(self, number: int, text: str) -> str:
-        verdicts = self._fates.verdicts
+        verdicts = self._states.verdicts
         place = int(np.searchsorted(verdicts.rows, number))
         owner = int(verdicts.owners[place])
         name = self._evaluation_ids[-1 - owner] if owner < 0 else self._names.of(np.array([owner]))[0].as_py()

@@ -56,7 +56,7 @@ class Checkpoint:
         """
         self._asked = None
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM)}
+            self._handlers = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             log.info("vectors: when the training is interrupted, its state is kept in %s", self.folder)
             yield
@@ -64,7 +64,7 @@ class Checkpoint:
             self._give_back()
         self._deliver()
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._give_back()
         self._asked = number
 

@@ -60,7 +60,7 @@ class Released(BaseModel):
 
 
 @dataclass(frozen=True)
-class Dossier:
+class PreparedCandidate:
     """What registering and comparing a candidate needs.
 
     Attributes:
@@ -99,12 +99,12 @@ class Candidate:
     seed_noise: float
     max_growth: float | None
     files: Mapping[str, Path]
-    prepare: Callable[[], Dossier]
+    prepare: Callable[[], PreparedCandidate]
     rebuild: Callable[[Any], Bundle | None] = lambda _version: None
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReleaseContext:
     """Where releases are made: the registry, the run that asks, and scratch on the store's file system.
 
     Attributes:
@@ -127,28 +127,28 @@ def find_version(client: MlflowClient, name: str, digest: str) -> Any | None:
     return max(found, key=lambda v: int(v.version), default=None)
 
 
-def release(candidate: Candidate, desk: Desk) -> Released:
+def release(candidate: Candidate, context: ReleaseContext) -> Released:
     """Register the candidate unless it is registered, and give it the alias that it deserves.
 
     It is registered before it is compared with anything: what was trained is kept whatever happens to the comparison.
 
     Raises:
-        StageBusy: another run releases this model and the desk does not wait.
+        StageBusy: another run releases this model and the context does not wait.
         StoreError: files of the candidate are missing.
     """
-    client, name = desk.client, candidate.name
-    with aliases.hold_name(desk.workspace, name, run_id=desk.run_id, wait=desk.wait):
+    client, name = context.client, candidate.name
+    with aliases.hold_name(context.workspace, name, run_id=context.run_id, wait=context.wait):
         model = aliases.registered_model(client, name) or _create(client, name)
         found = find_version(client, name, candidate.digest)
-        restored = found is not None and _restore(candidate, found, desk)
+        restored = found is not None and _restore(candidate, found, context)
         if found is not None and str(found.version) == model.champion:
             reason = found.tags.get(REASON, "it is the champion")
             return Released(
                 model=name, version=model.champion, alias=CHAMPION, reason=reason, new=False, restored=restored
             )
-        dossier = candidate.prepare()
-        version = found or client.get_model_version(name, _register(candidate, dossier, desk))
-        decision, against = _decide(candidate, dossier, model, version, desk)
+        prepared = candidate.prepare()
+        version = found or client.get_model_version(name, _register(candidate, prepared, context))
+        decision, against = _decide(candidate, prepared, model, version, context)
         _update_tags(client, version, {REASON: decision.reason, DECISION: decision.alias, DECIDED_AGAINST: against})
         move = aliases.make_champion if decision.alias == CHAMPION else aliases.make_challenger
         move(client, model, str(version.version))
@@ -168,12 +168,12 @@ def find_version_damage(client: MlflowClient, version: Any, candidate: Candidate
     return find_damage(files_of(client, version.name, version.version), candidate.files, digests=digests)
 
 
-def _restore(candidate: Candidate, version: Any, desk: Desk) -> bool:
+def _restore(candidate: Candidate, version: Any, context: ReleaseContext) -> bool:
     """Put the files of a registered version back when some are gone or damaged."""
-    problem = find_version_damage(desk.client, version, candidate, digests=desk.verify)
+    problem = find_version_damage(context.client, version, candidate, digests=context.verify)
     if problem is None:
         return False
-    restore_bundle(desk.client, candidate.prepare().bundle, version, scratch=desk.scratch)
+    restore_bundle(context.client, candidate.prepare().bundle, version, scratch=context.scratch)
     log.warning(_PUT_BACK, version.name, version.version, problem)
     return True
 
@@ -184,13 +184,13 @@ def _create(client: MlflowClient, name: str) -> Registered:
 
 
 def _decide(
-    candidate: Candidate, dossier: Dossier, model: Registered, version: Any, desk: Desk
+    candidate: Candidate, prepared: PreparedCandidate, model: Registered, version: Any, context: ReleaseContext
 ) -> tuple[Decision, str]:
     """The decision, and what it was taken against, so that the same question is not computed twice."""
     tags: Mapping[str, str] = version.tags
-    test_set = dossier.bundle.release.test_set
+    test_set = prepared.bundle.release.test_set
     noise = f"seed noise {candidate.seed_noise:g}, growth {candidate.max_growth or math.inf:g}"
-    baseline = "none" if dossier.score is None or not dossier.above_baseline else f"{dossier.score.baseline_value}"
+    baseline = "none" if prepared.score is None or not prepared.above_baseline else f"{prepared.score.baseline_value}"
     against = f"version {model.champion or 'none'}, test set {test_set[:16]}, {noise}, baseline {baseline}"
     if held := tags.get(HELD_BACK):
         return Decision(CHALLENGER, f"held back: {held}; `zen models promote` makes it the champion again"), against
@@ -198,62 +198,62 @@ def _decide(
         alias: Alias = CHAMPION if tags.get(DECISION) == CHAMPION else CHALLENGER
         return Decision(alias, tags.get(REASON, "")), against
     by_hand = f"`zen models promote {model.name}/{version.version}` makes it the champion all the same"
-    if dossier.above_baseline and (refusal := refuse_below_baseline(dossier.score)) is not None:
+    if prepared.above_baseline and (refusal := refuse_below_baseline(prepared.score)) is not None:
         return Decision(CHALLENGER, f"{refusal.reason}; {by_hand}"), against
     if model.champion is None:
         which = "the first version" if str(version.version) == "1" else "there was no champion"
-        return Decision(CHAMPION, which if dossier.score is None else f"{which}: {dossier.score}"), against
+        return Decision(CHAMPION, which if prepared.score is None else f"{which}: {prepared.score}"), against
     try:
-        return _judge(candidate, dossier, model.champion, desk), against
+        return _judge(candidate, prepared, model.champion, context), against
     except StoreError as error:
         return Decision(CHALLENGER, f"the champion cannot be compared with: {error}; {by_hand}"), "nothing"
 
 
-def _judge(candidate: Candidate, dossier: Dossier, champion: str, desk: Desk) -> Decision:
-    bundle = _champion_files(candidate, champion, desk)
+def _judge(candidate: Candidate, prepared: PreparedCandidate, champion: str, context: ReleaseContext) -> Decision:
+    bundle = _champion_files(candidate, champion, context)
     size = read_release(bundle).float_bytes
-    grown = dossier.bundle.release.float_bytes
+    grown = prepared.bundle.release.float_bytes
     refusal = check_growth(grown, size, champion=champion, max_growth=candidate.max_growth)
-    return refusal or decide(dossier.compare(bundle), champion=champion, seed_noise=candidate.seed_noise)
+    return refusal or decide(prepared.compare(bundle), champion=champion, seed_noise=candidate.seed_noise)
 
 
-def _champion_files(candidate: Candidate, champion: str, desk: Desk) -> Path:
+def _champion_files(candidate: Candidate, champion: str, context: ReleaseContext) -> Path:
     """The champion's bundle, put back from the store when its files are gone.
 
     Raises:
         StoreError: they are gone, and the store does not have them either.
     """
-    version = desk.client.get_model_version(candidate.name, champion)
+    version = context.client.get_model_version(candidate.name, champion)
     if (held := candidate.rebuild(version)) is not None:
-        location = files_of(desk.client, candidate.name, champion)
-        if (problem := find_damage(location, held.files, digests=desk.verify)) is not None:
+        location = files_of(context.client, candidate.name, champion)
+        if (problem := find_damage(location, held.files, digests=context.verify)) is not None:
             log.warning(
                 "%s/%s was damaged (%s): its files are put back from the store", version.name, champion, problem
             )
-            restore_bundle(desk.client, held, version, scratch=desk.scratch)
-    return fetch(desk.client, candidate.name, champion, desk.workspace.models_folder)
+            restore_bundle(context.client, held, version, scratch=context.scratch)
+    return fetch(context.client, candidate.name, champion, context.workspace.models_folder)
 
 
-def _register(candidate: Candidate, dossier: Dossier, desk: Desk) -> str:
-    client = desk.client
-    tags = {**dossier.tags, DIGEST: candidate.digest}
+def _register(candidate: Candidate, prepared: PreparedCandidate, context: ReleaseContext) -> str:
+    client = context.client
+    tags = {**prepared.tags, DIGEST: candidate.digest}
     model_id, location = log_bundle(
         client,
-        dossier.bundle,
+        prepared.bundle,
         name=candidate.name,
-        experiment=desk.experiment,
-        run_id=desk.run_id,
+        experiment=context.experiment,
+        run_id=context.run_id,
         tags={DIGEST: candidate.digest},
-        scratch=desk.scratch,
+        scratch=context.scratch,
     )
     # A server looks the model's id up; in this process MLflow would look for it at its global address, not at ours.
     source = location if local_folder(location) is not None else f"models:/{model_id}"
     made = client.create_model_version(
         candidate.name,
         source,
-        run_id=desk.run_id,
+        run_id=context.run_id,
         tags={key: value[:5000] for key, value in tags.items()},
-        description=dossier.description,
+        description=prepared.description,
         model_id=model_id,
     )
     version = str(made.version)

@@ -16,7 +16,7 @@ from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity, Store, flatten
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.expectations import beside
+from zen_pipeline.corpus.expectations import judging_process
 from zen_pipeline.tracking import NO_TRACKING, StageTracker, Tracker
 from zen_pipeline.workspace import Workspace
 
@@ -142,7 +142,7 @@ class Stage:
             def build(output: Path) -> Built:
                 work.mkdir(parents=True, exist_ok=True)
                 if self.judge is not not_judged:
-                    beside.begin()  # the result will be judged, and Great Expectations can be loaded meanwhile
+                    judging_process.begin()  # the result will be judged, and Great Expectations can be loaded meanwhile
                 return self.build(config, needed, output, replace(context, work=work, tracked=tracked))
 
             ref = context.store.get_or_build(

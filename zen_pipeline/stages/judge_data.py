@@ -45,7 +45,7 @@ def judge_data(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageC
         config,
         context,
         suites=DATA_SUITES,
-        judge=_Hearing(config, ref, inputs["collect"], baseline, labelled).judge,
+        judge=_DataJudge(config, ref, inputs["collect"], baseline, labelled).judge,
         what="the data",
         extra={
             "inputs.compared_with": baseline.name if baseline else "",
@@ -69,7 +69,7 @@ def last_accepted(workspace: Workspace, pipeline: str, fingerprint: str) -> Path
     return None
 
 
-class _Hearing:
+class _DataJudge:
     """What is put before the suites of the data."""
 
     def __init__(

@@ -35,7 +35,7 @@ def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: Stag
     frames = partial(
         _token_frames, ref, inputs["validate"].path, inputs["resolve"].path if config.finetune.enabled else None
     )
-    judge = partial(_hear, f"Tokens of {config.name}", frames)
+    judge = partial(_judge_frames, f"Tokens of {config.name}", frames)
     extra = {"settings.finetune": config.finetune.enabled}
     return judged(ref, config, context, suites=TOKEN_SUITES, judge=judge, what="what tokenize made", extra=extra)
 
@@ -48,7 +48,7 @@ def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: St
     """
     if ref.skipped:
         return ref
-    judge = partial(_hear, f"Vectors of {config.name}", partial(_vector_frames, ref))
+    judge = partial(_judge_frames, f"Vectors of {config.name}", partial(_vector_frames, ref))
     return judged(ref, config, context, suites=VECTOR_SUITES, judge=judge, what="what embed made")
 
 
@@ -100,7 +100,7 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
     return pd.DataFrame(columns, index=[name for name, *_ in rows])
 
 
-def _hear(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
+def _judge_frames(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
     frames, notes = measure()
     findings: list[Finding] = []
     for name, entries in suites.items():

@@ -19,7 +19,7 @@ from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity, Store, read_manifest
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.expectations import beside
+from zen_pipeline.corpus.expectations import judging_process
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
 from zen_pipeline.corpus.expectations.suites import Entry, load_suites, suite_digests
 from zen_pipeline.corpus.report import much_set_aside
@@ -74,7 +74,7 @@ def judged(
         config: names the pipeline and the folder of the suites.
         context: store and tracking.
         suites: names of the suites that judge it.
-        judge: asks for the findings; called in another process (`beside`) when the verdict is not stored.
+        judge: asks for the findings; called in another process (`judging_process`) when the verdict is not stored.
         what: the artifact in words, for messages: `the data`.
         extra: what else goes into the verdict, by dotted name.
 
@@ -93,7 +93,7 @@ def judged(
     }
 
     def build(output: Path) -> Built:
-        (outcome, seconds), waited = beside.call(_hear, judge, folder, suites)
+        (outcome, seconds), waited = judging_process.call(_judge, judge, folder, suites)
         (output / REPORT_FILE).write_text(outcome.page, encoding="utf-8")
         summary = _summary(ref.stage, outcome, what)
         held = {**summary, "expectations": [f.to_json() for f in outcome.findings]}
@@ -119,7 +119,7 @@ def stored_refusal(store: Store, stage: str, fingerprint: str) -> str | None:
     return str(max(about, key=lambda m: m.created).summary["refusal"]).partition("\n")[0] or None
 
 
-def _hear(
+def _judge(
     judge: Callable[[Judge, Suites], Outcome], folder: str | None, suites: Sequence[str]
 ) -> tuple[Outcome, float]:
     """The outcome, and the seconds that Great Expectations took for it."""

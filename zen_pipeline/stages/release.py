@@ -25,8 +25,8 @@ from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Releas
 from zen_pipeline.serving.promotion import (
     DIGEST,
     Candidate,
-    Desk,
-    Dossier,
+    PreparedCandidate,
+    ReleaseContext,
     Released,
     find_version,
     find_version_damage,
@@ -66,8 +66,10 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built("release", {"released": []}, skipped="no model was trained: see pretrain and finetune")
     client = mlflow_client(context.workspace.mlflow_folder)
     with _run_of(client, config, context) as (experiment, run_id):
-        desk = Desk(client, context.workspace, experiment, run_id, output, wait=context.wait, verify=context.verify)
-        released = [release(candidate, desk) for candidate in candidates]
+        target = ReleaseContext(
+            client, context.workspace, experiment, run_id, output, wait=context.wait, verify=context.verify
+        )
+        released = [release(candidate, target) for candidate in candidates]
     return Built("release", {"released": [r.model_dump() for r in released], "primary": released[-1].model})
 
 
@@ -167,7 +169,7 @@ def _candidate(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Cand
         seed_noise=settings.seed_noise_bits_per_byte if kind == "base" else settings.seed_noise_f1,
         max_growth=settings.max_growth,
         files=_files(kind, forms, inputs),
-        prepare=lambda: _dossier(kind, config, inputs, store),
+        prepare=lambda: _prepared(kind, config, inputs, store),
         rebuild=lambda version: _rebuild(kind, config, version, store),
     )
 
@@ -187,10 +189,10 @@ def _rebuild(kind: Kind, config: Config, version: Any, store: Store) -> Bundle |
     inputs = {name: ref for name, ref in found.items() if ref is not None}
     if len(inputs) < len(names) or _digest(_forms(kind, inputs)) != version.tags.get(DIGEST):
         return None
-    return _dossier(kind, config, inputs, store).bundle
+    return _prepared(kind, config, inputs, store).bundle
 
 
-def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossier:
+def _prepared(kind: Kind, config: Config, inputs: Inputs, store: Store) -> PreparedCandidate:
     forms = _forms(kind, inputs)
     evidence = documents_evidence(inputs) if kind == "base" else answers_evidence(inputs)
     held = Release(
@@ -203,7 +205,7 @@ def _dossier(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Dossie
     metrics = {**figure, **numbers(inputs["evaluate"].summary.get(kind, {}))}
     lineage = lineage_of(inputs, store)
     fingerprints = {f"{FINGERPRINT}{stage}": entry["fingerprint"] for stage, entry in lineage.items()}
-    return Dossier(
+    return PreparedCandidate(
         bundle=Bundle(held, _files(kind, forms, inputs), written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
         tags={**_tags(kind, config, inputs, metrics), **fingerprints},
         description=_description(kind, config, metrics, held),

@@ -22,7 +22,6 @@ from zen_pipeline.corpus.deduplicate import exact_duplicates
 from zen_pipeline.corpus.digests import digest_files
 from zen_pipeline.corpus.divide import Dividing
 from zen_pipeline.corpus.expectations.suites import set_aside_identity
-from zen_pipeline.corpus.fates import CONTAMINATED, NEAR_DUPLICATE, Fates
 from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
 from zen_pipeline.corpus.parts import (
     Parts,
@@ -35,6 +34,7 @@ from zen_pipeline.corpus.parts import (
 )
 from zen_pipeline.corpus.profile import Profile
 from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.record_states import CONTAMINATED, NEAR_DUPLICATE, RecordStates
 from zen_pipeline.corpus.records import SPLITS, Record, read_columns
 from zen_pipeline.corpus.split import assign
 from zen_pipeline.corpus.tables import Shape
@@ -67,16 +67,16 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     folder.mkdir(parents=True)
     parts = Parts(collected / "records.parquet", folder, settings, canonical_json(set_aside_identity(settings.suites)))
     with Workers(worker_count(*parts.size(), settings.workers)) as workers:
-        fates, cleaning = _prepare(parts, workers)
-        if not fates.kept.any():
-            raise DataError(_nothing_left(fates, unreadable, settings))
-        notes, missing = _split(parts, fates, workers)
-        contamination, evaluation_ids = _decontaminate(parts, fates, workers)
-        divided = Dividing(parts, fates, evaluation_ids)
+        states, cleaning = _prepare(parts, workers)
+        if not states.kept.any():
+            raise DataError(_nothing_left(states, unreadable, settings))
+        notes, missing = _split(parts, states, workers)
+        contamination, evaluation_ids = _decontaminate(parts, states, workers)
+        divided = Dividing(parts, states, evaluation_ids)
         divided.write(output)
-        _profile(parts, fates, workers).save(output)
+        _profile(parts, states, workers).save(output)
     shutil.rmtree(folder)
-    summary = _summary(fates, divided, unreadable, not_learnt) | {
+    summary = _summary(states, divided, unreadable, not_learnt) | {
         **cleaning,
         "contamination": contamination,
         "notes": notes,
@@ -95,7 +95,7 @@ def _aside(collected: Path) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _prepare(parts: Parts, workers: Workers) -> tuple[Fates, dict[str, dict[str, int]]]:
+def _prepare(parts: Parts, workers: Workers) -> tuple[RecordStates, dict[str, dict[str, int]]]:
     """Write the parts, and find exact and near duplicates; also what cleaning did, for the summary."""
     settings = parts.config
     count = parts.count()
@@ -118,37 +118,37 @@ def _prepare(parts: Parts, workers: Workers) -> tuple[Fates, dict[str, dict[str,
             row += len(prepared.reasons)
             for name, counts in cleaning.items():
                 counts.update(getattr(prepared, name))
-    fates = Fates(told)
-    if fates.kept.any():
-        originals = exact_duplicates([np.memmap(path, np.uint64, "r") for path in keys], fates.candidates())
-        fates.set_duplicates(originals, remove=settings.deduplicate)
-        fates.set_near_duplicates(signatures.find(fates.kept, fates.priority))
-    return fates, {name: dict(sorted(counts.items())) for name, counts in cleaning.items()}
+    states = RecordStates(told)
+    if states.kept.any():
+        originals = exact_duplicates([np.memmap(path, np.uint64, "r") for path in keys], states.candidates())
+        states.set_duplicates(originals, remove=settings.deduplicate)
+        states.set_near_duplicates(signatures.find(states.kept, states.priority))
+    return states, {name: dict(sorted(counts.items())) for name, counts in cleaning.items()}
 
 
-def _split(parts: Parts, fates: Fates, workers: Workers) -> tuple[list[str], list[str]]:
+def _split(parts: Parts, states: RecordStates, workers: Workers) -> tuple[list[str], list[str]]:
     """Give every kept record a split; returns what had to be done so that none is empty, and what could not be."""
-    kept = fates.kept
+    kept = states.kept
 
     def record_positions() -> Hashes:
         every = workers.ordered(id_positions, ((parts, index) for index in range(parts.count())))
         return np.concatenate(list(every))[kept]
 
     divided = assign(
-        fates.groups[kept],
-        fates.roles[kept],
+        states.groups[kept],
+        states.roles[kept],
         np.concatenate([parts.kinds(index) for index in range(parts.count())])[kept],
         record_positions,
         validation_fraction=parts.config.validation_fraction,
         test_fraction=parts.config.test_fraction,
     )
-    fates.splits[kept] = divided.splits
+    states.splits[kept] = divided.splits
     for note in (*divided.notes, *divided.missing):
         log.warning("splits: %s", note)
     return divided.notes, divided.missing
 
 
-def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[str, int], list[str]]:
+def _decontaminate(parts: Parts, states: RecordStates, workers: Workers) -> tuple[dict[str, int], list[str]]:
     """Take out of training what the test split or the evaluation data holds.
 
     Returns:
@@ -161,17 +161,17 @@ def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[s
     if not settings.enabled:
         return {}, []
     ids: list[str] = []
-    seen = [*_evaluation_windows(parts.config, ids), *_test_windows(parts, fates, workers)]
+    seen = [*_evaluation_windows(parts.config, ids), *_test_windows(parts, states, workers)]
     protected = Protected.build((hashes, owners) for hashes, owners, _ in seen)
     protected.save(parts.folder)
     evidence = Evidence(protected, settings)
-    tasks = _places(parts, fates, "train")
+    tasks = _places(parts, states, "train")
     for (_, index, places), matches in zip(tasks, workers.ordered(protected_matches, tasks), strict=True):
-        evidence.add(matches, places + fates.firsts[index])
-    fates.set_contaminated(evidence.verdicts())
-    if not fates.in_split("train").any():
+        evidence.add(matches, places + states.firsts[index])
+    states.set_contaminated(evidence.verdicts())
+    if not states.in_split("train").any():
         raise DataError(
-            f"all {len(fates.verdicts.rows)} training records share runs of {settings.words} words with the test data: "
+            f"all {len(states.verdicts.rows)} training records share runs of {settings.words} words with test data: "
             "add other text, or raise validate.contamination.max_overlap"
         )
     figures = {
@@ -183,20 +183,20 @@ def _decontaminate(parts: Parts, fates: Fates, workers: Workers) -> tuple[dict[s
     return figures, ids
 
 
-def _places(parts: Parts, fates: Fates, split: str) -> list[tuple[Parts, int, Integers]]:
+def _places(parts: Parts, states: RecordStates, split: str) -> list[tuple[Parts, int, Integers]]:
     """For every part the places in it of what is kept in a split; parts without any are left out."""
-    inside = fates.in_split(split)
-    found = ((parts, index, np.flatnonzero(inside[rows])) for index, rows in enumerate(fates.parts()))
+    inside = states.in_split(split)
+    found = ((parts, index, np.flatnonzero(inside[rows])) for index, rows in enumerate(states.parts()))
     return [task for task in found if len(task[2])]
 
 
 Windows = tuple[Hashes, Integers, Integers]  # hashes, the owner of each, windows of each record
 
 
-def _test_windows(parts: Parts, fates: Fates, workers: Workers) -> Iterator[Windows]:
-    tasks = _places(parts, fates, "test")
+def _test_windows(parts: Parts, states: RecordStates, workers: Workers) -> Iterator[Windows]:
+    tasks = _places(parts, states, "test")
     for (_, index, places), (hashes, counts) in zip(tasks, workers.ordered(protected_windows, tasks), strict=True):
-        yield hashes, np.repeat(places + fates.firsts[index], counts), counts
+        yield hashes, np.repeat(places + states.firsts[index], counts), counts
 
 
 def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Windows]:
@@ -215,32 +215,32 @@ def _evaluation_windows(settings: ValidateConfig, ids: list[str]) -> Iterator[Wi
         yield hashes, np.repeat(numbers, counts), counts
 
 
-def _profile(parts: Parts, fates: Fates, workers: Workers) -> Profile:
+def _profile(parts: Parts, states: RecordStates, workers: Workers) -> Profile:
     """The counts of everything that is kept."""
-    tasks = [(parts, index, np.flatnonzero(fates.kept[rows])) for index, rows in enumerate(fates.parts())]
+    tasks = [(parts, index, np.flatnonzero(states.kept[rows])) for index, rows in enumerate(states.parts())]
     profile = Profile()
     for counted in workers.ordered(profile_part, tasks):
         profile.merge(counted)
     return profile
 
 
-def _summary(fates: Fates, divided: Dividing, unreadable: int, not_learnt: int) -> dict[str, Any]:
+def _summary(states: RecordStates, divided: Dividing, unreadable: int, not_learnt: int) -> dict[str, Any]:
     """The figures of the whole corpus; those that are plain numbers are judged by the suite `corpus`.
 
     What is not to be learnt is set aside on purpose: the shares are of all other rows.
     """
-    records, kept = len(fates.reasons), int(fates.kept.sum())
+    records, kept = len(states.reasons), int(states.kept.sum())
     wanted = records + unreadable
     total = wanted + not_learnt
-    reasons = fates.counts()
+    reasons = states.counts()
     splits = {
         name: {
             "records": int(inside.sum()),
             "bytes": divided.split_bytes[name],
-            "groups": len(np.unique(fates.groups[inside])),
+            "groups": len(np.unique(states.groups[inside])),
         }
         for name in SPLITS
-        for inside in [fates.in_split(name)]
+        for inside in [states.in_split(name)]
     }
     return {
         "records_in": total,
@@ -253,7 +253,7 @@ def _summary(fates: Fates, divided: Dividing, unreadable: int, not_learnt: int) 
         "chats": divided.kinds.get("chat", 0),
         "share_set_aside": (wanted - kept) / wanted,
         "share_unreadable": unreadable / wanted,
-        "share_duplicates": fates.exact_duplicates / records,
+        "share_duplicates": states.exact_duplicates / records,
         "share_near_duplicates": reasons.get(NEAR_DUPLICATE, 0) / records,
         "share_contaminated": reasons.get(CONTAMINATED, 0) / records,
         "share_language_unknown": divided.languages.get("und", 0) / kept,
@@ -275,11 +275,11 @@ def _tell(summary: dict[str, Any]) -> None:
     )
 
 
-def _nothing_left(fates: Fates, unreadable: int, settings: ValidateConfig) -> str:
-    counts = sorted(fates.counts().items(), key=lambda pair: -pair[1])
+def _nothing_left(states: RecordStates, unreadable: int, settings: ValidateConfig) -> str:
+    counts = sorted(states.counts().items(), key=lambda pair: -pair[1])
     found = ", ".join(f"{count} {reason}" for reason, count in counts)
     message = f"no record is left after validation: {found}; {unreadable} could not be read"
-    if "too short" in fates.counts():
+    if "too short" in states.counts():
         limits = settings.min_characters
         limit = limits if isinstance(limits, int) else ", ".join(f"{n} for a {kind}" for kind, n in limits.items())
         return f"{message}. The fewest characters are {limit} (validate.min_characters): add longer texts, or lower it"

@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 _IDLE = 60.0  # seconds
 
 
-class _Beside(NamedTuple):
+class _JudgingProcess(NamedTuple):
     process: subprocess.Popen[bytes]
     connection: Connection
 
 
-_running: list[_Beside] = []
+_running: list[_JudgingProcess] = []
 
 
 def begin() -> None:
@@ -51,7 +51,7 @@ def begin() -> None:
             env=python_environment(),
         )
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie when it leaves
-    _running.append(_Beside(process, Connection(ours.detach())))
+    _running.append(_JudgingProcess(process, Connection(ours.detach())))
 
 
 def call(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> tuple[Result, float]:
@@ -91,10 +91,10 @@ def call(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> tu
 
 @atexit.register
 def _end() -> None:
-    for beside in _running:
-        beside.connection.close()
-        beside.process.kill()
-        beside.process.wait()
+    for each in _running:
+        each.connection.close()
+        each.process.kill()
+        each.process.wait()
     _running.clear()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from zen_pipeline.corpus.expectations import beside
+from zen_pipeline.corpus.expectations import judging_process
 from zen_pipeline.corpus.expectations.suites import load_suite
 from zen_pipeline.errors import ConfigError, DataError
 
@@ -22,34 +22,34 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_function_runs_in_the_other_process_and_that_one_is_kept() -> None:
-    first, _ = beside.call(os.getpid)
-    second, _ = beside.call(os.getpid)
+    first, _ = judging_process.call(os.getpid)
+    second, _ = judging_process.call(os.getpid)
     assert first == second != os.getpid()
 
 
 def test_what_the_function_raises_arrives(tmp_path: Path) -> None:
     (tmp_path / "records.json").write_text("{")
     with pytest.raises(ConfigError, match=r"records\.json cannot be read"):
-        beside.call(load_suite, "records", tmp_path / "records.json")
-    assert beside.call(operator.add, 1, 2)[0] == 3, "and it goes on"
+        judging_process.call(load_suite, "records", tmp_path / "records.json")
+    assert judging_process.call(operator.add, 1, 2)[0] == 3, "and it goes on"
 
 
 @pytest.mark.usefixtures("traps")
 def test_a_process_that_has_left_is_started_again() -> None:
-    process, _ = beside.call(os.getpid)
+    process, _ = judging_process.call(os.getpid)
     os.kill(process, signal.SIGKILL)
-    assert beside.call(operator.add, 1, 2)[0] == 3
+    assert judging_process.call(operator.add, 1, 2)[0] == 3
 
 
 def test_a_function_that_takes_all_memory_is_an_error_that_says_so() -> None:
     with pytest.raises(DataError, match="ended by force, most likely for lack of memory"):
-        beside.call(os._exit, 9)
+        judging_process.call(os._exit, 9)
 
 
 PROGRAM = """
 import os, json, time
-from zen_pipeline.corpus.expectations import beside
-print(json.dumps(beside.call(os.getpid)[0]), flush=True)
+from zen_pipeline.corpus.expectations import judging_process
+print(json.dumps(judging_process.call(os.getpid)[0]), flush=True)
 time.sleep(60)
 """
 

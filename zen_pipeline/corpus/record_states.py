@@ -21,7 +21,7 @@ _FIRST_REASONS = (KEPT, DUPLICATE, NEAR_DUPLICATE, CONTAMINATED)
 _PRIORITY = np.array([2, 2, 1, 0], np.int8)  # by the number of the role: none, train, valid, test
 
 
-class Fates:
+class RecordStates:
     """Columns over all records, in the order of the corpus.
 
     Attributes:
