@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.zen_command import Zen
+from zen_pipeline.cli import app
+from zen_pipeline.errors import ConfigError
 
 WITHOUT_HOME = """
 from pathlib import Path
@@ -39,12 +42,13 @@ def test_who_has_no_home_gets_one_for_as_long_as_the_command_runs(nobody: list[s
         (["config", "show", "--config", "~nosuchuser/x"], {}),
     ],
 )
-def test_the_home_of_an_unknown_user_is_one_line(
-    arguments: list[str], environment: dict[str, str], tmp_path: Path
+def test_the_home_of_an_unknown_user_is_an_error_of_the_command(
+    arguments: list[str], environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = Zen(tmp_path)(*arguments, **environment)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    assert "~nosuchuser" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments, env={"ZEN_HOME": None, **environment})
+    assert isinstance(done.exception, ConfigError)
+    assert "~nosuchuser" in str(done.exception)
     assert not list(tmp_path.glob("~*"))
 
 
