@@ -66,9 +66,12 @@ def test_a_locked_database_is_left_alone(databases: Path, tmp_path: Path, monkey
     assert "kept" in _flows(database)
 
 
-def test_a_database_of_another_version_keeps_its_history(databases: Path, tmp_path: Path) -> None:
+def test_a_database_of_another_version_keeps_its_history_whatever_a_killed_start_left(
+    databases: Path, tmp_path: Path
+) -> None:
     database = _copied(databases, tmp_path / "home")
     (tmp_path / "home" / "migrated").write_text("0.0.1")
+    (tmp_path / "home" / "prefect.db.new").write_bytes(b"half of one")
     prepare_database(tmp_path / "home", prefect.__version__)
     assert "kept" in _flows(database)
     assert not list((tmp_path / "home").glob("prefect.db.*"))
@@ -90,11 +93,3 @@ def test_a_damaged_database_is_set_aside_and_made_anew(
     prepare_database(tmp_path / "home", prefect.__version__)
     assert "kept" not in _flows(database)
     assert (tmp_path / "home" / "prefect.db.damaged").exists()
-
-
-def test_what_a_killed_start_left_aside_is_not_taken_for_a_database(databases: Path, tmp_path: Path) -> None:
-    database = _copied(databases, tmp_path / "home")
-    (tmp_path / "home" / "migrated").write_text("0.0.1")
-    (tmp_path / "home" / "prefect.db.new").write_bytes(b"half of one")
-    prepare_database(tmp_path / "home", prefect.__version__)
-    assert "kept" in _flows(database)
