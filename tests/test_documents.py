@@ -12,6 +12,7 @@ from zen_pipeline import errors
 from zen_pipeline.config import Config
 from zen_pipeline.embeddings.next_token import MAX_VOCABULARY
 from zen_pipeline.stages.embed import FEWEST_DISTINCT, FEWEST_WORDS
+from zen_pipeline.training.rules import evaluation_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md")])
@@ -65,4 +66,6 @@ def test_limits_and_thresholds_are_those_of_the_code() -> None:
     assert f"fewer than {FEWEST_WORDS:,} words, or of fewer than {FEWEST_DISTINCT} different ones" in using
     assert f"there must be {FEWEST_WORDS:,} of them, and {FEWEST_DISTINCT} different ones" in embeddings
     assert f"vocabularies up to {MAX_VOCABULARY:,}" in embeddings
-    assert f"`evaluate.max_questions` ({Config().evaluate.max_questions})" in read("docs/evaluation.md")
+    least, most = evaluation_for(0.0, 1.0), evaluation_for(1e9, 1e9)
+    assert f"between {least.test_tokens:,} and a million" in read("docs/evaluation.md")
+    assert f"between {least.questions} and {most.questions}" in read("docs/evaluation.md")

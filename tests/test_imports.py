@@ -22,6 +22,7 @@ BASE = {
     "machine",
     "masking",
     "presets",
+    "progress",
     "settings",
     "subprocesses",
     "terminal",

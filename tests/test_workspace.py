@@ -119,10 +119,10 @@ def test_the_last_fingerprint_is_of_the_last_stage_that_ended_well(workspace: Wo
 
 
 def test_asking_for_a_recalibration_counts(workspace: Workspace) -> None:
-    assert workspace.calibration() == 0
+    assert workspace.calibration("a") == 0
     workspace.recalibrate()
-    workspace.recalibrate()
-    assert workspace.calibration() == 2
+    workspace.recalibrate("a")
+    assert (workspace.calibration("a"), workspace.calibration("b")) == (2, 1)
 
 
 KILLED = """

@@ -154,20 +154,32 @@ class Workspace:
         """Scratch of one stage that survives its process: checkpoints, logs. Removed when the artifact is stored."""
         return self.home / "work" / f"{stage}-{fingerprint[:16]}"
 
-    def calibration(self) -> int:
-        """How often the sizes were asked to be chosen anew here; part of the fingerprint of what was measured."""
-        try:
-            return int(self._calibration_file.read_text())
-        except (OSError, ValueError):
-            return 0
+    def calibration(self, what: str) -> int:
+        """How often the sizes, or those of `what`, were to be chosen anew here; part of their fingerprint."""
+        return sum(_number_in(path) for path in (self._calibration_file, self._calibrations / what))
 
-    def recalibrate(self) -> None:
-        """Have the next `resolve` measure this machine again."""
-        write_atomically(self._calibration_file, f"{self.calibration() + 1}\n")
+    def recalibrate(self, what: str | None = None) -> None:
+        """Have the next `resolve` measure this machine again, or only that of `what`."""
+        path = self._calibration_file if what is None else self._calibrations / what
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, f"{_number_in(path) + 1}\n")
+
+    def confirm(self, fingerprint: str) -> None:
+        """Remember that sizes from a doubtful measurement were found to be right."""
+        self._calibrations.mkdir(exist_ok=True)
+        write_atomically(self._calibrations / f"confirmed-{fingerprint[:16]}", "")
+
+    def is_confirmed(self, fingerprint: str) -> bool:
+        """Whether `confirm` was called for these sizes."""
+        return (self._calibrations / f"confirmed-{fingerprint[:16]}").exists()
 
     @property
     def _calibration_file(self) -> Path:
         return self.home / "calibration"
+
+    @property
+    def _calibrations(self) -> Path:
+        return self.home / "calibrations"
 
     @contextmanager
     def mark_alive(self, run_id: str) -> Iterator[None]:
@@ -263,3 +275,10 @@ def _nameable(home: Path) -> Path:
             "rename it, or name another folder in ZEN_HOME"
         ) from None
     return home
+
+
+def _number_in(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0

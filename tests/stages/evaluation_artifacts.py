@@ -15,6 +15,7 @@ from zen_pipeline.corpus.tokenizer import train_tokenizer
 from zen_pipeline.embeddings.words import segment
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.training.dial import Request, Speed, choose
 from zen_pipeline.training.job import TrainingResult
 from zen_pipeline.workspace import Workspace
 
@@ -74,6 +75,12 @@ def validated(workspace: Workspace, records: list[Record]) -> ArtifactRef:
         return {"records_in": len(records) + 2, "records": len(records), "set_aside": 2}
 
     return store(workspace, "validate", fill)
+
+
+def write_sizes(folder: Path, *, budget: str = "2m") -> None:
+    """What a budget comes to on a machine that trains at 1,000 tokens/s."""
+    sizes = choose(Request(budget=budget, train_bytes=1_000_000, cores=1), lambda *_: Speed(1000.0, 0.01))
+    (folder / "resolved.json").write_text(sizes.model_dump_json())
 
 
 def tokenized(workspace: Workspace, records: list[Record]) -> ArtifactRef:

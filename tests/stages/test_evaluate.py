@@ -66,6 +66,7 @@ def inputs(workspace: Workspace) -> dict[str, ArtifactRef]:
     tokens = made.tokenized(workspace, records)
     return {
         "validate": made.validated(workspace, records),
+        "resolve": made.store(workspace, "resolve", made.write_sizes),
         "tokenize": tokens,
         "embed": words(workspace),
         "pretrain": made.pretrained(workspace, tokens),

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.stages.evaluation_artifacts import write_sizes
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.shards import TokenSplit, write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokenizer import copy_tokenizer_files, train_tokenizer
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
@@ -67,11 +68,13 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, shared_data: Callable[[s
     stream = torch.tensor(TokenSplit.open(root / "tokens", "train").tokens.astype("int64"))
     save_model(trained(stream, tokenizer.vocab_size), root / "model")
     tokenizer.save(root / "model")
-    return {"tokens": root / "tokens", "model": root / "model"}
+    (root / "sizes").mkdir()
+    write_sizes(root / "sizes")
+    return {"tokens": root / "tokens", "model": root / "model", "sizes": root / "sizes"}
 
 
 def inputs(artifacts: dict[str, Path], **skipped: str) -> dict[str, ArtifactRef]:
-    folders = {"tokenize": "tokens", "pretrain": "model", "finetune": "model", "evaluate": "tokens"}
+    folders = {"resolve": "sizes", "tokenize": "tokens", "pretrain": "model", "finetune": "model", "evaluate": "tokens"}
     return {stage: reference(stage, artifacts[name], skipped.get(stage)) for stage, name in folders.items()}
 
 
@@ -106,6 +109,7 @@ def test_float_goes_on_when_int8_costs_too_much(artifacts: dict[str, Path], work
             layer.mlp.up_proj.weight[:, 0] = 300.0
     damaged = workspace.home / "outliers"
     save_model(model, damaged)
+    copy_tokenizer_files(artifacts["model"], damaged)
     given = inputs(artifacts, finetune="no questions") | {"pretrain": reference("pretrain", damaged)}
     ref = optimize.run(config(max_bits_per_byte_loss=0.0), given, StageContext(workspace, "run"))
     assert ref.summary["base"]["chosen"] == "float"

@@ -10,20 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
+from zen_pipeline.corpus.kinds import Kind
+from zen_pipeline.corpus.records import Record, record_writer
 from zen_pipeline.corpus.shards import write_index, write_split
 from zen_pipeline.corpus.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.stages import pretrain, resolve
 from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.resolve import load_resolved
+from zen_pipeline.stages.runner import RunStatus
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
-from zen_pipeline.workspace import Workspace
+from zen_pipeline.training.dial import Request, Speed, choose
+from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 SMALL: dict[str, Any] = {
     "start_vectors": "none",
@@ -53,12 +55,12 @@ def store(workspace: Workspace, stage: str, kind: str, fill: Any, parts: dict[st
 def validated(workspace: Workspace) -> ArtifactRef:
     def fill(output: Path) -> None:
         texts = [*language_reference(), "only a chat", "only a test"]
-        table = {
-            "text": texts,
-            "split": ["train"] * (len(texts) - 1) + ["test"],
-            "kind": ["document"] * (len(texts) - 2) + ["chat", "document"],
-        }
-        pq.write_table(pa.table(table), output / "records.parquet", row_group_size=7)
+        splits = ["train"] * (len(texts) - 1) + ["test"]
+        kinds: list[Kind] = ["document"] * (len(texts) - 2) + ["chat", "document"]
+        with record_writer(output / "records.parquet") as writer:
+            for number, (text, split, kind) in enumerate(zip(texts, splits, kinds, strict=True)):
+                meta = json.dumps({"messages": []}) if kind == "chat" else "{}"
+                writer.write(Record(str(number), str(number), text, "a.txt", "en", split, kind, meta))
 
     return store(workspace, "validate", "records", fill)
 
@@ -142,6 +144,42 @@ def test_what_resolve_depends_on(validated: ArtifactRef, workspace: Workspace) -
         assert parts(other).changed_from(base.parts) == changed
     workspace.recalibrate()
     assert parts({}).changed_from(base.parts) == ["sources.calibration"]
+
+
+@pytest.mark.parametrize(
+    ("finished", "now", "kept"),
+    [
+        ("interrupted", {"trained_flops": 1e11}, "untouched"),  # what was begun goes on with the same sizes
+        ("completed", {"trained_flops": 1e11}, "replaced"),
+        ("completed", {"trained_flops": 1.1e10}, "confirmed"),
+        ("completed", {"trained_flops": 1e11, "disturbed": True}, "untouched"),
+    ],
+)
+def test_sizes_from_a_busy_machine_are_kept_only_for_the_run_that_began_with_them(
+    validated: ArtifactRef,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: RunStatus,
+    now: dict[str, Any],
+    kept: str,
+) -> None:
+    config, inputs = Config(budget="5m"), {"validate": validated}
+    context = StageContext(workspace=workspace, run_id="test")
+    request = Request(budget="5m", train_bytes=1_000_000, cores=1)
+    quiet = choose(request, lambda *_: Speed(1000.0, 0.01))
+    answers = [quiet.model_copy(update={"trained_flops": 1e10, "disturbed": True}), *[quiet.model_copy(update=now)] * 2]
+    monkeypatch.setattr("zen_pipeline.training.measure.measure_and_choose", lambda *_: answers.pop(0))
+
+    first = resolve.run(config, inputs, context)
+    stages = [StageRecord(name="resolve", status="ran", seconds=1.0, fingerprint=first.fingerprint)]
+    workspace.save_run(RunRecord(run_id="first", pipeline="zen", started="now", status=finished, stages=stages))
+    second = resolve.run(config, inputs, context)
+    assert (second.fingerprint != first.fingerprint) == (kept == "replaced")
+    assert load_resolved(second.path).trained_flops == (1e11 if kept == "replaced" else 1e10)
+    measured = len(answers)
+    resolve.run(config, inputs, context)
+    asked_again = len(answers) < measured
+    assert asked_again == (finished == "completed" and kept == "untouched")
 
 
 def test_what_pretraining_depends_on(workspace: Workspace) -> None:

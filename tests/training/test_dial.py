@@ -19,6 +19,7 @@ from zen_pipeline.training.job import Precision
 from zen_pipeline.training.measure import measure, measure_and_choose
 from zen_pipeline.training.resolved import Gpu
 from zen_pipeline.training.rules import (
+    evaluation_for,
     memory_bytes_for,
     micro_tokens_for,
     model_config,
@@ -200,9 +201,22 @@ def test_a_busy_machine_is_named() -> None:
     def busy(config: Qwen3Config, case: Case, micro_batch: int) -> Speed:
         return machine(2e11)(config, case, micro_batch)._replace(waited=4.0)  # type: ignore[no-any-return]
 
-    found = choose(Request(budget="4m", train_bytes=20_000_000, cores=2), busy)
+    asked: dict[str, Any] = {"budget": "4m", "train_bytes": 20_000_000, "cores": 2}
+    found = choose(Request(**asked), busy)
     assert any("4.0 times as long" in reason for reason in found.reasons)
+    assert found.disturbed
+    without_time: list[dict[str, Any]] = [{"budget": "1e6tokens"}, {"steps": 3}]
+    for nothing_follows in without_time:
+        assert not choose(Request(**{**asked, **nothing_follows}), busy).disturbed
     assert not any("times as long" in reason for reason in resolve("4m").reasons)
+
+
+def test_measuring_afterwards_takes_a_share_of_the_training() -> None:
+    short, usual, long = (resolve(budget, train_bytes=10**9).evaluation for budget in ("30s", "4m", "8h"))
+    assert short.test_tokens < usual.test_tokens < long.test_tokens
+    assert short.questions < usual.questions < long.questions
+    assert short.int8_test_tokens < usual.int8_test_tokens <= long.int8_test_tokens
+    assert evaluation_for(60.0, 1000.0).test_tokens < 0.2 * 60.0 * 1000.0  # tokens that would be trained on meanwhile
 
 
 def test_more_time_gives_a_larger_model_and_more_tokens() -> None:
@@ -310,8 +324,11 @@ def test_tokens_per_parameter_grow_from_half_to_twenty() -> None:
 def test_the_measurement_is_of_this_machine_and_says_so(tmp_path: Path) -> None:
     shape = ModelShape(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_length=32)
     request = Request(budget="1m", train_bytes=100_000, cores=2, model=shape, vocab_size=300, steps=5)
-    found = measure_and_choose(request, tmp_path / "work")
+    told: list[int] = []
+    found = measure_and_choose(request, tmp_path / "work", lambda done, _: told.append(done))
     assert found.steps == 5
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) >= 4
     assert found.finetune.micro_batch == FINETUNE_BATCH // found.workers
     (measured,) = (reason for reason in found.reasons if reason.startswith("measured tokens/s"))
     assert all(case in measured for case in ("fp32 on 2 cores:", "on 1 core:", "2 micro-batches at a time:"))

@@ -14,6 +14,7 @@ from zen_pipeline.evaluation.kneser_ney import KneserNey
 if TYPE_CHECKING:
     from zen_pipeline.inference.scoring import DocumentScores
     from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.progress import Tell
 
 # What the n-gram models are counted on at most: 5-grams of 3.2 M tokens took 4 s and 350 MB.
 MAX_BASELINE_TOKENS = 20_000_000
@@ -54,12 +55,12 @@ def first_documents(
     return Documents(np.asarray(tokens[:end]), np.asarray(offsets[: count + 1]), np.asarray(sizes[:count]))
 
 
-def score_model(model: CausalModel, documents: Documents, *, batch: int = 16) -> DocumentScores:
-    """Nats and hits of each document under a model."""
+def score_model(model: CausalModel, documents: Documents, *, tell: Tell | None = None) -> DocumentScores:
+    """Nats and hits of each document under a model; `tell` is told how far it is."""
     from zen_pipeline.inference.scoring import score_documents_in_full
 
     context = model.config.max_position_embeddings
-    return score_documents_in_full(model, documents.tokens, documents.offsets, context=context, batch=batch)
+    return score_documents_in_full(model, documents.tokens, documents.offsets, context=context, tell=tell)
 
 
 def summarize(scores: DocumentScores, documents: Documents) -> dict[str, float]:

@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from zen_pipeline.progress import counted
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.progress import Tell
 
 # Rows of logits in memory at once: 4,096 rows of a vocabulary of 32,768 in float32 are 512 MiB.
 _ROWS = 4096
@@ -54,15 +57,27 @@ def bits_per_byte(nats: float, utf8_bytes: int) -> float:
 
 
 def score_documents(
-    model: CausalModel, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
+    model: CausalModel,
+    tokens: NDArray[Any],
+    offsets: NDArray[np.int64],
+    *,
+    context: int,
+    batch: int = 16,
+    tell: Tell | None = None,
 ) -> NDArray[np.float64]:
     """Nats of each document, float64 (documents,): `score_documents_in_full(...).nats`."""
-    return score_documents_in_full(model, tokens, offsets, context=context, batch=batch).nats
+    return score_documents_in_full(model, tokens, offsets, context=context, batch=batch, tell=tell).nats
 
 
 @torch.no_grad()
 def score_documents_in_full(
-    model: CausalModel, tokens: NDArray[Any], offsets: NDArray[np.int64], *, context: int, batch: int = 16
+    model: CausalModel,
+    tokens: NDArray[Any],
+    offsets: NDArray[np.int64],
+    *,
+    context: int,
+    batch: int = 16,
+    tell: Tell | None = None,
 ) -> DocumentScores:
     """Score documents that each begin with `<|endoftext|>`, every text token once.
 
@@ -75,6 +90,7 @@ def score_documents_in_full(
         offsets: int64 (documents + 1,): where each document starts in `tokens`, and the end.
         context: positions that the model reads at once.
         batch: windows per forward pass, at most; fewer where they are long.
+        tell: is told how many forward passes are done.
 
     Raises:
         ValueError: the context is smaller than 2 or larger than the model's.
@@ -85,7 +101,7 @@ def score_documents_in_full(
     nats = np.zeros(documents, dtype=np.float64)
     correct = np.zeros(documents, dtype=np.int64)
     windows = sorted(_windows(offsets, context), key=lambda w: w.end - w.start)  # similar lengths: little padding
-    for group in _groups(windows, batch):
+    for group in counted(list(_groups(windows, batch)), tell):
         losses, hits = _score(model, tokens, group)
         owners = np.repeat([w.document for w in group], [w.scored for w in group])
         np.add.at(nats, owners, losses)

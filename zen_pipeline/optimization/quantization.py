@@ -22,6 +22,7 @@ from zen_pipeline.models.int8 import quantize_
 
 if TYPE_CHECKING:
     from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.progress import Tell
 
 _RUNS = 5  # short ones, of which the median counts: another process may disturb some
 _NEW_TOKENS = 64
@@ -67,19 +68,22 @@ class Comparison:
         return asdict(self)
 
 
-def compare(source: Path, target: Path, documents: Documents, *, max_bits_per_byte_loss: float) -> Comparison:
+def compare(
+    source: Path, target: Path, documents: Documents, *, max_bits_per_byte_loss: float, tell: Tell | None = None
+) -> Comparison:
     """Write the int8 form of the model in `source` to `target`, with its tokenizer, and measure both.
 
     `target` is left only when the int8 form is chosen: when it is smaller, and no more than
-    `max_bits_per_byte_loss` worse. Speed is reported, and too noisy to decide.
+    `max_bits_per_byte_loss` worse. Speed is reported, and too noisy to decide. `tell` is told how far it is.
 
     Raises:
         ConfigError: `source` is not a float model folder.
     """
-    before = _measure(source, documents)
+    tell = tell or (lambda _done, _total: None)
+    before = _measure(source, documents, lambda done, total: tell(done, 2 * total))
     save_model(quantize_(load_model(source)), target)
     copy_tokenizer_files(source, target)
-    after = _measure(target, documents)
+    after = _measure(target, documents, lambda done, total: tell(total + done, 2 * total))
     chosen, reason = choose(before, after, max_bits_per_byte_loss)
     if chosen == "float":
         shutil.rmtree(target)
@@ -97,9 +101,10 @@ def choose(before: Measurement, after: Measurement, max_loss: float) -> tuple[Li
     return "int8", f"{after.bytes / before.bytes:.0%} of the size at {change}, within the {max_loss} allowed"
 
 
-def _measure(folder: Path, documents: Documents) -> Measurement:
+def _measure(folder: Path, documents: Documents, tell: Tell) -> Measurement:
     model = load_model(folder)
-    nats = score_documents(model, documents.tokens, documents.offsets, context=model.config.max_position_embeddings)
+    context = model.config.max_position_embeddings
+    nats = score_documents(model, documents.tokens, documents.offsets, context=context, tell=tell)
     speed, threads = decoding_speed(model, documents.tokens)
     return Measurement(
         bytes=sum(path.stat().st_size for path in folder.iterdir() if path.match(WEIGHT_FILES)),

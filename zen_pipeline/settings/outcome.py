@@ -11,8 +11,10 @@ class EvaluateConfig(Section):
     """What is measured on the test split."""
 
     ngram_order: int = Field(5, ge=2, le=8, description="highest order of the Kneser-Ney baseline")
-    max_test_tokens: int = Field(200_000, ge=1000, description="the first so many tokens of the test split")
-    max_questions: int = Field(100, ge=1)
+    max_test_tokens: int | None = Field(
+        None, ge=1000, description="the first so many tokens of the test split; null: as many as suit the budget"
+    )
+    max_questions: int | None = Field(None, ge=1, description="null: as many as suit the budget")
     samples: int = Field(5, ge=0)
     sample_tokens: int = Field(80, ge=1)
 
@@ -21,7 +23,11 @@ class OptimizeConfig(Section):
     """Smaller and faster weights, kept only when they are as good."""
 
     enabled: bool = True
-    max_test_tokens: int = Field(50_000, ge=1000, description="both forms are compared on the first so many of them")
+    max_test_tokens: int | None = Field(
+        None,
+        ge=1000,
+        description="both forms are compared on the first so many tokens of the test split; null: as suits the budget",
+    )
     max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
 
 

@@ -15,16 +15,17 @@ from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.files import write_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
+from zen_pipeline.progress import counted, progress
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.evaluation_page import evaluation_page
-from zen_pipeline.stages.resolve import only_for_causal
+from zen_pipeline.stages.resolve import load_resolved, only_for_causal
 
 if TYPE_CHECKING:
     from zen_pipeline.evaluation.language_model import Documents
     from zen_pipeline.models.base import CausalModel
 
 STAGE_VERSION = 4
-_NEEDS = ("validate", "tokenize", "embed", "pretrain", "finetune")
+_NEEDS = ("validate", "resolve", "tokenize", "embed", "pretrain", "finetune")
 _PROMPT_TOKENS = 32  # of a test document, before the model goes on
 _TEMPERATURE, _TOP_P = 0.8, 0.95  # of the samples; the likeliest token alone runs into loops
 
@@ -35,15 +36,17 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """Fill `output` with metrics.json, documents.npz, samples.jsonl, answers.jsonl and report.html."""
     if (reason := only_for_causal(config, "this evaluation")) is not None:
         return Built("evaluation", skipped=reason)
-    test = _test_documents(config, inputs["tokenize"].path)
+    sizes = load_resolved(inputs["resolve"].path).evaluation
+    test = _test_documents(inputs["tokenize"].path, config.evaluate.max_test_tokens or sizes.test_tokens)
     metrics: dict[str, Any] = {"test": _sizes(test), "baselines": _baselines(config, inputs["tokenize"].path, test)}
     metrics["test"]["baseline_tokens"] = metrics["baselines"].pop("tokens")
     samples: list[Sample] = []
     answers: list[Answer] = []
     if not inputs["pretrain"].skipped:
-        metrics["base"], metrics["speed"], samples = _base(config, inputs["pretrain"].path, test, output)
+        metrics["base"], metrics["speed"], samples = _base(config, inputs["pretrain"].path, test, output, context)
     if not inputs["finetune"].skipped:
-        metrics["chat"], speed, answers = _chat(config, inputs["finetune"].path)
+        most = config.evaluate.max_questions or sizes.questions
+        metrics["chat"], speed, answers = _chat(inputs["finetune"].path, most, context)
         metrics.setdefault("speed", speed)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     write_json_lines(output / "samples.jsonl", map(asdict, samples))
@@ -57,7 +60,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 # --- test documents ---------------------------------------------------------------------------------------------------
 
 
-def _test_documents(config: Config, folder: Path) -> Documents:
+def _test_documents(folder: Path, max_tokens: int) -> Documents:
     from zen_pipeline.corpus.shards import TokenSplit
     from zen_pipeline.evaluation.language_model import first_documents
 
@@ -67,7 +70,7 @@ def _test_documents(config: Config, folder: Path) -> Documents:
             "the test split holds no document, so nothing can be measured: add texts, name a file test.*, "
             "or raise validate.test_fraction"
         )
-    return first_documents(split.tokens, split.offsets, split.bytes, max_tokens=config.evaluate.max_test_tokens)
+    return first_documents(split.tokens, split.offsets, split.bytes, max_tokens=max_tokens)
 
 
 def _sizes(test: Documents) -> dict[str, int]:
@@ -90,7 +93,7 @@ def _baselines(config: Config, folder: Path, test: Documents) -> dict[str, float
 
 
 def _base(
-    config: Config, folder: Path, test: Documents, output: Path
+    config: Config, folder: Path, test: Documents, output: Path, context: StageContext
 ) -> tuple[dict[str, Any], dict[str, Any], list[Sample]]:
     """Metrics, speed and samples of the base model; writes documents.npz."""
     import numpy as np
@@ -101,7 +104,8 @@ def _base(
     speed = measure(folder, test.tokens[: test.offsets[1]].tolist())
     model = _load(folder)
     log.info("evaluate: scoring %d test documents", len(test.bytes))
-    scores = score_model(model, test)
+    with progress("evaluate: scoring the test split", bar=context.progress) as tell:
+        scores = score_model(model, test, tell=tell)
     np.savez(output / "documents.npz", nats=scores.nats, bytes=test.bytes, tokens=scores.tokens)
     with torch_threads(speed.threads):
         samples = _samples(config, model, folder, test)
@@ -137,21 +141,24 @@ def _samples(config: Config, model: CausalModel, folder: Path, test: Documents) 
     return samples
 
 
-def _chat(config: Config, folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Answer]]:
+def _chat(
+    folder: Path, max_questions: int, context: StageContext
+) -> tuple[dict[str, Any], dict[str, Any], list[Answer]]:
     """Metrics, speed and answers of the chat model."""
     from zen_pipeline.evaluation.asking import ask, choose, greedy, summarize
     from zen_pipeline.evaluation.speed import measure
     from zen_pipeline.tasks.chat import chat_format
     from zen_pipeline.tasks.questions import read_questions
 
-    questions = choose(read_questions(folder / "questions_test.jsonl"), config.evaluate.max_questions)
+    questions = choose(read_questions(folder / "questions_test.jsonl"), max_questions)
     training_answers = [q.answer for q in read_questions(folder / "questions_train.jsonl")]
     chat = chat_format(folder)
     model = _load(folder)
     speed = measure(folder, chat.prompt([{"role": "user", "content": "What is new?"}]))
     log.info("evaluate: asking %d test questions", len(questions))
-    with torch_threads(speed.threads):
-        answers = ask(questions, greedy(model, chat))
+    shown = progress("evaluate: questions asked", bar=context.progress)
+    with torch_threads(speed.threads), shown as tell:
+        answers = ask(counted(questions, tell), greedy(model, chat))
     return summarize(answers, training_answers), asdict(speed), answers
 
 

@@ -45,7 +45,8 @@ def evaluation_page(
     words = inputs["embed"].path
     picture = words / "embeddings.png"
     records = inputs["validate"].summary
-    settings = {name: _settings(ref) for name, ref in inputs.items()}
+    settings = {name: _settings(ref) for name, ref in inputs.items() if name != "resolve"}
+    measured = {name: value for name, value in config.evaluate.identity().items() if value is not None}
     return render(
         ReportData(
             metrics=metrics,
@@ -67,7 +68,7 @@ def evaluation_page(
             neighbours=_read_json(words / "neighbours.json"),
             words_png=picture.read_bytes() if picture.is_file() else None,
             skipped={name: ref.skipped for name, ref in inputs.items() if ref.skipped},
-            settings={**{k: v for k, v in settings.items() if v}, "evaluate": config.evaluate.identity()},
+            settings={**{k: v for k, v in settings.items() if v}, "evaluate": measured},
             lineage=[(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
             language=page_language(records.get("languages", {})),
         )

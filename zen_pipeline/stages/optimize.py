@@ -2,7 +2,8 @@
 
 Files: `base/` and `chat/` (model folders, each only when its int8 form was chosen) and `metrics.json`:
 `{"base": {"float": {bytes, bits_per_byte, tokens_per_second, threads}, "int8": {…}, "chosen", "reason"}, "chat": …}`.
-Bits per byte are those of the first `optimize.max_test_tokens` of the test split, for the chat model too.
+Bits per byte are those of the first tokens of the test split, for the chat model too: `optimize.max_test_tokens`, or as
+many as suit the budget.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.files import expanded
 from zen_pipeline.logs import get_logger
+from zen_pipeline.progress import progress
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
-from zen_pipeline.stages.resolve import only_for_causal
+from zen_pipeline.stages.resolve import load_resolved, only_for_causal
 
 if TYPE_CHECKING:
     from zen_pipeline.optimization.quantization import Documents
@@ -41,15 +43,16 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(kind="optimized", skipped="nothing was trained: turn on pretraining or fine-tuning")
     from zen_pipeline.optimization.quantization import compare
 
-    documents = _test_documents(inputs["tokenize"].path, config.optimize.max_test_tokens)
+    sizes = load_resolved(inputs["resolve"].path).evaluation
+    documents = _test_documents(inputs["tokenize"].path, config.optimize.max_test_tokens or sizes.int8_test_tokens)
     if documents.bytes.sum() == 0:
         return Built(kind="optimized", skipped="the test split is empty: add text, or raise validate.test_fraction")
     metrics = {}
     for kind, folder in models.items():
         log.info("optimize: measuring %s with float and int8 weights", kind)
-        result = compare(
-            folder, output / kind, documents, max_bits_per_byte_loss=config.optimize.max_bits_per_byte_loss
-        )
+        most = config.optimize.max_bits_per_byte_loss
+        with progress(f"optimize: {kind}", bar=context.progress) as tell:
+            result = compare(folder, output / kind, documents, max_bits_per_byte_loss=most, tell=tell)
         log.info("optimize: %s goes on with %s weights: %s", kind, result.chosen, result.reason)
         metrics[kind] = result.to_json()
     path = output / "metrics.json"
@@ -83,7 +86,7 @@ def _test_documents(tokens: Path, max_tokens: int) -> Documents:
 STAGE = Stage(
     name="optimize",
     version=STAGE_VERSION,
-    needs=always("tokenize", "pretrain", "finetune"),
+    needs=always("resolve", "tokenize", "pretrain", "finetune"),
     build=build,
     settings=own_section("optimize"),
     libraries=("torch",),

@@ -1,21 +1,28 @@
 """Turns the budget into fixed sizes, steps and precision, from the measured speed of this machine.
 
-The answer is kept per (budget, corpus, machine profile) until it is asked for anew with `--recalibrate`.
+The answer is kept per (budget, corpus, machine profile) until it is asked for anew with `--recalibrate`. One that was
+measured while other programs had the cores is kept only until the run that needed it has completed, so that this can
+go on after a kill; the next run measures again, and chooses anew where that makes a difference.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Store, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, read_json_object, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
+from zen_pipeline.progress import progress
 from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
 from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
@@ -26,6 +33,7 @@ FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
 _CAUTIOUS_BYTES_PER_TOKEN = 2.5  # of small vocabularies on text that they were not trained on; assumption
+_SAME_SPEED = 1.25  # measurements of one machine differ by less; assumption
 
 log = get_logger(__name__)
 
@@ -86,10 +94,21 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _sources(config: Config, workspace: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = {"machine": profile().model_dump(mode="json"), "calibration": workspace.calibration()}
+    calibration = workspace.calibration(_what(config))
+    found: dict[str, Any] = {"machine": profile().model_dump(mode="json"), "calibration": calibration}
     if (folder := start_folder(config)) is not None:
         found["init_from"] = _config_digest(Path(folder))
     return found
+
+
+def _what(config: Config) -> str:
+    """A name for the sizes of this budget, these settings and this corpus."""
+    what = {
+        "settings": _settings(config),
+        "collect": config.collect.identity(),
+        "validate": config.validate_.identity(),
+    }
+    return hashlib.sha256(canonical_json(what).encode()).hexdigest()[:16]
 
 
 def _config_digest(folder: Path) -> str:
@@ -99,42 +118,80 @@ def _config_digest(folder: Path) -> str:
         raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
 
 
+def run(config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
+    """The sizes, from the store or chosen now."""
+    _doubt(config, inputs, context)
+    return STAGE.run(config, inputs, context)
+
+
+def _doubt(config: Config, inputs: Inputs, context: StageContext) -> None:
+    """Measure again what was measured on a busy machine, and see that other sizes are chosen if they should be."""
+    workspace = context.workspace
+    upstream = {"validate": inputs["validate"].fingerprint}
+    ref = workspace.store.find(STAGE.name, STAGE.identity(config, upstream, workspace).fingerprint)
+    if ref is None or not ref.summary.get("disturbed") or workspace.is_confirmed(ref.fingerprint):
+        return
+    using = [r for r in workspace.runs() if any(s.fingerprint == ref.fingerprint for s in r.stages)]
+    if not using or using[-1].status != "completed":
+        log.info("resolve: going on with sizes that were measured on a busy machine; --recalibrate measures again")
+        return
+    log.info("resolve: the sizes were measured on a busy machine: measuring again")
+    work = workspace.work_folder("measure", ref.fingerprint)
+    kept, again = load_resolved(ref.path), _measured(config, inputs, replace(context, work=work))
+    shutil.rmtree(work, ignore_errors=True)
+    ratio = (again.trained_flops or 0.0) / (kept.trained_flops or math.inf)
+    if again.disturbed:
+        log.info("resolve: the machine is busy again: the sizes stay as they are for now")
+    elif 1 / _SAME_SPEED < ratio < _SAME_SPEED:
+        log.info("resolve: the sizes were right and stay as they are")
+        workspace.confirm(ref.fingerprint)
+    else:
+        log.info("resolve: the machine is %.1f times as fast as it seemed: choosing the sizes anew", ratio)
+        workspace.recalibrate(_what(config))
+
+
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Measure, choose, and write `resolved.json`."""
-    from zen_pipeline.embeddings.ablation import ablation_steps
-    from zen_pipeline.embeddings.training import will_compile
-    from zen_pipeline.training.measure import measure_and_choose
-
-    machine = profile()
-    records = inputs["validate"].path / "records.parquet"
-    finetuning = _finetunes(config, records)
     log.info("resolve: measuring how fast this machine trains")
-    resolved = measure_and_choose(
-        Request(
-            budget=config.budget,
-            train_bytes=text_bytes(records, family_of(config)),
-            cores=machine.cores,
-            vocab_size=config.tokenize.vocab_size,
-            family=family_of(config),
-            init_from=start_folder(config),
-            pretraining=pretrains(config),
-            finetuning=finetuning,
-            pairs=_pair_lengths(records) if family_of(config) == "marian" else (),
-            supervised_context=_supervised_context(records) if finetuning else 0,
-            vectors=_makes_vectors(config),
-            ablation=ablation_steps(config) > 0,
-            compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
-            side_by_side=config.pretrain.devices in ("auto", 1),
-            # of a run that finds its records in the store, what making them took
-            spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),
-            **{name: getattr(config.pretrain, name) for name in _SIZES},
-        ),
-        context.work,
-    )
+    resolved = _measured(config, inputs, context)
     write_atomically(output / FILE, resolved.model_dump_json(indent=1))
     for reason in resolved.reasons:
         log.info("%s", reason)
     return Built(kind="sizes", summary=_summary(resolved))
+
+
+def _measured(config: Config, inputs: Inputs, context: StageContext) -> Resolved:
+    from zen_pipeline.training.measure import measure_and_choose
+
+    with progress("resolve: ways to compute timed", bar=context.progress) as tell:
+        return measure_and_choose(_request(config, inputs, context), context.work, tell)
+
+
+def _request(config: Config, inputs: Inputs, context: StageContext) -> Request:
+    from zen_pipeline.embeddings.ablation import ablation_steps
+    from zen_pipeline.embeddings.training import will_compile
+
+    records = inputs["validate"].path / "records.parquet"
+    finetuning = _finetunes(config, records)
+    return Request(
+        budget=config.budget,
+        train_bytes=text_bytes(records, family_of(config)),
+        cores=profile().cores,
+        vocab_size=config.tokenize.vocab_size,
+        family=family_of(config),
+        init_from=start_folder(config),
+        pretraining=pretrains(config),
+        finetuning=finetuning,
+        pairs=_pair_lengths(records) if family_of(config) == "marian" else (),
+        supervised_context=_supervised_context(records) if finetuning else 0,
+        vectors=_makes_vectors(config),
+        ablation=ablation_steps(config) > 0,
+        compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
+        side_by_side=config.pretrain.devices in ("auto", 1),
+        # of a run that finds its records in the store, what making them took
+        spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),
+        **{name: getattr(config.pretrain, name) for name in _SIZES},
+    )
 
 
 def _finetunes(config: Config, records: Path) -> bool:
@@ -195,6 +252,7 @@ def _summary(resolved: Resolved) -> dict[str, Any]:
         "model": resolved.model.model_dump(mode="json"),
         "finetune_steps": resolved.finetune.steps,
         "estimates": resolved.estimates,
+        "disturbed": resolved.disturbed,
     }
 
 
@@ -207,4 +265,3 @@ STAGE = Stage(
     sources=_sources,
     libraries=("torch",),
 )
-run = STAGE.run

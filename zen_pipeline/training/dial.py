@@ -19,6 +19,7 @@ from zen_pipeline.training.rules import (
     START_SECONDS,
     batch_tokens_for,
     compute_for_tokens,
+    evaluation_for,
     learning_rates_for,
     memory_bytes_for,
     micro_batch_for,
@@ -74,6 +75,7 @@ class _Plan(BaseModel):
     reasons: list[str] = Field(default=[])
     case: Case = Case("fp32", 1)
     flops: float = 0.0
+    waited: float = 1.0
 
 
 def choose(
@@ -165,10 +167,11 @@ def choose(
         f"this model trains at {speed.tokens_per_second:,.0f} tokens/s ({_named(case, gpu)}), and the optimizer takes "
         f"{speed.optimizer_seconds * 1000:.0f} ms a step"
     )
-    if speed.waited > _BUSY:
+    waited = max(plan.waited, speed.waited)
+    if waited > _BUSY:
         plan.reasons.append(
-            f"the machine was busy with something else: by the clock this took {speed.waited:.1f} times as long, and "
-            "so will training while that lasts; the processor's own time counts here"
+            f"the machine was busy with something else: by the clock this took {waited:.1f} times as long, and so will "
+            "training while that lasts; the time in which others had the cores is not counted here"
         )
     step_seconds = batch_tokens / speed.tokens_per_second + speed.optimizer_seconds
     affordable = int(usable / step_seconds) if seconds is not None else round(wanted / batch_tokens)
@@ -193,7 +196,14 @@ def choose(
         "over the text" + (f"; fine-tuning: {tuning} steps" if request.finetuning else "")
     )
 
-    # 7. Learning rates.
+    # 7. How much is measured afterwards.
+    evaluation = evaluation_for(pretrain_seconds + finetune_seconds, speed.tokens_per_second)
+    plan.reasons.append(
+        f"afterwards the models are measured on {evaluation.test_tokens:,} tokens of the test split and at most "
+        f"{evaluation.questions} questions"
+    )
+
+    # 8. Learning rates.
     matrices, embeddings = learning_rates_for(shape, given is not None)
     return Resolved(
         family=request.family,
@@ -215,7 +225,10 @@ def choose(
             learning_rate=matrices / 4,
             embedding_learning_rate=embeddings / 4,
         ),
+        evaluation=evaluation,
         reasons=plan.reasons,
+        trained_flops=plan.flops,
+        disturbed=waited > _BUSY and seconds is not None and request.steps is None,
         estimates={
             "preparation_seconds": round(before, 1),
             "pretrain_seconds": round(pretrain_seconds, 1),
@@ -261,9 +274,10 @@ def _fastest(
     context = min(256, candidate.max_position_embeddings)
     micro = max(1, micro_tokens_for(candidate, context, gpu) // context)
     found: dict[Case, float] = {}
+    waited: dict[Case, float] = {}
 
     def try_out(case: Case) -> None:
-        found[case] = measure(candidate, case, micro).tokens_per_second
+        found[case], _, waited[case] = measure(candidate, case, micro)
 
     precisions: list[Precision] = ["fp32", "bf16"] if gpu is None else ["bf16" if gpu.bf16 else "fp32"]
     if request.precision:
@@ -280,7 +294,7 @@ def _fastest(
             for workers in worker_counts(request.cores):
                 try_out(Case(precision, request.cores, workers))
     plan.case = max(found, key=lambda case: found[case])
-    plan.flops = found[plan.case] * flops_per_token(candidate, context)
+    plan.flops, plan.waited = found[plan.case] * flops_per_token(candidate, context), waited[plan.case]
     figures = "; ".join(f"{_named(case, gpu)}: {speed:,.0f}" for case, speed in found.items())
     plan.reasons.append(
         f"measured tokens/s of a model of {candidate.num_hidden_layers} layers of width {candidate.hidden_size}: "

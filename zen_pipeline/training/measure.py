@@ -1,6 +1,7 @@
 """Measures how fast this machine trains, and chooses: `python -m zen_pipeline.training.measure REQUEST RESOLVED`.
 
-In a process of its own, so that neither torch nor CUDA is ever loaded by the flow. Errors are one line on stdout.
+In a process of its own, so that neither torch nor CUDA is ever loaded by the flow. Errors are one line on stdout, and
+so is every case that was timed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
 from zen_pipeline.files import write_atomically
+from zen_pipeline.progress import Tell
 from zen_pipeline.subprocesses import python_command
 from zen_pipeline.training.dial import Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision, Schedule
@@ -33,11 +35,17 @@ if TYPE_CHECKING:
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
 _ROUNDS = 4
 _PEAK_SECONDS = 0.5
+_TIMED = "timed"  # the line that the child writes after each case
 _SMALL_PRODUCT = 512  # takes 1 ms, or 0.2 s where bf16 is computed without instructions for it
 
 
-def measure_and_choose(request: Request, work: Path) -> Resolved:
+def measure_and_choose(request: Request, work: Path, tell: Tell | None = None) -> Resolved:
     """Run the measurement in a child process and return what was chosen.
+
+    Args:
+        request: what is to be chosen.
+        work: a folder for the child's files.
+        tell: is told how many ways to compute were timed.
 
     Raises:
         ConfigError: the settings or the given model cannot be used.
@@ -60,7 +68,7 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
             env=child_environment(request.cores),
         )
         try:
-            said = process.communicate()[0].decode(errors="replace").strip()
+            said = _listen(process, tell)
         except BaseException:
             stop_tree(process, seconds=2.0)
             raise
@@ -69,6 +77,19 @@ def measure_and_choose(request: Request, work: Path) -> Resolved:
     if said:
         raise ConfigError(said)
     raise TrainingError(f"the training speed could not be measured (exit code {process.returncode}):\n{tail(path)}")
+
+
+def _listen(process: subprocess.Popen[bytes], tell: Tell | None) -> str:
+    """What the child says until it ends, but for the lines that tell of a measurement."""
+    timed, said = 0, []
+    for line in process.stdout or ():
+        if line.strip() != _TIMED.encode():
+            said.append(line.decode(errors="replace"))
+        elif tell is not None:
+            timed += 1
+            tell(timed, 0)
+    process.wait()
+    return "".join(said).strip()
 
 
 def measure(
@@ -177,7 +198,7 @@ def random_pairs(config: AnyConfig, lengths: Sequence[tuple[int, int]], tokens: 
     return pair_batch(pairs, -1, start_id=0, pad_id=0), micro
 
 
-def matmul_flops(precision: Precision, threads: int, seconds: float = _PEAK_SECONDS, size: int | None = None) -> float:
+def matmul_flops(precision: Precision, threads: int, seconds: float, size: int | None = None) -> float:
     """FLOP/s of a matrix product in a precision, a large one by default, on the GPU or with so many threads."""
     import torch
 
@@ -208,12 +229,18 @@ def main(arguments: list[str]) -> int:
         request = Request.model_validate_json(asked.read_bytes())
         budget = parse_budget(request.budget)
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
-        timed = partial(measure, seconds=seconds, pairs=request.pairs)
+
+        def timed(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
+            speed = measure(config, case, micro_batch, seconds=seconds, pairs=request.pairs)
+            print(_TIMED, flush=True)
+            return speed
+
         product = partial(matmul_flops, threads=request.cores, seconds=0.05, size=_SMALL_PRODUCT)
         resolved = choose(
             request, timed, elapsed=lambda: time.time() - asked.stat().st_mtime, product=product, gpu=_gpu()
         )
-        resolved = resolved.model_copy(update={"peak_flops": matmul_flops(resolved.precision, resolved.threads)})
+        peak = matmul_flops(resolved.precision, resolved.threads, min(_PEAK_SECONDS, seconds))
+        resolved = resolved.model_copy(update={"peak_flops": peak})
         write_atomically(Path(arguments[1]), resolved.model_dump_json(indent=1))
     except ZenError as error:
         print(error)

@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from zen_pipeline.logs import get_logger
-from zen_pipeline.terminal import console, plain_column, visible
-
-_LINE_SECONDS = 15.0
+from zen_pipeline.progress import LINE_SECONDS, make_bar
+from zen_pipeline.terminal import visible
 
 log = get_logger("zen_pipeline.training")
 
@@ -26,7 +25,7 @@ class Progress:
 
     def __init__(self, name: str, steps: int, *, bar: bool) -> None:
         self._name, self._steps = name, steps
-        self._bar = _make_bar() if bar else None
+        self._bar = make_bar() if bar else None
         self._task: Any = None
         self._logged = time.monotonic()
         self._validation = ""
@@ -68,18 +67,6 @@ class Progress:
             note += f"  MFU {event['mfu']:.0%}"
         if self._bar is not None:
             self._bar.update(self._task, completed=event["step"], note=f"{note}  {self._validation}")
-        elif time.monotonic() - self._logged >= _LINE_SECONDS:
+        elif time.monotonic() - self._logged >= LINE_SECONDS:
             self._logged = time.monotonic()
             log.info("%s: step %d of %d, %s", self._name, event["step"], self._steps, note)
-
-
-def _make_bar() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    stderr = console(stderr=True)
-    if not stderr.is_terminal:
-        return None
-    text = plain_column("{task.description}")
-    note = plain_column("{task.fields[note]}")
-    return RichProgress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note, console=stderr)

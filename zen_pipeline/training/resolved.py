@@ -55,6 +55,20 @@ class Finetuning(_Record):
     embedding_learning_rate: float
 
 
+class Evaluation(_Record):
+    """How much is measured after training, where the settings do not say.
+
+    Attributes:
+        test_tokens: of the test split that are scored.
+        questions: that a chat model is asked.
+        int8_test_tokens: on which float and int8 weights are compared.
+    """
+
+    test_tokens: int
+    questions: int
+    int8_test_tokens: int
+
+
 class Resolved(_Record):
     """What the budget came to; the content of `resolved.json`.
 
@@ -73,6 +87,9 @@ class Resolved(_Record):
         embedding_learning_rate: peak, of everything else (AdamW).
         reasons: plain sentences with the measured figures.
         peak_flops: FLOP/s of a matrix product in that precision with these threads; None: not measured.
+        trained_flops: FLOP/s that the training of a model of middling size reached; None: not measured.
+        disturbed: whether steps follow from a measurement made while other programs had the cores.
+        evaluation: how much is measured afterwards.
         estimates: `preparation_seconds` (before pretraining), `pretrain_seconds`, `finetune_seconds`, `memory_bytes`,
             `flops`, `tokens`, `epochs`.
     """
@@ -91,8 +108,11 @@ class Resolved(_Record):
     learning_rate: float
     embedding_learning_rate: float
     finetune: Finetuning
+    evaluation: Evaluation = Evaluation(test_tokens=200_000, questions=100, int8_test_tokens=50_000)
     reasons: list[str]
     peak_flops: float | None = None
+    trained_flops: float | None = None
+    disturbed: bool = False
     estimates: dict[str, float]
 
     @property

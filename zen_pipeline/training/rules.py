@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.settings.models import HEAD_SIZE, Family
-from zen_pipeline.training.resolved import Case, Gpu, Request, Shape
+from zen_pipeline.training.resolved import Case, Evaluation, Gpu, Request, Shape
 
 if TYPE_CHECKING:
     from zen_pipeline.models.registry import AnyConfig
@@ -20,6 +20,10 @@ _MOST_MICRO_TOKENS = 32768  # in a forward pass on a GPU, which is slow at small
 _GPU_MEMORY_SHARE = 0.6  # that a forward pass may be expected to need; the rest is for what is not foreseen
 MEASURED_CONTEXT = 1024  # of a model that is timed, at most
 _REPETITIONS = 15.4  # of a corpus, until another is worth 1/e of the first; see `worth_of_tokens`
+_EVALUATION_SHARE = 0.1  # of the time of training goes to scoring the test split, and as much to asking questions
+_SCORING = 1.5  # tokens are scored while one is trained on: a third of the work, but windows overlap by half
+_DECODING = 0.1  # tokens are generated one by one while one is trained on; assumption
+_ANSWER_TOKENS = 64  # assumption; at most 128 are generated
 _LAYER_EVERY = 48  # one layer per so much width
 # Vocabulary by parameters of the blocks: below so many, this one.
 _VOCABULARIES = ((1.5e6, 2048), (10e6, 4096), (30e6, 8192), (100e6, 16384))
@@ -189,6 +193,18 @@ def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool, comp
     """
     tokens = 5.0 + train_bytes / 2.5e6
     return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation + 16.0 * compiling if vectors else 0.0)
+
+
+def evaluation_for(training_seconds: float, tokens_per_second: float) -> Evaluation:
+    """How much is measured after a training of so many seconds at so many tokens/s, within a fifth of its time.
+
+    Too little would decide nothing: 5,000 tokens and 10 questions it always is.
+    """
+    seconds = _EVALUATION_SHARE * training_seconds
+    tokens = int(min(1_000_000, max(5_000, seconds * _SCORING * tokens_per_second)))
+    questions = int(min(400, max(10, seconds * _DECODING * tokens_per_second / _ANSWER_TOKENS)))
+    # two models in two forms
+    return Evaluation(test_tokens=tokens, questions=questions, int8_test_tokens=min(50_000, max(2_000, tokens // 4)))
 
 
 def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
