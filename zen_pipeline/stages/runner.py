@@ -18,7 +18,7 @@ from typing import Literal
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.errors import StoreError, ZenError
+from zen_pipeline.errors import StoreError, ZenError, first_line
 from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.stages import STAGE_NAMES, load_stage
@@ -144,7 +144,16 @@ class PipelineRun:
         return None if page is None else os.path.relpath(page, self.workspace.home)
 
     def report(self) -> None:
-        """Write the page of this run, where its models were evaluated, and tell MLflow what the run came to."""
+        """Write the page of this run, where its models were evaluated, and tell MLflow what the run came to.
+
+        What the run made does not depend on it: a failure costs a line in the log.
+        """
+        try:
+            self._report()
+        except Exception as error:
+            log.warning("the report of run %s could not be written: %s", self.record.run_id, first_line(error))
+
+    def _report(self) -> None:
         page = run_page(self.config, self.artifacts, self.record.released)
         if page is not None:
             write_atomically(self.workspace.report_file(self.record.run_id), page)
