@@ -15,7 +15,7 @@ import statistics
 
 from zen_pipeline.config import load_config
 from zen_pipeline.logs import show_on_stderr
-from zen_pipeline.stages.runner import run_pipeline
+from zen_pipeline.pipeline.runner import run_pipeline
 from zen_pipeline.workspace import Workspace
 
 # The shape that the dial chose for `--budget 4m` on two cores.

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from zen_pipeline.corpus.cleaning import Cleaner, characters, quality
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, find_personal
-from zen_pipeline.corpus.files import find_files
 from zen_pipeline.corpus.language import identify
-from zen_pipeline.corpus.python_docs import read_python_docs
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.python_docs.source import read_python_docs
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.corpus.records import Record
-from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.settings.data import CleanSettings
 
 RULES = ["gopher_quality", "gopher_repetition", "c4"]

@@ -61,8 +61,8 @@ def contaminated(folder: Path, evaluation_data: Path, overrides: list[str]) -> s
     """The lines of train.jsonl that validation takes for contaminated."""
     from zen_pipeline.config import load_config
     from zen_pipeline.corpus.records import read_columns
+    from zen_pipeline.pipeline.stage import StageContext
     from zen_pipeline.stages import collect, validate
-    from zen_pipeline.stages.base import StageContext
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace(folder / ".zen")

@@ -69,7 +69,7 @@ def prepare(file: Path, folder: Path) -> tuple[Place, int]:
     pq.write_table(pa.Table.from_pylist(rows), place.rows("parquet"))
     paragraphs = (line.strip() for text in articles for line in text.split("\n"))
     place.paragraphs.write_text("\n\n".join(filter(None, paragraphs)), encoding="utf-8")
-    from zen_pipeline.corpus.tokenizer import train_tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 
     train_tokenizer(articles, VOCAB_SIZE).save(place.tokenizer)
     return place, text_bytes(place.records)

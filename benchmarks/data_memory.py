@@ -111,8 +111,8 @@ def _resident(process: psutil.Process) -> int:
 def _run_stages(home: Path, overrides: list[str]) -> None:
     """Collect and validate; the last line of what is printed says when each began and ended, and what came out."""
     from zen_pipeline.config import load_config
+    from zen_pipeline.pipeline.stage import StageContext
     from zen_pipeline.stages import collect, validate
-    from zen_pipeline.stages.base import StageContext
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace(home / ".zen")

@@ -43,10 +43,10 @@ Way = Callable[[Place], None]
 
 
 def read_ours(file: Path, place: Place) -> None:
-    from zen_pipeline.corpus.files import find_files
-    from zen_pipeline.corpus.reading import FilesReader
+    from zen_pipeline.corpus.reading.dispatch import FilesReader
+    from zen_pipeline.corpus.reading.find import find_files
+    from zen_pipeline.corpus.reading.tables import Shape
     from zen_pipeline.corpus.records import Record, record_writer
-    from zen_pipeline.corpus.tables import Shape
 
     with record_writer(place.scratch / "records.parquet") as writer:
         for entry in FilesReader(Shape("text", None, {}), "blank_lines").read(find_files([str(file)]).files):
@@ -173,9 +173,9 @@ def _plain_form(text: str) -> str:
 
 
 def exact_ours(place: Place) -> None:
-    from zen_pipeline.corpus.deduplicate import exact_duplicates, text_keys
+    from zen_pipeline.corpus.duplicates.exact import exact_duplicates, text_keys
+    from zen_pipeline.corpus.duplicates.normal_form import Texts, normal_form
     from zen_pipeline.corpus.texts import read_texts
-    from zen_pipeline.corpus.units import Texts, normal_form
 
     keys = [text_keys(Texts.of([normal_form(text) for text in rows.texts])) for rows in read_texts(place.records)]
     columns = np.concatenate(keys, axis=1)
@@ -212,9 +212,9 @@ def exact_datatrove(place: Place) -> None:
 
 
 def near_ours(place: Place) -> None:
-    from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
+    from zen_pipeline.corpus.duplicates.minhash import MinHash, SignatureFiles
+    from zen_pipeline.corpus.duplicates.normal_form import Texts, normal_form
     from zen_pipeline.corpus.texts import read_texts
-    from zen_pipeline.corpus.units import Texts, normal_form
     from zen_pipeline.settings.data import NearDuplicatesConfig
 
     minhash = MinHash(NearDuplicatesConfig())
@@ -243,7 +243,7 @@ def near_datatrove(place: Place) -> None:
 
 def encode_ours(place: Place) -> None:
     from zen_pipeline.corpus.texts import read_texts
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(place.tokenizer)
     for rows in read_texts(place.records):
@@ -271,8 +271,8 @@ def _mapped(place: Place, **options: Any) -> Any:
 
 
 def tokenize_ours(place: Place) -> None:
-    from zen_pipeline.corpus.shards import write_index, write_shards
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.shards import write_index, write_shards
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(place.tokenizer)
     write_index(place.scratch, tokenizer, write_shards(place.records, place.scratch, tokenizer))
@@ -296,7 +296,7 @@ def tokenize_datatrove(place: Place) -> None:
 
 def train_ours(place: Place) -> None:
     from zen_pipeline.corpus.texts import draw_texts
-    from zen_pipeline.corpus.tokenizer import train_tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 
     train_tokenizer(draw_texts(place.records, 1.0), VOCAB_SIZE).save(place.scratch)
 
@@ -305,7 +305,7 @@ def train_plain(place: Place) -> None:
     import pyarrow.parquet as pq
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-    from zen_pipeline.corpus.tokenizer import QWEN2_PATTERN, SPECIAL_TOKENS
+    from zen_pipeline.corpus.tokens.tokenizer import QWEN2_PATTERN, SPECIAL_TOKENS
 
     raw = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated")

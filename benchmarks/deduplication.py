@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zen_pipeline.corpus.deduplicate import exact_duplicates, text_keys
-from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
-from zen_pipeline.corpus.units import Texts, normal_form
+from zen_pipeline.corpus.duplicates.exact import exact_duplicates, text_keys
+from zen_pipeline.corpus.duplicates.minhash import MinHash, SignatureFiles
+from zen_pipeline.corpus.duplicates.normal_form import Texts, normal_form
 from zen_pipeline.settings.data import NearDuplicatesConfig
 
 EDITS = (0.01, 0.05, 0.10)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from zen_pipeline.corpus.drift import (
+from zen_pipeline.corpus.profile.drift import (
     drift_frame,
     jensen_shannon_distance,
     population_stability_index,
     stability_noise,
 )
-from zen_pipeline.corpus.profile import Profile
+from zen_pipeline.corpus.profile.profile import Profile
 from zen_pipeline.corpus.records import Record, read_records
 
 INDEXED = ("length", "language", "source")

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import psutil
 
-from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.workspace import Workspace
 

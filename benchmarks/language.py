@@ -25,7 +25,7 @@ LENGTHS = ((0, 20), (20, 50), (50, 200), (200, 10**9))
 
 
 def ours() -> Detector:
-    from zen_pipeline.corpus.language import guess_language
+    from zen_pipeline.corpus.language.identify import guess_language
 
     return guess_language
 

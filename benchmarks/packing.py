@@ -20,12 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.corpus.records import Record
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.training.data import TokenWindows
 from zen_pipeline.training.job import TokenData
 

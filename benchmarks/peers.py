@@ -65,7 +65,7 @@ class Case(NamedTuple):
 
     def config(self) -> Any:
         """Our family's config."""
-        from zen_pipeline.models.registry import CONFIGS
+        from zen_pipeline.models.families import CONFIGS
 
         return CONFIGS[self.family].model_validate(self.fields())  # type: ignore[index]
 
@@ -102,7 +102,7 @@ def run_bare(case: Case) -> None:
     """Our model, data and arithmetic of a step, without Lightning."""
     import torch
 
-    from zen_pipeline.models.registry import new_model
+    from zen_pipeline.models.families import new_model
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
     from zen_pipeline.training.step import orthogonalization_dtype

@@ -147,8 +147,8 @@ def write_tokens(folder: Path, vocabulary: int) -> None:
     """Python's language reference, which every installation has, as a tokens artifact."""
     from pydoc_data.topics import topics
 
-    from zen_pipeline.corpus.shards import write_index, write_split
-    from zen_pipeline.corpus.tokenizer import train_tokenizer
+    from zen_pipeline.corpus.tokens.shards import write_index, write_split
+    from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 
     texts = [topics[name] for name in sorted(topics)]
     tokenizer = train_tokenizer(texts, vocabulary)
@@ -191,7 +191,7 @@ def main() -> None:
 
 def print_table(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure and print."""
-    from zen_pipeline.models.registry import flops_per_token, num_parameters
+    from zen_pipeline.models.families import flops_per_token, num_parameters
 
     write_tokens(folder / "tokens", arguments.vocabulary)
     best: dict[tuple[Case, str], Run] = {}

@@ -75,9 +75,9 @@ def parse(setting: str) -> Recipe:
 
 def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precision) -> CausalModel:
     """A trained model."""
+    from zen_pipeline.models.families import new_model
     from zen_pipeline.models.induction_heads import start_induction_heads
     from zen_pipeline.models.position_heads import start_position_heads
-    from zen_pipeline.models.registry import new_model
     from zen_pipeline.stages.embed import NEXT_TOKEN_RATE
     from zen_pipeline.stages.pretrain_material import vocab_size
     from zen_pipeline.training.data import TokenWindows
@@ -128,7 +128,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
 @functools.cache
 def start_vectors(folder: Path, width: int) -> NextTokenVectors:
     """Next-token vectors of a width."""
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.embeddings.next_token import next_token_vectors
     from zen_pipeline.stages.pretrain_material import vocab_size
 

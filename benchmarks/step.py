@@ -34,7 +34,7 @@ def child(case: Case, operations: int, way: str) -> None:
     import torch
 
     from zen_pipeline.models import fused
-    from zen_pipeline.models.registry import new_model
+    from zen_pipeline.models.families import new_model
     from zen_pipeline.training import step
     from zen_pipeline.training.measure import random_batch
     from zen_pipeline.training.optimizer import build_optimizer

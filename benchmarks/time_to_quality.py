@@ -97,7 +97,7 @@ def _summary(stage: dict[str, Any]) -> dict[str, Any]:
 
 def encoded(folder: Path, text: Path) -> tuple[np.ndarray, int]:
     """The ids of a whole file behind a start token, and its bytes."""
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(folder)
     ids = [tokenizer.start_id, *tokenizer.encode(text.read_text(encoding="utf-8"))]
@@ -119,7 +119,7 @@ def held_out(model: CausalModel, ids: np.ndarray, size: int) -> float:
 
 
 def _ngrams(tokens: Path, text: Path) -> str:
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.evaluation.kneser_ney import KneserNey
     from zen_pipeline.evaluation.language_model import ngram_name
     from zen_pipeline.inference.scoring import bits_per_byte

@@ -18,12 +18,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from zen_pipeline.corpus import tokenizer as module
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.corpus.records import Record
-from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.corpus.tokenizer import Tokenizer, train_tokenizer
+from zen_pipeline.corpus.tokens import tokenizer as module
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 
 VOCAB_SIZE = 16_384
 

@@ -16,7 +16,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import ZenError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.masking import masked_model
-from zen_pipeline.stages import STAGE_NAMES, load_stage
+from zen_pipeline.pipeline.chain import STAGE_NAMES, load_stage
 from zen_pipeline.tracking import mlflow_client
 from zen_pipeline.workspace import RunRecord, Workspace
 

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.parameters import DEFAULT, Settings
 from flows.run import opened
-from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.workspace import RunRecord
 
 

@@ -23,8 +23,8 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages import load_stage
-from zen_pipeline.stages.runner import PipelineRun, start_run, status_of
+from zen_pipeline.pipeline.chain import load_stage
+from zen_pipeline.pipeline.runner import PipelineRun, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
 
 RETRY_DELAYS: list[float] = [5, 60]  # seconds; enough for another process to give back what it held

@@ -8,8 +8,8 @@ from prefect import Flow
 
 from flows.parameters import DEFAULT, Settings
 from flows.run import opened
-from zen_pipeline.stages import STAGES
-from zen_pipeline.stages.runner import stages_up_to
+from zen_pipeline.pipeline.chain import STAGES
+from zen_pipeline.pipeline.runner import stages_up_to
 from zen_pipeline.workspace import RunRecord
 
 

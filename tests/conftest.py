@@ -80,7 +80,7 @@ def empty_database(databases: Path) -> Path:
 @pytest.fixture(scope="session")
 def small_tokenizer() -> Callable[[Path, list[str]], Path]:
     """Trains a byte-level BPE with the project's special tokens; fills the folder that it is given."""
-    from zen_pipeline.corpus.tokenizer import train_tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 
     def fill(folder: Path, texts: list[str]) -> Path:
         train_tokenizer(texts, 300).save(folder)

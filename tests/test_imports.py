@@ -34,6 +34,9 @@ LEVELS = [
     {"models", "inference"},
     {"corpus", "embeddings", "training", "tasks"},
     {"evaluation", "optimization", "serving"},
+    {"reporting"},
+    {"pipeline"},
+    {"judging"},
     {"stages"},
     {"flows"},
     {"cli"},
@@ -43,7 +46,7 @@ LEVEL = {area: number for number, areas in enumerate(LEVELS) for area in areas}
 
 
 def area_of(module: str) -> str | None:
-    """`zen_pipeline.corpus.shards` is in `corpus`, `flows.pipeline` in `flows`; other packages are in none."""
+    """`zen_pipeline.corpus.tokens.shards` is in `corpus`, `flows.pipeline` in `flows`; other packages are in none."""
     top, _, rest = module.partition(".")
     if top == "flows":
         return "flows"

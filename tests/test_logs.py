@@ -12,7 +12,7 @@ PROGRAM = """
 import logging, time
 from zen_pipeline.logs import get_logger, show_on_stderr
 from zen_pipeline.terminal import say
-from zen_pipeline.training.progress import Progress
+from zen_pipeline.training.training_progress import Progress
 
 show_on_stderr()
 with Progress("pretrain", 9, bar=True) as shown:

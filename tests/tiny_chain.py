@@ -17,8 +17,8 @@ from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
 from zen_pipeline.files import folder_digest
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages import STAGE_NAMES, load_stage
-from zen_pipeline.stages.base import Inputs, Stage, StageContext
+from zen_pipeline.pipeline.chain import STAGE_NAMES, load_stage
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
 from zen_pipeline.workspace import Workspace
 
 Failure = Callable[[StageContext], None]

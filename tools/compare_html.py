@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 
-from zen_pipeline.corpus.html import html_to_text
+from zen_pipeline.corpus.reading.html import html_to_text
 
 SMALLEST = 20_000  # bytes: shorter pages are mostly redirects
 PAGES = 200

@@ -16,7 +16,7 @@ import pytest
 
 from tests.traps import sprung
 from tests.zen_command import ROOT, Zen
-from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from zen_pipeline.cli import app, completion
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.tasks.chat import write_template

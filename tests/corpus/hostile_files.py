@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from zen_pipeline.corpus.opening import Limits
+from zen_pipeline.corpus.reading.opening import Limits
 
 SMALL = Limits(record=1000, free=20_000, total=1 << 20, members=5, held=2000)
 ROW = '{"text": "a row of text that is long enough"}\n'

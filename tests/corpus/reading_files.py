@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.opening import COMPRESSIONS, STANDARD, Limits, TextFile
-from zen_pipeline.corpus.parallel import Alignment
-from zen_pipeline.corpus.plain_text import Mode
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.opening import COMPRESSIONS, STANDARD, Limits, TextFile
+from zen_pipeline.corpus.reading.pairs import Alignment
+from zen_pipeline.corpus.reading.plain_text import Mode
+from zen_pipeline.corpus.reading.tables import Shape
+from zen_pipeline.corpus.reading.tally import Tally
 from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.corpus.tally import Tally
 
 
 def text_file(path: Path, *, limits: Limits = STANDARD) -> TextFile:

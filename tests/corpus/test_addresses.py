@@ -23,17 +23,17 @@ import pytest
 from tests.corpus.hostile_files import zipfile_of
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
-from zen_pipeline.corpus import addresses
-from zen_pipeline.corpus.addresses import content_digest
 from zen_pipeline.corpus.catalogue.download import Patience, download
-from zen_pipeline.corpus.digests import digest_files
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.huggingface import parse
+from zen_pipeline.corpus.reading import remote as addresses
+from zen_pipeline.corpus.reading.digests import digest_files
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.huggingface import parse
+from zen_pipeline.corpus.reading.remote import content_digest
 from zen_pipeline.corpus.records import read_columns
 from zen_pipeline.errors import ConfigError, DataError, DownloadError
 from zen_pipeline.logs import show_on_stderr
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 ROW = b'{"text": "a row that is long enough to be kept"}\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.charset import charset_of_text, decode_page
+from zen_pipeline.corpus.reading.charset import charset_of_text, decode_page
 from zen_pipeline.errors import ConfigError
 
 MILL = "<p>Café naïve at the mill of Arn</p>"

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.opening import Limits
-from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.reading.opening import Limits
+from zen_pipeline.corpus.reading.tables import Shape
 
 
 def _stream(table: pa.Table, path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.contamination import Evidence, Protected, Verdicts, Window, run_in, window_hashes
-from zen_pipeline.corpus.units import Texts, normal_form
+from zen_pipeline.corpus.duplicates.contamination import Evidence, Protected, Verdicts, Window, run_in, window_hashes
+from zen_pipeline.corpus.duplicates.normal_form import Texts, normal_form
 from zen_pipeline.settings.data import ContaminationConfig
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.deduplicate import equal_groups, exact_duplicates, text_keys
-from zen_pipeline.corpus.units import Texts, compared_text, normal_form
+from zen_pipeline.corpus.duplicates.exact import equal_groups, exact_duplicates, text_keys
+from zen_pipeline.corpus.duplicates.normal_form import Texts, compared_text, normal_form
 
 
 def key(text: str, meta: str = "{}") -> list[int]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.reading_files import read_paths
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.corpus.records import Record
-from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.errors import DataError
 
 

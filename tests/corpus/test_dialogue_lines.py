@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.corpus.reading_files import Read, read_paths
-from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.reading.tables import Shape
 
 
 def read(tmp_path: Path, *lines: str, shape: Shape | None = None, name: str = "a.txt") -> Read:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.reading import FilesReader
-from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.errors import ConfigError, DataError
 
 

@@ -22,13 +22,13 @@ import pytest
 from tests.corpus.hostile_files import ROW, SMALL, write, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
-from zen_pipeline.corpus.files import find_files
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.find import find_files
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.corpus.records import read_records
-from zen_pipeline.corpus.tables import Shape
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 # --- bytes that are not text ------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ from tests.corpus.hostile_files import ROW, SMALL, write, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-import pyarrow.parquet, zen_pipeline.corpus.html
+import pyarrow.parquet, zen_pipeline.corpus.reading.html
 before = peak()
 read = read_paths(*sys.argv[1:])
 print(len(read.records), len(read.aside), peak() - before)

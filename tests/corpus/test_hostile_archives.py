@@ -17,7 +17,7 @@ import pytest
 
 from tests.corpus.hostile_files import ROW, SMALL, link, tarfile_of, write, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.opening import MEBIBYTE, Limits
+from zen_pipeline.corpus.reading.opening import MEBIBYTE, Limits
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])

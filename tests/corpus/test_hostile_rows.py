@@ -18,8 +18,8 @@ from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
 from zen_pipeline.corpus.records import read_records
 from zen_pipeline.errors import DataError
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zen_pipeline.corpus.html import html_to_text, read_page
+from zen_pipeline.corpus.reading.html import html_to_text, read_page
 
 
 @pytest.mark.parametrize(

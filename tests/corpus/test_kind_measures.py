@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zen_pipeline.corpus.kind_measures import KIND_COLUMNS, measure_kind
+from zen_pipeline.corpus.kinds.kind_measures import KIND_COLUMNS, measure_kind
 
 
 def say(role: str, content: str = "words") -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.corpus.reading_files import Read, read_paths
-from zen_pipeline.corpus.tables import Shape
+from zen_pipeline.corpus.reading.tables import Shape
 from zen_pipeline.errors import DataError
 
 HI = [{"role": "user", "content": "Hi?"}]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from zen_pipeline.corpus.language import LANGUAGES, UNKNOWN, _classifier, guess_language, identify
+from zen_pipeline.corpus.language.identify import LANGUAGES, UNKNOWN, _classifier, guess_language, identify
 
 
 @pytest.mark.parametrize(

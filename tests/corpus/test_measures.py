@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.measures import explain, measure, reasons
-from zen_pipeline.corpus.units import Texts
+from zen_pipeline.corpus.duplicates.normal_form import Texts
+from zen_pipeline.corpus.validating.measures import explain, measure, reasons
 from zen_pipeline.settings.data import ValidateConfig
 
 

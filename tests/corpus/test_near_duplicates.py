@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.deduplication import EDITS, jaccard, ours, plant, shingles
-from zen_pipeline.corpus.near_duplicates import Alike, MinHash, SignatureFiles
-from zen_pipeline.corpus.units import Texts, normal_form
+from zen_pipeline.corpus.duplicates.minhash import Alike, MinHash, SignatureFiles
+from zen_pipeline.corpus.duplicates.normal_form import Texts, normal_form
 from zen_pipeline.settings.data import NearDuplicatesConfig
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.corpus.hostile_files import tarfile_of, zipfile_of, zstd
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.plain_text import Mode
+from zen_pipeline.corpus.reading.plain_text import Mode
 
 TEXTS = ["The first text, which is long enough.", "第二篇文字，也够长。"]
 

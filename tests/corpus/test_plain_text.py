@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.reading_files import text_file
-from zen_pipeline.corpus.plain_text import GROUP, LIMIT, Mode, Piece, heading_kind, read_plain_text
-from zen_pipeline.corpus.plain_text import pieces as cut
+from zen_pipeline.corpus.reading.plain_text import GROUP, LIMIT, Mode, Piece, heading_kind, read_plain_text
+from zen_pipeline.corpus.reading.plain_text import pieces as cut
 from zen_pipeline.corpus.records import Aside, Record
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from zen_pipeline.corpus.drift import (
+from zen_pipeline.corpus.profile.drift import (
     drift_frame,
     jensen_shannon_distance,
     largest_moves,
     population_stability_index,
     stability_noise,
 )
-from zen_pipeline.corpus.profile import Profile
+from zen_pipeline.corpus.profile.profile import Profile
 from zen_pipeline.corpus.records import Record
 from zen_pipeline.errors import StoreError
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus import docstrings, python_docs
-from zen_pipeline.corpus.docstrings import Docstring
+from zen_pipeline.corpus.python_docs import docstrings
+from zen_pipeline.corpus.python_docs import source as python_docs
+from zen_pipeline.corpus.python_docs.docstrings import Docstring
 from zen_pipeline.corpus.records import Record
 
 SOURCE = b'''"""The module."""

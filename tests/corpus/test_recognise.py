@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.corpus.reading_files import Read, read_paths
-from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.corpus.tally import Tally
+from zen_pipeline.corpus.reading.tables import Shape
+from zen_pipeline.corpus.reading.tally import Tally
 
 
 def user(text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zen_pipeline.corpus.report import Report, much_set_aside, render
+from zen_pipeline.corpus.expectations.validation_report import Report, much_set_aside, render
 
 
 def summary(aside: int, **reasons: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.reading_files import read_paths
-from zen_pipeline.corpus.roles import role_of
+from zen_pipeline.corpus.reading.roles import role_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from tests.corpus.reading_files import read_paths
 from zen_pipeline.config import load_config
 from zen_pipeline.corpus.records import read_records
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect, validate
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"

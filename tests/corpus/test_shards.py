@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from tests.corpus.test_tokenizer import ANY_TEXT, TEXTS, TOKENIZER
 from zen_pipeline.corpus.records import RECORD_SCHEMA, SPLITS, read_records
-from zen_pipeline.corpus.shards import SplitWriter, TokenSplit, write_index, write_shards, write_split
 from zen_pipeline.corpus.texts import draw_texts, row_group_ranges, text_bytes
+from zen_pipeline.corpus.tokens.shards import SplitWriter, TokenSplit, write_index, write_shards, write_split
 from zen_pipeline.errors import StoreError
 
 
@@ -162,8 +162,8 @@ def test_parts_that_are_not_whole_are_written_again(
 _WRITE = """
 import sys
 from pathlib import Path
-from zen_pipeline.corpus.shards import write_shards
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.shards import write_shards
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 write_shards(Path(sys.argv[1]), Path(sys.argv[2]), Tokenizer.load(Path(sys.argv[3])), part_bytes=300_000)
 """
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.reading_files import text_file
-from zen_pipeline.corpus.columnar import read_parquet
-from zen_pipeline.corpus.csv_files import read_csv
-from zen_pipeline.corpus.opening import TextFile
+from zen_pipeline.corpus.reading.columnar import read_parquet
+from zen_pipeline.corpus.reading.csv_files import read_csv
+from zen_pipeline.corpus.reading.opening import TextFile
+from zen_pipeline.corpus.reading.tables import Shape, read_jsonl
 from zen_pipeline.corpus.records import Aside, Record
-from zen_pipeline.corpus.tables import Shape, read_jsonl
 from zen_pipeline.errors import DataError
 
 Reader = Callable[[TextFile, Shape], Iterator[Record | Aside]]

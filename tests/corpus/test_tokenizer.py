@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zen_pipeline.corpus.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError
 
 TEXTS = ["The cat sat on the mat. " * 20, "机器学习是人工智能。" * 20, "x = 12345 + 67890\n" * 20]
@@ -90,7 +90,7 @@ def test_transformers_opens_the_folder_with_the_same_ids(tmp_path: Path) -> None
 _TRAIN = """
 import sys
 from pathlib import Path
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 text = Path(sys.argv[1]).read_text()
 train_tokenizer([text[i:i + 3000] for i in range(0, len(text), 3000)], 1000).save(Path(sys.argv[2]))
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.corpus.digests import cores
-from zen_pipeline.corpus.workers import Workers, worker_count
+from zen_pipeline.corpus.reading.digests import cores
+from zen_pipeline.corpus.validating.workers import Workers, worker_count
 from zen_pipeline.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def test_a_process_that_is_ended_by_force_is_explained() -> None:
 
 STOPPED = """
 import time
-from zen_pipeline.corpus.workers import Workers
+from zen_pipeline.corpus.validating.workers import Workers
 
 if __name__ == "__main__":
     try:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.cooccurrence import Cooccurrences, count_cooccurrences
 from zen_pipeline.embeddings.glove import GloveSettings, TrainingPairs, first_tables, train_glove
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import DataError
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.embeddings import glove_loss, held_out_corpus, subsampled
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.glove import GloveResult
 from zen_pipeline.embeddings.training import train_vectors
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import Word2VecResult
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import ConfigError

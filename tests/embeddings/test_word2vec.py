@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import (
     Word2VecResult,
     Word2VecSettings,

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from zen_pipeline.evaluation.charts import Bar, Line, bar_chart, line_chart, smoothed, thinned, ticks
+from zen_pipeline.reporting.charts import Bar, Line, bar_chart, line_chart, smoothed, thinned, ticks
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from zen_pipeline.evaluation import report, report_parts
 from zen_pipeline.evaluation.asking import choose, summarize
-from zen_pipeline.evaluation.markup import flattened, number, with_code
-from zen_pipeline.evaluation.report import About, ReportData, render, verdict
 from zen_pipeline.evaluation.results import Answer
-from zen_pipeline.evaluation.wording import CHINESE, page_language
+from zen_pipeline.reporting import model_report as report
+from zen_pipeline.reporting import report_parts
+from zen_pipeline.reporting.markup import flattened, number, with_code
+from zen_pipeline.reporting.model_report import About, ReportData, render, verdict
+from zen_pipeline.reporting.wording import CHINESE, page_language
 from zen_pipeline.tasks.chat import question_and_answer
 from zen_pipeline.tasks.questions import Question
 

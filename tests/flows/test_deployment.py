@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from zen_pipeline.stages import STAGE_NAMES
+from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,8 +18,8 @@ from typing import get_args
 import psutil
 import pytest
 
+from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.settings.models import Family
-from zen_pipeline.stages import STAGE_NAMES
 from zen_pipeline.workspace import RunRecord, Workspace
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -19,8 +19,8 @@ from zen_pipeline.models.bert import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
 )
+from zen_pipeline.models.families import flops_per_token, num_parameters
 from zen_pipeline.models.folder import load_any, load_encoder, load_model, read_config, save_model
-from zen_pipeline.models.registry import flops_per_token, num_parameters
 
 transformers = pytest.importorskip("transformers")
 

@@ -14,10 +14,10 @@ from torch import nn
 from tests.models import parity
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.generate import generate
+from zen_pipeline.models.families import flops_per_token, num_parameters
 from zen_pipeline.models.folder import load_any, load_model, read_config, save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.models.int8 import is_quantized, quantize_
-from zen_pipeline.models.registry import flops_per_token, num_parameters
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tests.models import parity
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.translate import translate
+from zen_pipeline.models.families import flops_per_token, num_parameters
 from zen_pipeline.models.folder import load_any, read_config, save_model
 from zen_pipeline.models.marian import Marian, MarianConfig
-from zen_pipeline.models.registry import flops_per_token, num_parameters
 
 transformers = pytest.importorskip("transformers")
 

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from zen_pipeline.models.families import flops_per_token, num_parameters
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config, init_weights
-from zen_pipeline.models.registry import flops_per_token, num_parameters
 
 transformers = pytest.importorskip("transformers")
 

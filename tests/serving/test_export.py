@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from zen_pipeline.corpus.tokenizer import Tokenizer, train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents

@@ -18,7 +18,7 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.errors import DataError
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.models.folder import load_model, save_model

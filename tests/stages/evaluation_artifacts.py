@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
-from zen_pipeline.corpus.fertility import measure_fertility
 from zen_pipeline.corpus.records import Record, record_writer
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.fertility import measure_fertility
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.embeddings.words import segment
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config

@@ -13,11 +13,11 @@ import pytest
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.corpus.records import read_columns, read_records
-from zen_pipeline.corpus.shards import TokenSplit
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.shards import TokenSplit
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.errors import ConfigError, DataError, ValidationFailed
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect, tokenize, validate
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 _WORDS = """

@@ -11,14 +11,14 @@ from safetensors.numpy import load_file
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.embeddings.ablation import ablation_steps
-from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import embed
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tracking import StageTracker
 from zen_pipeline.workspace import Workspace
 
@@ -270,7 +270,7 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
 
 
 def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: Workspace, shared_data) -> None:
-    from zen_pipeline.evaluation import report_parts
+    from zen_pipeline.reporting import report_parts
 
     config = Config.model_validate({"embed": {**SMALL, "ablation_steps": 6}})
     given = inputs(tmp_path, play(shared_data))

@@ -15,14 +15,14 @@ import pytest
 from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Identity
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.corpus.tokens.shards import TokenSplit
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.answers import token_f1
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.settings.outcome import EvaluateConfig
 from zen_pipeline.stages import evaluate
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.tasks.chat import write_template
 from zen_pipeline.tasks.questions import collect_questions, write_questions
 from zen_pipeline.tracking import StageTracker, Tracker

@@ -12,14 +12,14 @@ import pytest
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Record, record_writer
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.inference.translate import translate
 from zen_pipeline.models.folder import load_any, save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.models.marian import Marian
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import evaluate, finetune, optimize, pretrain, release, resolve, tokenize
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.resolve import family_of, load_resolved
 from zen_pipeline.workspace import Workspace
 

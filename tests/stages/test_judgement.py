@@ -18,12 +18,12 @@ from zen_pipeline.config import Config, load_config
 from zen_pipeline.corpus.cleaning.personal_eval import evaluate
 from zen_pipeline.corpus.records import Kind, Record, aside_writer, read_columns, read_records, record_writer
 from zen_pipeline.errors import ConfigError, ValidationFailed
+from zen_pipeline.judging.judge_tensors import judge_tokens, judge_vectors
+from zen_pipeline.judging.judgement import JUDGEMENT, stored_refusal
+from zen_pipeline.pipeline.garbage import collect_garbage
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.serving.bundle import lineage_of
 from zen_pipeline.stages import tokenize, validate
-from zen_pipeline.stages.base import StageContext
-from zen_pipeline.stages.collect_garbage import collect_garbage
-from zen_pipeline.stages.judge_tensors import judge_tokens, judge_vectors
-from zen_pipeline.stages.judgement import JUDGEMENT, stored_refusal
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 

@@ -13,13 +13,13 @@ import torch
 from tests.stages.evaluation_artifacts import write_sizes
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.shards import TokenSplit, write_index, write_split
-from zen_pipeline.corpus.tokenizer import copy_tokenizer_files, train_tokenizer
+from zen_pipeline.corpus.tokens.shards import TokenSplit, write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files, train_tokenizer
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import optimize
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 
@@ -136,7 +136,7 @@ def test_it_says_why_it_is_skipped(artifacts: dict[str, Path], workspace: Worksp
 def test_an_empty_test_split_is_no_ground_to_choose(
     artifacts: dict[str, Path], workspace: Workspace, tmp_path: Path
 ) -> None:
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(artifacts["model"])
     write_index(tmp_path, tokenizer, {"test": write_split(tmp_path, "test", [], tokenizer)})

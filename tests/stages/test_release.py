@@ -21,15 +21,15 @@ from mlflow.cli import cli as mlflow_command
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Kind, Record, record_writer
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.evaluation.asking import ask, greedy
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.int8 import is_quantized, quantize_
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import model_files
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.release import STAGE, build, find_released
 from zen_pipeline.tasks import chat
 from zen_pipeline.tasks.questions import Question

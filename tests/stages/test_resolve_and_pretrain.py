@@ -14,15 +14,15 @@ import pytest
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.kinds import Kind
+from zen_pipeline.corpus.kinds.kinds import Kind
 from zen_pipeline.corpus.records import Record, record_writer
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.pipeline.runner import RunStatus
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import pretrain, resolve
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.stages.resolve import load_resolved
-from zen_pipeline.stages.runner import RunStatus
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.training.dial import Request, Speed, choose
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace

@@ -9,9 +9,9 @@ import pytest
 from tests import tiny_chain
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.errors import DataError, StoreError, TrainingError, ZenError
-from zen_pipeline.stages import STAGE_NAMES
-from zen_pipeline.stages.base import StageContext
-from zen_pipeline.stages.runner import run_pipeline, run_stage, stages_up_to, start_run
+from zen_pipeline.pipeline.chain import STAGE_NAMES
+from zen_pipeline.pipeline.runner import run_pipeline, run_stage, stages_up_to, start_run
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.tracking import mlflow_client
 from zen_pipeline.workspace import RunRecord, Workspace
 

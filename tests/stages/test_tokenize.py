@@ -11,12 +11,12 @@ import pytest
 from tests.stages.evaluation_artifacts import store
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config, load_config
-from zen_pipeline.corpus import shards, tokenizer
 from zen_pipeline.corpus.records import Record, record_writer
-from zen_pipeline.corpus.shards import SplitWriter, TokenSplit
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens import shards, tokenizer
+from zen_pipeline.corpus.tokens.shards import SplitWriter, TokenSplit
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import tokenize
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 WORDS = {

@@ -15,8 +15,8 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.corpus.records import read_columns, read_records
 from zen_pipeline.errors import DataError
+from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import collect, validate
-from zen_pipeline.stages.base import StageContext
 from zen_pipeline.workspace import Workspace
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zen_pipeline.corpus.tokenizer import Tokenizer, train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.tasks.chat import (
     CHAT_TEMPLATE,

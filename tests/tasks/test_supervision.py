@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zen_pipeline.corpus.records import Kind, Record
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.tasks.chat import ChatML, question_and_answer
 from zen_pipeline.tasks.supervision import fitting_context, supervised_tokens, too_short
 

@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from zen_pipeline.corpus.records import Record
-from zen_pipeline.corpus.tokenizer import Tokenizer, train_tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.tasks.special_tokens import MASK, PAD, extend_tokenizer, required_ids
 from zen_pipeline.tasks.translation import Pair, encode_pairs, load_pairs, pairs_of, save_pairs

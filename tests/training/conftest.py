@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from zen_pipeline.corpus.shards import write_index, write_split
-from zen_pipeline.corpus.tokenizer import train_tokenizer
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
+from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.training.job import Schedule, TokenData, TrainingJob
 
 

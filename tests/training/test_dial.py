@@ -10,9 +10,9 @@ import pytest
 
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.machine.speed import timed, undisturbed
+from zen_pipeline.models.families import flops_per_token, num_parameters
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
-from zen_pipeline.models.registry import flops_per_token, num_parameters
 from zen_pipeline.settings.models import ModelShape
 from zen_pipeline.training.dial import CONVERSATION_TOKENS, FINETUNE_BATCH, Case, Request, Resolved, Speed, choose
 from zen_pipeline.training.job import Precision

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
-from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.corpus.tokens.shards import TokenSplit
 from zen_pipeline.embeddings.next_token import next_token_vectors
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.base import FamilyModel

@@ -10,7 +10,7 @@ import pytest
 
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.tasks.questions import Question, read_questions, write_questions
-from zen_pipeline.training.lines import StepLines
+from zen_pipeline.training.step_lines import StepLines
 
 
 @pytest.fixture

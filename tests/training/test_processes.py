@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.test_worker_families import JOBS, marian
-from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.corpus.tokens.shards import TokenSplit
 from zen_pipeline.errors import DataError, TrainingError
 from zen_pipeline.training import launcher
 from zen_pipeline.training.initial import initial_model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from zen_pipeline.models.blocks import dropout, dropout_from
-from zen_pipeline.models.registry import CONFIGS, new_model
+from zen_pipeline.models.families import CONFIGS, new_model
 from zen_pipeline.training.data import IGNORED, Batch
 from zen_pipeline.training.events import Stopped
 from zen_pipeline.training.job import TrainingJob

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zen_pipeline.models.registry import CONFIGS, MODELS, flops_per_token
+from zen_pipeline.models.families import CONFIGS, MODELS, flops_per_token
 from zen_pipeline.settings.models import Family
 from zen_pipeline.training.data import IGNORED, Batch
 from zen_pipeline.training.job import TrainingJob

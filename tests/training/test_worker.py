@@ -22,8 +22,8 @@ import pytest
 
 from zen_pipeline.errors import ConfigError, StoreError, TrainingError
 from zen_pipeline.files import read_json_lines
+from zen_pipeline.models.families import flops_per_token
 from zen_pipeline.models.qwen3 import Qwen3Config
-from zen_pipeline.models.registry import flops_per_token
 from zen_pipeline.training import launcher
 from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.job import TrainingJob, TrainingResult

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.training.test_worker import disturb, start, weights
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.bert import BertForMaskedLM
 from zen_pipeline.models.folder import load_any, load_model
 from zen_pipeline.models.marian import Marian

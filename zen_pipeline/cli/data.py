@@ -60,7 +60,7 @@ def get(
     json: Json = False,
 ) -> None:
     """Download public data sets into the workspace; what was cut off goes on where it ended."""
-    from zen_pipeline.cli.progress import download_progress
+    from zen_pipeline.cli.bars import download_progress
     from zen_pipeline.corpus.catalogue.entries import find_entry, read_catalogue
     from zen_pipeline.corpus.catalogue.local import LocalSets
     from zen_pipeline.workspace import Workspace
@@ -132,8 +132,8 @@ def validate(
     """Read and judge files as a run would, and say what would be kept; exit code 3 when they may not be used."""
     from zen_pipeline.cli.data_summary import print_summary
     from zen_pipeline.errors import ValidationFailed
-    from zen_pipeline.stages.base import StageContext
-    from zen_pipeline.stages.runner import run_stage
+    from zen_pipeline.pipeline.runner import run_stage
+    from zen_pipeline.pipeline.stage import StageContext
     from zen_pipeline.stages.validate import STAGE
     from zen_pipeline.workspace import Workspace
 
@@ -201,11 +201,11 @@ def _show_files(path: str, count: int, rows: dict[str, Any], *, json: bool) -> N
     from dataclasses import asdict
     from itertools import islice
 
-    from zen_pipeline.corpus.files import find_files
-    from zen_pipeline.corpus.language import UNKNOWN, guess_language
-    from zen_pipeline.corpus.reading import FilesReader
+    from zen_pipeline.corpus.language.identify import UNKNOWN, guess_language
+    from zen_pipeline.corpus.reading.dispatch import FilesReader
+    from zen_pipeline.corpus.reading.find import find_files
+    from zen_pipeline.corpus.reading.tally import Tally
     from zen_pipeline.corpus.records import Aside
-    from zen_pipeline.corpus.tally import Tally
     from zen_pipeline.settings.data import FilesSource
 
     (source,) = common.settings(None, None, common.corpus([path], None), None, None, None, rows).collect.sources

@@ -42,8 +42,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train vectors of the words of text files; after an interruption the same command goes on where it was."""
-    from zen_pipeline.embeddings.checkpoint import kept_beside
     from zen_pipeline.embeddings.training import speed, train_vectors
+    from zen_pipeline.embeddings.vector_checkpoint import kept_beside
     from zen_pipeline.embeddings.vector_writing import checked_format, write_vectors
     from zen_pipeline.embeddings.words import encode_corpus
     from zen_pipeline.settings.models import EmbedConfig

@@ -24,7 +24,7 @@ def gc(
     json: Json = False,
 ) -> None:
     """Remove old artifacts; what a registered model, a running stage or the last runs refer to is kept."""
-    from zen_pipeline.stages.collect_garbage import collect_garbage
+    from zen_pipeline.pipeline.garbage import collect_garbage
     from zen_pipeline.workspace import Workspace
 
     removed = collect_garbage(Workspace.find(), keep_runs=keep_runs, dry_run=dry_run)

@@ -13,10 +13,10 @@ from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption
 from zen_pipeline.cli.rows import row_options
 from zen_pipeline.cli.runs import print_run
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.stages import STAGES
+from zen_pipeline.pipeline.chain import STAGES
 
 if TYPE_CHECKING:
-    from zen_pipeline.stages.plan import StagePlan, TrainingPlan
+    from zen_pipeline.pipeline.plan import StagePlan, TrainingPlan
     from zen_pipeline.workspace import RunRecord
 
 RequireRelease = Annotated[
@@ -125,7 +125,7 @@ def plan(
 ) -> None:
     """Say for each stage whether it would run, what changed, and what it and its training are expected to take."""
     resolved = common.settings(preset, config, common.corpus(data, more), budget, family, overrides, rows)
-    from zen_pipeline.stages.plan import make_plan, plan_training
+    from zen_pipeline.pipeline.plan import make_plan, plan_training
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace.find_or_create()

@@ -15,7 +15,7 @@ from zen_pipeline.cli.common import Json
 from zen_pipeline.errors import ConfigError, ZenError
 
 if TYPE_CHECKING:
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.models.base import CausalModel
     from zen_pipeline.serving.bundle import Kind
     from zen_pipeline.serving.registry import ResolvedModel
@@ -65,7 +65,7 @@ class Speaker:
             )
         import torch
 
-        from zen_pipeline.corpus.tokenizer import Tokenizer
+        from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
         from zen_pipeline.models.folder import load_model
         from zen_pipeline.tasks.chat import generation_ends
 

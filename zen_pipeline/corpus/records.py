@@ -38,7 +38,7 @@ class Record:
         source: the file, or the module, that it comes from.
         language: two-letter code, or `und`: collection says what the data names, cleaning finds out the rest.
         split: the role that the file's name gives; None where validation decides.
-        kind: what it is; see `zen_pipeline.corpus.kinds`.
+        kind: what it is; see `zen_pipeline.corpus.kinds.kinds`.
         meta: JSON object with the structured fields of the kind: a chat has its `messages` there.
     """
 

@@ -10,8 +10,8 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from zen_pipeline.corpus.duplicates.normal_form import Hashes
 from zen_pipeline.corpus.records import SPLITS
-from zen_pipeline.corpus.units import Hashes
 from zen_pipeline.errors import DataError
 from zen_pipeline.settings.data import RecordKind
 

@@ -74,7 +74,7 @@ def compare_starts(
     """
     import torch
 
-    from zen_pipeline.models.registry import new_model
+    from zen_pipeline.models.families import new_model
     from zen_pipeline.training.data import TokenWindows
 
     source = TokenWindows(

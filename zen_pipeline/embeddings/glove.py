@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.cooccurrence import Cooccurrences, count_cooccurrences, discard_counts
-from zen_pipeline.embeddings.threads import usable_threads
+from zen_pipeline.embeddings.thread_counts import usable_threads
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError

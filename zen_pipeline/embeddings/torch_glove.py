@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.glove import GloveRun, GloveSettings, TrainingPairs
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 
 # Pairs of a step: so many that a word is seldom moved by more than a few of them.
 _WORDS_PER_PAIR, _FEWEST_PAIRS, _MOST_PAIRS = 2, 32, 16_384

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import (
     CENTRES,

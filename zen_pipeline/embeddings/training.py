@@ -8,8 +8,8 @@ from dataclasses import fields
 from functools import partial
 from typing import Any, Literal
 
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.glove import GloveResult, GloveSettings, train_glove
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import Word2VecResult, Word2VecSettings, train_word2vec
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import ConfigError

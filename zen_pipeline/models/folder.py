@@ -20,8 +20,8 @@ from zen_pipeline.errors import ConfigError, first_line
 from zen_pipeline.files import own_file, read_json_object
 from zen_pipeline.models.base import CausalModel, FamilyModel
 from zen_pipeline.models.bert import Bert, BertConfig
+from zen_pipeline.models.families import AnyConfig, config_class, model_class
 from zen_pipeline.models.int8 import Int8Linear, is_quantized, replace_linear_
-from zen_pipeline.models.registry import AnyConfig, config_class, model_class
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

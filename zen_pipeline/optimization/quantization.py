@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
+from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.machine.threads import torch_threads

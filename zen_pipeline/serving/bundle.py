@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict
 
 import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
-from zen_pipeline.corpus.tokenizer import tokenizer_files
+from zen_pipeline.corpus.tokens.tokenizer import tokenizer_files
 from zen_pipeline.errors import StoreError, first_line
 from zen_pipeline.files import file_digest, own_file
 from zen_pipeline.logs import get_logger

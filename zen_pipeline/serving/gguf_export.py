@@ -128,7 +128,7 @@ _FAMILIES: Mapping[str, Callable[[Any, Any, Path], None]] = {"qwen3": _add_qwen3
 def _add_tokenizer(writer: Any, folder: Path, model: CausalModel) -> None:
     import gguf
 
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
 
     data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from zen_pipeline.serving.signature import Parameters
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.tasks.chat import ChatFormat
 
 
@@ -39,7 +39,7 @@ class ZenModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights and the tokenizer."""
-        from zen_pipeline.corpus.tokenizer import Tokenizer
+        from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
         from zen_pipeline.models.folder import load_model
         from zen_pipeline.tasks.chat import chat_format
 

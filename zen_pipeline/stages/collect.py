@@ -8,15 +8,16 @@ from typing import Any
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
-from zen_pipeline.corpus import files, python_docs
-from zen_pipeline.corpus.digests import digest_files
-from zen_pipeline.corpus.reading import FilesReader
+from zen_pipeline.corpus.python_docs import source as python_docs
+from zen_pipeline.corpus.reading import find as files
+from zen_pipeline.corpus.reading.digests import digest_files
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.tally import Tally
 from zen_pipeline.corpus.records import Aside, Record, aside_writer, record_writer
-from zen_pipeline.corpus.tally import Tally
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.settings.data import FilesSource, PythonDocsSource
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 6

@@ -20,19 +20,19 @@ import numpy as np
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.embeddings.ablation import CONTEXT, LAYERS, SEQUENCES, ablation_steps, compare_starts
-from zen_pipeline.embeddings.checkpoint import Checkpoint
 from zen_pipeline.embeddings.evaluation import evaluate, figures, headline
 from zen_pipeline.embeddings.glove import GloveResult
 from zen_pipeline.embeddings.token_vectors import token_vectors
 from zen_pipeline.embeddings.training import speed, train_vectors
+from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.word2vec import Word2VecResult
 from zen_pipeline.embeddings.words import WordCorpus, encode_corpus
 from zen_pipeline.errors import DataError
 from zen_pipeline.files import file_digest, files_named
+from zen_pipeline.judging.judge_tensors import judge_vectors
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.judge_tensors import judge_vectors
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
         return "the model starts from a folder that brings its own token vectors"
     from safetensors.torch import save_file
 
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.embeddings.next_token import MAX_VOCABULARY, next_token_vectors
 
     vocab_size = int(json.loads((inputs["tokenize"].path / "shards.json").read_text())["vocab_size"])
@@ -182,7 +182,7 @@ def _corpus(config: Config, inputs: Inputs) -> WordCorpus:
 
 
 def _token_corpus(folder: Path, min_count: int) -> WordCorpus:
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.embeddings.tokens import token_corpus
 
     split = TokenSplit.open(folder, "train")

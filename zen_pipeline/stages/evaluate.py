@@ -15,9 +15,9 @@ from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.files import write_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.progress import counted, progress
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.evaluation_page import evaluation_page
+from zen_pipeline.reporting.evaluation_page import evaluation_page
 from zen_pipeline.stages.resolve import load_resolved, only_for_causal
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 
 
 def _test_documents(folder: Path, max_tokens: int) -> Documents:
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.evaluation.language_model import first_documents
 
     split = TokenSplit.open(folder, "test")
@@ -78,7 +78,7 @@ def _sizes(test: Documents) -> dict[str, int]:
 
 
 def _baselines(config: Config, folder: Path, test: Documents) -> dict[str, float]:
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.evaluation.language_model import MAX_BASELINE_TOKENS, first_documents, ngram_baselines
 
     split = TokenSplit.open(folder, "train")
@@ -98,8 +98,8 @@ def _base(
     """Metrics, speed and samples of the base model; writes documents.npz."""
     import numpy as np
 
+    from zen_pipeline.evaluation.decoding_speed import measure
     from zen_pipeline.evaluation.language_model import score_model, summarize
-    from zen_pipeline.evaluation.speed import measure
 
     speed = measure(folder, test.tokens[: test.offsets[1]].tolist())
     model = _load(folder)
@@ -116,7 +116,7 @@ def _samples(config: Config, model: CausalModel, folder: Path, test: Documents) 
     """Continuations of documents from all over the test set that are long enough to go on from."""
     import numpy as np
 
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.inference.generate import generate
 
     tokenizer = Tokenizer.load(folder)
@@ -146,7 +146,7 @@ def _chat(
 ) -> tuple[dict[str, Any], dict[str, Any], list[Answer]]:
     """Metrics, speed and answers of the chat model."""
     from zen_pipeline.evaluation.asking import ask, choose, greedy, summarize
-    from zen_pipeline.evaluation.speed import measure
+    from zen_pipeline.evaluation.decoding_speed import measure
     from zen_pipeline.tasks.chat import chat_format
     from zen_pipeline.tasks.questions import read_questions
 

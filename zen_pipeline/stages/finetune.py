@@ -10,7 +10,7 @@ from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import DataError
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Fill `output` with the chat model, its tokenizer and template, its history and the questions."""
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.models.folder import read_config
     from zen_pipeline.stages.pretrain import check_vocabulary
     from zen_pipeline.stages.resolve import load_resolved, only_for_causal
@@ -95,7 +95,7 @@ def _start(config: Config, inputs: Inputs) -> Path:
 
 def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
     """The tokenizer's files with a chat template: the one that they bring along, else ChatML."""
-    from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
+    from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files
     from zen_pipeline.tasks.chat import chat_format, folder_template, write_template
 
     copy_tokenizer_files(start, folder)

@@ -16,8 +16,8 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.files import expanded
 from zen_pipeline.logs import get_logger
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.progress import progress
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.stages.resolve import load_resolved, only_for_causal
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _models(config: Config, inputs: Inputs) -> dict[str, Path]:
 
 def _test_documents(tokens: Path, max_tokens: int) -> Documents:
     """The first documents of the test split, as many as `max_tokens` hold, but at least one when there is one."""
-    from zen_pipeline.corpus.shards import TokenSplit
+    from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.optimization.quantization import Documents
 
     split = TokenSplit.open(tokens, "test")

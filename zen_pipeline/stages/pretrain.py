@@ -11,8 +11,8 @@ from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, own_file, read_json_object
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.facts import gpu_names
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
 from zen_pipeline.settings.models import CAUSAL_FAMILIES
-from zen_pipeline.stages.base import Inputs, Stage, StageContext
 from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, NEXT_TOKEN_RATE, TOKEN_VECTORS_FILE
 from zen_pipeline.stages.pretrain_material import make_material, vocab_size
 from zen_pipeline.stages.resolve import family_of, load_resolved, pretrains
@@ -60,7 +60,7 @@ def model_digest(folder: Path) -> str:
     """
     import hashlib
 
-    from zen_pipeline.corpus.tokenizer import tokenizer_files
+    from zen_pipeline.corpus.tokens.tokenizer import tokenizer_files
 
     names = {path.name for pattern in _MODEL_FILES for path in folder.glob(pattern)}
     files = {name: path for name in names if (path := own_file(folder, name)) is not None} | tokenizer_files(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zen_pipeline.config import Config
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages.base import Inputs
+from zen_pipeline.pipeline.stage import Inputs
 from zen_pipeline.stages.resolve import family_of
 from zen_pipeline.tasks.special_tokens import SENTINEL
 from zen_pipeline.training.dial import Resolved
@@ -45,7 +45,7 @@ def make_material(config: Config, resolved: Resolved, inputs: Inputs, work: Path
         ConfigError: a given model's tokenizer lacks a token that its family needs.
         DataError: no translation pair fits into the positions of the model.
     """
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
     family = family_of(config)
     if family == "bert":
@@ -77,7 +77,7 @@ def _masked(config: Config, resolved: Resolved, inputs: Inputs, work: Path) -> M
 def _pairs(config: Config, resolved: Resolved, inputs: Inputs, work: Path) -> Material:
     """Encoded pairs; a step and a forward pass hold as many of them as make up the resolved tokens."""
     from zen_pipeline.corpus.records import read_records
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.tasks.translation import encode_pairs, pairs_of, save_pairs
 
     tokens = inputs["tokenize"].path

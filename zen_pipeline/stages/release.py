@@ -20,6 +20,7 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import TrackingError
 from zen_pipeline.evaluation.scores import deciding_scores, read_metrics
 from zen_pipeline.files import file_digest
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
 from zen_pipeline.serving.promotion import (
@@ -33,7 +34,6 @@ from zen_pipeline.serving.promotion import (
     release,
 )
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always, own_section
 from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers
 
@@ -268,5 +268,6 @@ STAGE = ReleaseStage(
     needs=always(*_NEEDS),
     build=build,
     settings=own_section("release"),
+    is_done=lambda config, inputs, workspace: bool(find_released(config, inputs, workspace)),
 )
 run = STAGE.run

@@ -19,9 +19,9 @@ from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.errors import StoreError
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.logs import get_logger
+from zen_pipeline.pipeline.stage import Inputs
 from zen_pipeline.serving.bundle import read_release
 from zen_pipeline.serving.decision import Comparison, compare_bits_per_byte, compare_f1
-from zen_pipeline.stages.base import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ def _score(folder: Path, texts: list[str]) -> NDArray[np.float64]:
     """Nats of each text under the model in this folder, with its own tokenizer."""
     import numpy as np
 
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.inference.scoring import score_documents
 
     tokenizer, model = Tokenizer.load(folder), _load(folder)

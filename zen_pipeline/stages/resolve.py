@@ -22,9 +22,9 @@ from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, read_json_object, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.progress import progress
 from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
 from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
 from zen_pipeline.workspace import Workspace
 

@@ -12,15 +12,15 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
+from zen_pipeline.judging.judge_tensors import judge_tokens
 from zen_pipeline.logs import get_logger
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.judge_tensors import judge_tokens
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.stages.resolve import family_of
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.records import Kind
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
 STAGE_VERSION = 4
 REPORT = "tokenizer_report.json"
@@ -37,7 +37,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     Raises:
         DataError: the training split is shorter than one context.
     """
-    from zen_pipeline.corpus.shards import write_index, write_shards
+    from zen_pipeline.corpus.tokens.shards import write_index, write_shards
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
@@ -71,7 +71,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 def _tokenizer(config: Config, records: Path, kind: str | None, vocab_size: int, work: Path) -> Tokenizer:
     """The tokenizer in the work folder: left by an earlier, killed run, brought along, or trained now."""
     from zen_pipeline.corpus.texts import draw_texts, text_bytes
-    from zen_pipeline.corpus.tokenizer import Tokenizer, copy_tokenizer_files, train_tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, copy_tokenizer_files, train_tokenizer
 
     folder, half_done = work / "tokenizer", work / "tokenizer.part"
     if folder.is_dir():
@@ -96,7 +96,7 @@ def _tokenizer(config: Config, records: Path, kind: str | None, vocab_size: int,
 
 def _report(work: Path, tokenizer: Tokenizer, records: Path, kind: str | None) -> dict[str, Any]:
     """What the tokenizer was trained on, and what each language costs in held-out text."""
-    from zen_pipeline.corpus.fertility import held_out_sample, measure_fertility
+    from zen_pipeline.corpus.tokens.fertility import held_out_sample, measure_fertility
     from zen_pipeline.embeddings.words import segment
 
     return {
@@ -147,7 +147,7 @@ def _learns_pairs(config: Config) -> bool:
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
     """The digest of the tokenizer that is brought along, in place of its path."""
-    from zen_pipeline.corpus.tokenizer import TOKENIZER, tokenizer_files
+    from zen_pipeline.corpus.tokens.tokenizer import TOKENIZER, tokenizer_files
 
     folder = _given_folder(config)
     if folder is None:

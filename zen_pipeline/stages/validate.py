@@ -16,14 +16,20 @@ import numpy as np
 
 from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
-from zen_pipeline.corpus import files
-from zen_pipeline.corpus.contamination import Evidence, Protected, Window, window_hashes
-from zen_pipeline.corpus.deduplicate import exact_duplicates
-from zen_pipeline.corpus.digests import digest_files
-from zen_pipeline.corpus.divide import Dividing
+from zen_pipeline.corpus.duplicates.contamination import Evidence, Protected, Window, window_hashes
+from zen_pipeline.corpus.duplicates.exact import exact_duplicates
+from zen_pipeline.corpus.duplicates.minhash import MinHash, SignatureFiles
+from zen_pipeline.corpus.duplicates.normal_form import Hashes, Integers, Texts, normal_form
 from zen_pipeline.corpus.expectations.suites import set_aside_identity
-from zen_pipeline.corpus.near_duplicates import MinHash, SignatureFiles
-from zen_pipeline.corpus.parts import (
+from zen_pipeline.corpus.profile.profile import Profile
+from zen_pipeline.corpus.reading import find as files
+from zen_pipeline.corpus.reading.digests import digest_files
+from zen_pipeline.corpus.reading.dispatch import FilesReader
+from zen_pipeline.corpus.reading.tables import Shape
+from zen_pipeline.corpus.records import SPLITS, Record, read_columns
+from zen_pipeline.corpus.split import assign
+from zen_pipeline.corpus.validating.divide import Dividing
+from zen_pipeline.corpus.validating.parts import (
     Parts,
     cleaned_text,
     id_positions,
@@ -32,19 +38,13 @@ from zen_pipeline.corpus.parts import (
     protected_matches,
     protected_windows,
 )
-from zen_pipeline.corpus.profile import Profile
-from zen_pipeline.corpus.reading import FilesReader
-from zen_pipeline.corpus.record_states import CONTAMINATED, NEAR_DUPLICATE, RecordStates
-from zen_pipeline.corpus.records import SPLITS, Record, read_columns
-from zen_pipeline.corpus.split import assign
-from zen_pipeline.corpus.tables import Shape
-from zen_pipeline.corpus.units import Hashes, Integers, Texts, normal_form
-from zen_pipeline.corpus.workers import Workers, worker_count
+from zen_pipeline.corpus.validating.record_status import CONTAMINATED, NEAR_DUPLICATE, RecordStates
+from zen_pipeline.corpus.validating.workers import Workers, worker_count
 from zen_pipeline.errors import DataError
+from zen_pipeline.judging.judge_data import judge_data
 from zen_pipeline.logs import get_logger
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.settings.data import ValidateConfig
-from zen_pipeline.stages.base import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.judge_data import judge_data
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 6

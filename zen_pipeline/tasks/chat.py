@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from zen_pipeline.corpus.tokenizer import END_OF_TEXT as START
-from zen_pipeline.corpus.tokenizer import MESSAGE_END as END
-from zen_pipeline.corpus.tokenizer import MESSAGE_START as ROLE
-from zen_pipeline.corpus.tokenizer import (
+from zen_pipeline.corpus.tokens.tokenizer import END_OF_TEXT as START
+from zen_pipeline.corpus.tokens.tokenizer import MESSAGE_END as END
+from zen_pipeline.corpus.tokens.tokenizer import MESSAGE_START as ROLE
+from zen_pipeline.corpus.tokens.tokenizer import (
     MORE_TEMPLATES,
     OLD_TEMPLATE_FILE,
     SPECIAL_ROLES,

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zen_pipeline.corpus.chat_formats import last_answer
+from zen_pipeline.corpus.kinds.chat_formats import last_answer
 from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from zen_pipeline.corpus.tokenizer import END_OF_TEXT, Tokenizer, frame_texts, special_tokens, token_text
+from zen_pipeline.corpus.tokens.tokenizer import END_OF_TEXT, Tokenizer, frame_texts, special_tokens, token_text
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.settings.models import Family
 

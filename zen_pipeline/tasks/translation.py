@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zen_pipeline.corpus.records import Record
-    from zen_pipeline.corpus.tokenizer import Tokenizer
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
 
 class Pair(NamedTuple):

@@ -18,8 +18,8 @@ from zen_pipeline.training.checkpoint import CheckpointFolder
 from zen_pipeline.training.data import Batch, Source
 from zen_pipeline.training.events import Events, Stopped
 from zen_pipeline.training.job import TrainingJob
-from zen_pipeline.training.lines import StepLines
 from zen_pipeline.training.module import LanguageModelTraining
+from zen_pipeline.training.step_lines import StepLines
 from zen_pipeline.training.telemetry import Readings, peak_of_all, step_flops
 
 _PROGRESS_SECONDS = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zen_pipeline.corpus.shards import TokenSplit
+from zen_pipeline.corpus.tokens.shards import TokenSplit
 from zen_pipeline.errors import DataError
 from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
 

@@ -40,7 +40,7 @@ from zen_pipeline.training.rules import (
 )
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.registry import AnyConfig
+    from zen_pipeline.models.families import AnyConfig
 
 PRETRAIN_SHARE = 0.85  # of the time for training, where there is something to fine-tune on
 LEAST_SHARE = 0.5  # of a budget in time is for training, however long what comes before it takes
@@ -97,7 +97,7 @@ def choose(
     Raises:
         ConfigError: a given model cannot be read, or the set sizes contradict each other.
     """
-    from zen_pipeline.models.registry import flops_per_token, num_parameters
+    from zen_pipeline.models.families import flops_per_token, num_parameters
 
     budget = parse_budget(request.budget)
     slow = slowness(product("fp32"))
@@ -269,7 +269,7 @@ def _fastest(
     plan: _Plan,
 ) -> None:
     """Fill in the way to compute, and FLOP/s."""
-    from zen_pipeline.models.registry import flops_per_token
+    from zen_pipeline.models.families import flops_per_token
 
     context = min(256, candidate.max_position_embeddings)
     micro = max(1, micro_tokens_for(candidate, context, gpu) // context)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.base import FamilyModel
+from zen_pipeline.models.families import CONFIGS, new_model
 from zen_pipeline.models.folder import load_any
 from zen_pipeline.models.induction_heads import start_induction_heads
 from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import Qwen3
-from zen_pipeline.models.registry import CONFIGS, new_model
 from zen_pipeline.training.job import TrainingJob
 
 

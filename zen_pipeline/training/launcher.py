@@ -19,7 +19,7 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.tracking import MLFLOW_QUIET
 from zen_pipeline.training.job import TrainingJob, TrainingResult
-from zen_pipeline.training.progress import Progress
+from zen_pipeline.training.training_progress import Progress
 
 if TYPE_CHECKING:
     import psutil

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from zen_pipeline.models.registry import AnyConfig
+    from zen_pipeline.models.families import AnyConfig
     from zen_pipeline.training.data import Batch
 
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
@@ -114,7 +114,7 @@ def measure(
     import torch
 
     from zen_pipeline.machine.speed import timed
-    from zen_pipeline.models.registry import new_model
+    from zen_pipeline.models.families import new_model
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
     from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype

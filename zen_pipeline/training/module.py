@@ -25,9 +25,9 @@ from zen_pipeline.training.replicas import Replicas
 from zen_pipeline.training.rules import works_side_by_side
 from zen_pipeline.training.schedule import learning_rate_factor
 from zen_pipeline.training.setback import LossWatch
-from zen_pipeline.training.shards import whole
 from zen_pipeline.training.step import accumulate_gradients, orthogonalization_dtype, seed_step, target_losses
 from zen_pipeline.training.strategy import shard
+from zen_pipeline.training.token_shards import whole
 
 
 class LanguageModelTraining(pl.LightningModule):

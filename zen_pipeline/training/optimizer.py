@@ -17,7 +17,7 @@ from typing_extensions import override
 from zen_pipeline.models.base import FamilyModel
 from zen_pipeline.training.cores import Cores
 from zen_pipeline.training.job import Schedule
-from zen_pipeline.training.shards import on_whole_matrices, own_rows
+from zen_pipeline.training.token_shards import on_whole_matrices, own_rows
 
 # Odd quintics, one for each round: the first is the best approximation of 1 on [0.03, 1], each other one on what the
 # round before makes of that (Amsel et al. 2025, "The Polar Express"). Together they are within 0.037 of 1 there.

@@ -10,7 +10,7 @@ from zen_pipeline.settings.models import HEAD_SIZE, Family
 from zen_pipeline.training.resolved import Case, Evaluation, Gpu, Request, Shape
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.registry import AnyConfig
+    from zen_pipeline.models.families import AnyConfig
 
 
 START_SECONDS = 5.0  # a training process imports and builds for so long, times `slowness`
@@ -219,7 +219,7 @@ def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers:
 
     A parameter has its value, its gradient in every worker, and two numbers of the optimizer.
     """
-    from zen_pipeline.models.registry import num_parameters
+    from zen_pipeline.models.families import num_parameters
 
     tokens = micro_batch * context
     per_token = config.num_hidden_layers * (34 * config.hidden_size + 6 * config.intermediate_size)
@@ -251,7 +251,7 @@ def model_config(shape: Shape, vocab_size: int, family: Family = "qwen3") -> Any
     from pydantic import ValidationError
 
     from zen_pipeline.errors import ConfigError
-    from zen_pipeline.models.registry import CONFIGS
+    from zen_pipeline.models.families import CONFIGS
 
     try:
         return CONFIGS[family].model_validate(model_fields(shape, vocab_size, family))

@@ -14,14 +14,14 @@ import torch
 from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
-from zen_pipeline.corpus.shards import TokenSplit
-from zen_pipeline.corpus.tokenizer import Tokenizer
+from zen_pipeline.corpus.tokens.shards import TokenSplit
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.inference.generate import generate
 from zen_pipeline.inference.translate import translate
 from zen_pipeline.training.data import IGNORED, Batch, Source
 from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData, TrainingJob
-from zen_pipeline.training.lines import StepLines
+from zen_pipeline.training.step_lines import StepLines
 
 if TYPE_CHECKING:
     from zen_pipeline.models.base import FamilyModel

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from zen_pipeline.training.shards import cut_like, gathered
+from zen_pipeline.training.token_shards import cut_like, gathered
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh

@@ -142,7 +142,7 @@ def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSi
     """Train, going on from the newest good checkpoint, and fill the output folder."""
     import torch
 
-    from zen_pipeline.training.shards import gathered
+    from zen_pipeline.training.token_shards import gathered
 
     torch.set_num_threads(max(1, job.threads // processes.size))
     make_deterministic()
@@ -353,7 +353,7 @@ def _fill_output(
 ) -> None:
     import shutil
 
-    from zen_pipeline.corpus.tokenizer import copy_tokenizer_files
+    from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files
     from zen_pipeline.models.folder import save_model
     from zen_pipeline.training.callbacks import HISTORY
     from zen_pipeline.training.samples import SAMPLES

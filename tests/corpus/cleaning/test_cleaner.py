@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zen_pipeline.corpus.cleaning import Cleaned, Cleaner
-from zen_pipeline.corpus.kinds import rendering
+from zen_pipeline.corpus.kinds.kinds import rendering
 from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.settings.data import CleanSettings
 

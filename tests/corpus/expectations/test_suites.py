@@ -19,7 +19,7 @@ from zen_pipeline.corpus.expectations.suites import (
     suite_digests,
     suite_paths,
 )
-from zen_pipeline.corpus.kind_measures import KIND_COLUMNS
+from zen_pipeline.corpus.kinds.kind_measures import KIND_COLUMNS
 from zen_pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]

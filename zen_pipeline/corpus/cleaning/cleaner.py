@@ -12,9 +12,9 @@ from typing import NamedTuple
 from zen_pipeline.corpus.cleaning import characters, names, quality
 from zen_pipeline.corpus.cleaning.personal import DETECTORS, PLACEHOLDERS, Finding, find_personal, replace_personal
 from zen_pipeline.corpus.cleaning.structured import CannotClean, clean_fields
-from zen_pipeline.corpus.html import html_to_text
-from zen_pipeline.corpus.kinds import rendering
-from zen_pipeline.corpus.language import UNKNOWN, identify
+from zen_pipeline.corpus.kinds.kinds import rendering
+from zen_pipeline.corpus.language.identify import UNKNOWN, identify
+from zen_pipeline.corpus.reading.html import html_to_text
 from zen_pipeline.corpus.records import Record
 from zen_pipeline.settings.data import CleanSettings, PersonalAction
 

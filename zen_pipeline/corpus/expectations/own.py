@@ -32,7 +32,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
-from zen_pipeline.corpus.drift import jensen_shannon_distance, population_stability_index, stability_noise
+from zen_pipeline.corpus.profile.drift import jensen_shannon_distance, population_stability_index, stability_noise
 
 # --- shares of all records --------------------------------------------------------------------------------------------
 

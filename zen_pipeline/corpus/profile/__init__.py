@@ -1,0 +1,1 @@
+"""Describe a data set by counts, and compare two of them."""

@@ -1,0 +1,1 @@
+"""Measure, judge and split the records of a corpus, part by part."""

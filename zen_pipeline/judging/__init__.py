@@ -1,0 +1,1 @@
+"""Judge data and tensors by expectation suites."""

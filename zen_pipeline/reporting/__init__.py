@@ -1,0 +1,1 @@
+"""The pages that people read: reports, charts, and their words."""
