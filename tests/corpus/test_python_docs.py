@@ -108,7 +108,7 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
 
 def test_nothing_is_imported() -> None:
     code = (
-        "import sys; from zen_pipeline.corpus import python_docs as p; "
+        "import sys; from zen_pipeline.corpus.python_docs import source as p; "
         "list(p.read_python_docs(['scikit-learn'])); sys.exit('sklearn' in sys.modules or 'antigravity' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
