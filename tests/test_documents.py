@@ -15,8 +15,12 @@ from zen_pipeline.stages.embed import FEWEST_DISTINCT, FEWEST_WORDS
 from zen_pipeline.training.rules import evaluation_for
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(?<![\w./<-])[A-Za-z_]+/[\w./*-]*")  # a path as people write it in code: training/rules.py
+MODULE = re.compile(r"\b(?:zen_pipeline|flows)(?:\.[a-z_]\w*)+")
+PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\*")
 
 
 def read(name: str) -> str:
@@ -40,6 +44,29 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in headings(target), link
+
+
+def code_of(page: Path) -> str:
+    """What a page shows as code, in blocks and in sentences."""
+    return "\n".join(CODE.findall(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    for name in FILE.findall(code_of(page)):
+        is_path = name.endswith("/") or "." in name  # anything else below the package may be a deployment or a model
+        homes = [ROOT, ROOT / "zen_pipeline"] if is_path else [ROOT]
+        if PLACEHOLDER.search(name) or not any((home / name.partition("/")[0]).is_dir() for home in homes):
+            continue  # a pattern, or somebody else's
+        assert any((home / name).exists() for home in homes), f"{page.name} names {name}, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_are_named_exist(page: Path) -> None:
+    for name in MODULE.findall(code_of(page)):
+        path = ROOT.joinpath(*name.split("."))
+        places = [path, path.with_suffix(".py"), path.parent.with_suffix(".py")]  # a package, a module, a name in one
+        assert any(place.exists() for place in places), f"{page.name} names {name}, which does not exist"
 
 
 def test_both_readmes_lead_to_the_same_pages() -> None:
