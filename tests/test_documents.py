@@ -20,7 +20,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?<![\w./<-])[A-Za-z_]+/[\w./*-]*")  # a path as people write it in code: training/rules.py
 MODULE = re.compile(r"\b(?:zen_pipeline|flows)(?:\.[a-z_]\w*)+")
-PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\*")
+PLACEHOLDER = re.compile(r"(?:\b|_)[A-Z]{3,}\b|\*")  # NAME, test_NAME
 
 
 def read(name: str) -> str:
@@ -70,8 +70,17 @@ def test_modules_that_are_named_exist(page: Path) -> None:
 
 
 def test_both_readmes_lead_to_the_same_pages() -> None:
-    english, chinese = ({*LINK.findall(read(name))} for name in ("README.md", "README.zh.md"))
+    english, chinese = (
+        {link for link in LINK.findall(read(name)) if not link.startswith("#")}
+        for name in ("README.md", "README.zh.md")
+    )
     assert english - {"README.zh.md"} == chinese - {"README.md"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_map_has_every_package(page: str) -> None:
+    packages = {f"`{path.parent.name}/`" for path in ROOT.glob("zen_pipeline/*/__init__.py")}
+    assert not [name for name in packages if name not in read(page)]
 
 
 def _exit_codes(kind: type[errors.ZenError]) -> Iterator[int]:
