@@ -66,11 +66,13 @@ def closure_digest(name: str, root: Path = ROOT) -> str:
     """SHA-256 over the code of a module's closure; comments, docstrings and formatting do not count."""
     digest = hashlib.sha256()
     for each in closure(name, root):
-        digest.update(f"{each}\0{ast.dump(_without_docstrings(modules(root)[each]))}\n".encode())
+        digest.update(f"{each}\0{_code(modules(root)[each])}\n".encode())
     return digest.hexdigest()
 
 
-def _without_docstrings(path: Path) -> ast.Module:
+@cache
+def _code(path: Path) -> str:
+    """The code of one file, without comments, docstrings and formatting."""
     parsed = ast.parse(path.read_bytes())
     for node in ast.walk(parsed):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -81,4 +83,4 @@ def _without_docstrings(path: Path) -> ast.Module:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return parsed
+    return ast.dump(parsed)

@@ -156,7 +156,7 @@ def test_require_release_ends_with_4_when_the_champion_stays(project_copy: Zen) 
 def interrupt_in(stage: str, zen: Zen) -> tuple[int, str]:
     """Run `zen run` and press Ctrl-C when the stage says that it has started."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "zen_pipeline", "run"],
+        [sys.executable, "-P", "-m", "zen_pipeline", "run"],
         cwd=zen.folder,
         env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,

@@ -79,8 +79,17 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         assert difference.mean().abs() < 1e-6, name
 
 
+# A thread that still works when Python ends aborts the process, as those of gloo now and then do.
+STILL_WORKING = (
+    "import torch, threading; ones = torch.ones(64, 64)\n"
+    "        work = lambda: [ones.mm(ones) for _ in iter(int, 1)]\n"
+    "        if rank == 1 and batch.step == 11: threading.Thread(target=work, daemon=True).start()"
+)
+
+
 @pytest.mark.usefixtures("traps")
-def test_one_process_and_two_that_accumulate_end_alike(make_job: MakeJob, tmp_path: Path) -> None:
+def test_one_process_and_two_that_accumulate_end_alike(make_job: MakeJob, tmp_path: Path, hook: Hook) -> None:
+    hook(STILL_WORKING)
     whole = elsewhere(make_job(steps=12, precision="fp32", micro_batch=5, batch=5), tmp_path / "whole")
     parts = elsewhere(whole, tmp_path / "two", devices=2, micro_batch=1)
     one, two = launch(whole, work=tmp_path / "whole"), launch(parts, work=tmp_path / "two")

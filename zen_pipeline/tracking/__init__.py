@@ -1,7 +1,7 @@
 """MLflow: the server or database in use, and the runs that are tracked there."""
 
 from zen_pipeline.tracking.address import local_database, local_tracking_uri
-from zen_pipeline.tracking.client import MLFLOW_QUIET, experiment_id, mlflow_client
+from zen_pipeline.tracking.client import MLFLOW_QUIET, experiment_id, mlflow_client, without_our_defaults
 from zen_pipeline.tracking.database import current_place
 from zen_pipeline.tracking.runs import (
     NO_TRACKING,
@@ -27,4 +27,5 @@ __all__ = [
     "log_metrics",
     "mlflow_client",
     "numbers",
+    "without_our_defaults",
 ]

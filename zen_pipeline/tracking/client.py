@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ MLFLOW_QUIET = {
 }
 # By default a server that has gone is asked for more than four minutes, without a word.
 _MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+_set_here: dict[str, str] = {}  # of these, what this process has put into its environment
 _ANSWER_SECONDS = 10.0  # for a server to show that it lives
 _SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on traces of language model calls
 _PAUSES = (0.05, 0.1, 0.2, 0.4)  # seconds before each further try of a call
@@ -50,7 +51,8 @@ def mlflow_client(mlflow_folder: Path) -> MlflowClient:
         StoreError: the database is damaged.
     """
     for name, value in {**MLFLOW_QUIET, **_MLFLOW_PATIENCE}.items():
-        os.environ.setdefault(name, value)
+        if name not in os.environ:
+            os.environ[name] = _set_here[name] = value
     except_loopback_from_proxies()
     if (problem := tracking_uri_is_refused(os.environ)) is not None:
         raise ConfigError(problem.sentence())
@@ -69,6 +71,11 @@ def mlflow_client(mlflow_folder: Path) -> MlflowClient:
         return _Client(MlflowClient(tracking_uri=address), address)
     except Exception as error:
         raise foreign(error, address) from error
+
+
+def without_our_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what `mlflow_client` has set in this process: for a child with defaults of its own."""
+    return {name: value for name, value in environment.items() if _set_here.get(name) != value}
 
 
 def check_server(address: str) -> None:

@@ -17,7 +17,7 @@ from zen_pipeline import errors
 from zen_pipeline.errors import TrainingError, ZenError
 from zen_pipeline.logs import get_logger
 from zen_pipeline.subprocesses import python_command, python_environment
-from zen_pipeline.tracking import MLFLOW_QUIET
+from zen_pipeline.tracking import MLFLOW_QUIET, without_our_defaults
 from zen_pipeline.training.job import TrainingJob, TrainingResult
 from zen_pipeline.training.training_progress import Progress
 
@@ -189,7 +189,7 @@ def child_environment(threads: int) -> dict[str, str]:
     return {
         **MLFLOW_QUIET,
         **_MLFLOW_PATIENCE,
-        **python_environment(),
+        **without_our_defaults(python_environment()),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost tenfold as soon as somebody else uses a core
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),

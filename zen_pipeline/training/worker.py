@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from typing_extensions import override
 
@@ -369,5 +369,22 @@ def _fill_output(
     (output / "training.json").write_text(result.model_dump_json(indent=1) + "\n")
 
 
+def _end_of_group(code: int) -> NoReturn:
+    """End a process of a group at once, without Python's teardown; everything is written.
+
+    A thread of gloo lets go of the tensors of the last exchange some time after it. When Python is already ending, that
+    aborts the process (SIGABRT), and the launcher would take the training for failed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    if Processes.from_environment().size > 1:
+        _end_of_group(code)
+    sys.exit(code)
