@@ -11,6 +11,7 @@ from tools.module_graph import imports, modules
 
 BASE = {
     "artifacts",
+    "blocks",
     "budget",
     "config",
     "errors",

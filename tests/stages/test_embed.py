@@ -270,7 +270,7 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
 
 
 def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: Workspace, shared_data) -> None:
-    from zen_pipeline.reporting import report_parts
+    from zen_pipeline.reporting.shared_sections import starts_section
 
     config = Config.model_validate({"embed": {**SMALL, "ablation_steps": 6}})
     given = inputs(tmp_path, play(shared_data))
@@ -285,10 +285,10 @@ def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: 
 
     again = StageContext(Workspace.find_or_create(tmp_path / "again"), "run")
     assert embed.run(config, given, again).digest == ref.digest
-    shown = report_parts.starts(ref.summary)
-    assert "after 6 steps" in shown
-    assert all(name in shown for name in ("random numbers", "word vectors", "next-token vectors"))
-    assert report_parts.starts({"ablation": {"none": "turned off"}}) == ""
+    _, table = starts_section(ref.summary).blocks
+    assert str(table.columns[-1]) == "after 6 steps"
+    assert {str(row[0]) for row in table.rows} == {"random numbers", "word vectors", "next-token vectors"}
+    assert not starts_section({"ablation": {"none": "turned off"}}).blocks
 
 
 def test_a_short_budget_is_not_spent_on_comparing() -> None:

@@ -49,7 +49,7 @@ def finetuned(workspace: Workspace, tokens: ArtifactRef, records: list[made.Reco
 def words(workspace: Workspace) -> ArtifactRef:
     def fill(output: Path) -> dict[str, int]:
         (output / "neighbours.json").write_text(json.dumps({"shelf": [["item", 0.75], ["<b>", 0.5]]}))
-        (output / "embeddings.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+        (output / "map.json").write_text(json.dumps([{"word": "<i>shelf", "x": 0.5, "y": 0.5}]))
         return {"vocabulary": 99}
 
     return made.store(workspace, "embed", fill)
@@ -143,10 +143,10 @@ def test_the_report_is_one_file_that_asks_nobody_and_escapes_every_text(evaluate
     assert "A script &amp; a &lt;tag&gt;." in page
     assert "<b>item" not in page
     assert "&lt;b&gt; 0.50" in page
-    assert "data:image/png;base64," in page
+    assert "<title>&lt;i&gt;shelf</title>" in page
     for figure in ("32.1%", "400.0 MB", "energy, estimated", "0.022 Wh", "4 W for each busy core"):
         assert figure in page
-    for part in ("scores", "training", "samples", "answers", "data", "tokens", "words", "lineage"):
+    for part in ("base-scores", "training", "base-samples", "chat-answers", "data", "tokens", "words", "lineage"):
         assert f'<section id="{part}">' in page
 
 
@@ -172,7 +172,7 @@ def test_without_a_chat_model_the_base_model_is_still_judged(
     assert ref.summary["base"]["bits_per_byte"] > 0
     page = (ref.path / "report.html").read_text()
     assert "no conversations: add some" in page
-    assert '<section id="answers">' not in page
+    assert '<section id="chat-answers">' not in page
 
 
 @pytest.mark.usefixtures("traps")

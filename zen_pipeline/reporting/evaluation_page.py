@@ -1,76 +1,90 @@
-"""The report page of an evaluation, put together from the artifacts of a run."""
+"""The page of an evaluation or of a whole run, put together from the artifacts of the run.
+
+Each model brings its own part (`zen_pipeline.blocks.ModelReport`: a verdict, cards, sections), which its task makes and
+the evaluation keeps in `blocks.json`. What all models share (release, training, data, tokens, vectors, lineage) is read
+here from the artifacts, by what they hold.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, read_manifest
+from zen_pipeline.blocks import Label, ModelReport, Page, Section, from_json, phrase, to_json
 from zen_pipeline.config import Config
-from zen_pipeline.evaluation.results import Answer, Sample
-from zen_pipeline.evaluation.scores import read_metrics
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.machine.facts import profile
 from zen_pipeline.masking import masked
+from zen_pipeline.reporting import shared_sections as shared
+from zen_pipeline.reporting.rendering import render
+from zen_pipeline.reporting.wording import page_language
 
-_TRAININGS = ("pretrain", "finetune")
+BLOCKS_FILE = "blocks.json"
+
+
+def write_reports(folder: Path, models: Mapping[str, ModelReport]) -> None:
+    """Keep the reports of an evaluation's models in its artifact.
+
+    Args:
+        folder: of the artifact that is being made.
+        models: by the model's short name; one or several.
+    """
+    (folder / BLOCKS_FILE).write_text(json.dumps(to_json(models), ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_reports(folder: Path) -> dict[str, ModelReport]:
+    """The reports that an evaluation's artifact keeps, by the model's short name; empty when there are none."""
+    reports: dict[str, ModelReport] = from_json(_read_json(folder / BLOCKS_FILE, {}))
+    return reports
 
 
 def evaluation_page(
     config: Config,
     inputs: Mapping[str, ArtifactRef],
-    metrics: Mapping[str, Any],
-    samples: Sequence[Sample],
-    answers: Sequence[Answer],
+    models: Mapping[str, ModelReport],
     released: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as HTML.
 
     Args:
         config: the whole configuration.
-        inputs: artifacts of the stages that the evaluation needs, by name.
-        metrics: the content of metrics.json.
-        samples: continuations of test documents.
-        answers: the chat model's answers.
-        released: what became of each model, once the release stage has run.
+        inputs: artifacts of the stages that the evaluation needs, by the name that the page shows.
+        models: each model's part of the page, by the model's short name, in the order shown.
+        released: what became of each model, once the release stage has run (`release_section` says the keys).
     """
-    from zen_pipeline.reporting.model_report import About, ReportData, render
-    from zen_pipeline.reporting.wording import page_language
-
-    words = inputs["embed"].path
-    picture = words / "embeddings.png"
     records = inputs["validate"].summary
+    words = inputs["embed"]
     settings = {name: _settings(ref) for name, ref in inputs.items() if name != "resolve"}
     measured = {name: value for name, value in config.evaluate.identity().items() if value is not None}
-    return render(
-        ReportData(
-            metrics=metrics,
-            about=About(
-                pipeline=config.name,
-                corpus=corpus_names(config),
-                date=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-                budget=config.budget,
-                machine=_machine(),
-            ),
-            released=released,
-            histories={name: _history(inputs[name]) for name in _TRAININGS},
-            trainings={name: _read_json(inputs[name].path / "training.json") for name in _TRAININGS},
-            samples=samples,
-            answers=answers,
-            records=records,
-            tokens=inputs["tokenize"].summary,
-            embeddings=inputs["embed"].summary,
-            neighbours=_read_json(words / "neighbours.json"),
-            words_png=picture.read_bytes() if picture.is_file() else None,
-            skipped={name: ref.skipped for name, ref in inputs.items() if ref.skipped},
-            settings={**{k: v for k, v in settings.items() if v}, "evaluate": measured},
-            lineage=[(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
-            language=page_language(records.get("languages", {})),
-        )
+    sections = [
+        shared.release_section(released),
+        shared.training_section(_trainings(inputs)),
+        shared.data_section(records),
+        shared.tokens_section(inputs["tokenize"].summary),
+        shared.words_section(
+            words.summary, _read_json(words.path / "neighbours.json", {}), _read_json(words.path / "map.json", [])
+        ),
+        shared.starts_section(words.summary),
+        shared.skipped_section({name: ref.skipped for name, ref in inputs.items() if ref.skipped}),
+        shared.glossary_section(),
+        shared.lineage_section(
+            [(name, ref.fingerprint, ref.digest) for name, ref in inputs.items()],
+            {**{k: v for k, v in settings.items() if v}, "evaluate": measured},
+        ),
+    ]
+    page = models_page(config.name, models, sections)
+    about = (
+        ("Corpus", corpus_names(config)),
+        ("Budget", config.budget),
+        ("Machine", _machine()),
+        ("Date", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"),
     )
+    return render(replace(page, about=about, language=page_language(records.get("languages", {}))))
 
 
 def run_page(
@@ -82,10 +96,31 @@ def run_page(
     """The page of a whole run: its evaluation and what was released; None when nothing was evaluated."""
     if evaluated is None or evaluated.skipped:
         return None
-    metrics = read_metrics(evaluated.path)
-    samples = [Sample(**line) for line in read_json_lines(evaluated.path / "samples.jsonl")]
-    answers = [Answer(**line) for line in read_json_lines(evaluated.path / "answers.jsonl")]
-    return evaluation_page(config, inputs, metrics, samples, answers, released)
+    return evaluation_page(config, inputs, read_reports(evaluated.path), released)
+
+
+def models_page(name: str, models: Mapping[str, ModelReport], sections: Sequence[Section] = ()) -> Page:
+    """Verdicts, cards and sections of several models on one page, and below them what they share.
+
+    Args:
+        name: of the pipeline.
+        models: by the model's short name, in the order shown.
+        sections: the shared ones; a release stands before the models' own sections.
+    """
+    several = len(models) > 1
+    own = [
+        replace(section, name=f"{model}-{section.name}", of=model if several else "")
+        for model, report in models.items()
+        for section in report.sections
+    ]
+    released = [section for section in sections if section.name == "released"]
+    verdict: list[Label] = [report.verdict for report in models.values()]
+    return Page(
+        title=name,
+        verdict=verdict or [phrase("No model was trained, so there is nothing to judge.")],
+        cards=[card for report in models.values() for card in report.cards],
+        sections=[*released, *own, *(section for section in sections if section not in released)],
+    )
 
 
 def corpus_names(config: Config) -> str:
@@ -95,6 +130,15 @@ def corpus_names(config: Config) -> str:
         paths = getattr(source, "paths", None) or [str(source.type).replace("_", " ")]
         names += [Path(masked(path)).name or masked(path) for path in paths]
     return ", ".join(names)
+
+
+def _trainings(inputs: Mapping[str, ArtifactRef]) -> dict[str, tuple[list[dict[str, float]], dict[str, Any]]]:
+    """Logged steps and totals of every artifact that holds a training."""
+    return {
+        name: (read_json_lines(history), _read_json(ref.path / "training.json", {}))
+        for name, ref in inputs.items()
+        if (history := ref.path / "history.jsonl").is_file()
+    }
 
 
 def _machine() -> str:
@@ -108,9 +152,5 @@ def _settings(ref: ArtifactRef) -> dict[str, Any]:
     return {key.removeprefix("settings."): value for key, value in parts.items() if key.startswith("settings.")}
 
 
-def _history(ref: ArtifactRef) -> list[dict[str, float]]:
-    return read_json_lines(ref.path / "history.jsonl", missing_ok=True)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _read_json(path: Path, default: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default

@@ -1,4 +1,4 @@
-"""The language of the report: English is written where it is used, Chinese stands here."""
+"""The language of a page: English is written where it is used, Chinese stands here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
+
+from zen_pipeline.blocks import Label, Phrase
 
 Language = Literal["en", "zh"]
 
@@ -26,7 +28,7 @@ def page_language(languages: Mapping[str, float]) -> Language:
 
 @contextmanager
 def in_language(language: Language) -> Iterator[None]:
-    """Have `gettext` answer in this language."""
+    """Have `said` answer in this language."""
     token = _language.set(language)
     try:
         yield
@@ -34,126 +36,145 @@ def in_language(language: Language) -> Iterator[None]:
         _language.reset(token)
 
 
-def gettext(english: str, **values: object) -> str:
-    """The text in the page's language with its `{names}` filled in; English where there is no translation."""
-    text = CHINESE.get(english, english) if _language.get() == "zh" else english
-    return text.format(**values) if values else text
+def said(label: Label) -> str:
+    """A label in the page's language; English where there is no translation."""
+    if isinstance(label, str):
+        return _translated(label)
+    values = {name: said(value) if isinstance(value, Phrase) else value for name, value in label.values.items()}
+    return _translated(label.text).format(**values) if values else _translated(label.text)
+
+
+def _translated(english: str) -> str:
+    return CHINESE.get(english, english) if _language.get() == "zh" else english
 
 
 CHINESE: Mapping[str, str] = {
     " ": "",
-    "Evaluation": "评估",
+    "yes": "是",
+    "no": "否",
+    "name": "名称",
+    "value": "数值",
+    "measure": "指标",
+    "{count} more": "另有 {count} 条",
+    "all figures": "全部数字",
+    "all settings": "全部设置",
+    "stage": "阶段",
+    "why": "原因",
+    # --- the head of a page
     "Corpus": "语料",
     "Budget": "预算",
     "Machine": "机器",
     "Date": "日期",
-    "No model was trained, so there is nothing to judge.": "没有训练出模型，因此没有可评估的内容。",
-    "The model needs {value} bits per byte of unseen text.": "模型在未见过的文本上每字节需要 {value} 比特。",
-    "The model needs {value} bits per byte of unseen text and beats the {baseline} model's {other}.": (
-        "模型在未见过的文本上每字节需要 {value} 比特，优于 {baseline} 模型的 {other}。"
+    "No model was trained, so there is nothing to judge.": "没有训练出模型，无从评估。",
+    # --- the language model
+    "The language model needs {value} bits per byte of unseen text.": "语言模型在未见文本上为 {value} 比特/字节。",
+    "The language model needs {value} bits per byte of unseen text and beats the {baseline} model's {other}.": (
+        "语言模型在未见文本上为 {value} 比特/字节，优于 {baseline} 模型的 {other}。"
     ),
-    "The model needs {value} bits per byte of unseen text and does not reach the {baseline} model's {other}.": (
-        "模型在未见过的文本上每字节需要 {value} 比特，不及 {baseline} 模型的 {other}。"
-    ),
-    "Its answers to {questions} new questions reach F1 {value}.": "对 {questions} 个新问题，回答的 F1 为 {value}。",
-    "Its answers to {questions} new questions reach F1 {value}, above what a fixed answer gets ({other}).": (
-        "对 {questions} 个新问题，回答的 F1 为 {value}，高于固定回答的 {other}。"
-    ),
-    "Its answers to {questions} new questions reach F1 {value}; a fixed answer gets {other}.": (
-        "对 {questions} 个新问题，回答的 F1 为 {value}；固定回答可得 {other}。"
-    ),
+    "The language model needs {value} bits per byte of unseen text and does not reach the {baseline} "
+    "model's {other}.": ("语言模型在未见文本上为 {value} 比特/字节，未能胜过 {baseline} 模型（{other}）。"),
     "bits per byte, test": "比特/字节（测试集）",
-    "of next tokens right": "的下一个词元预测正确",
-    "answer F1": "回答 F1",
+    "of next tokens right": "的下一词元预测正确",
     "tokens per second, one at a time": "词元/秒（逐个生成）",
     "{baseline}: {other}": "{baseline}：{other}",
-    "most frequent answer": "最常见的回答",
-    "repeat the question": "复述问题",
+    "Bits per byte of unseen text": "未见文本上的比特/字节",
+    "Bits per byte of the test documents": "测试文档的比特/字节",
+    "How many bits the model needs to write down one byte of the test documents; less is better. The others "
+    "are interpolated Kneser-Ney models of the same tokens, counted on the same training text.": (
+        "模型编码测试文档平均每字节所需的比特数，越低越好。"
+        "其余各条是在同一训练文本、同一分词下统计的 Kneser-Ney 插值模型。"
+    ),
     "this model": "本模型",
     "test loss": "测试损失",
-    "{loss} nats per token": "每词元 {loss} 奈特",
-    "next token right": "下一个词元正确率",
+    "{loss} nats per token": "{loss} 奈特/词元",
+    "next token right": "下一词元正确率",
     "test documents": "测试文档数",
     "test tokens": "测试词元数",
     "test bytes": "测试字节数",
     "training tokens of the n-gram models": "n-gram 模型的训练词元数",
     "parameters": "参数量",
     "generation": "生成速度",
-    "{rate} tokens/s, batch 1, {threads} thread(s)": "{rate} 词元/秒，批大小 1，{threads} 个线程",
-    "memory while generating": "生成时的内存",
+    "{rate} tokens/s, batch 1, {threads} thread(s)": "{rate} 词元/秒（批大小 1，{threads} 线程）",
+    "memory while generating": "生成时的内存占用",
     "device": "设备",
-    "How many bits the model needs to write down one byte of the test documents; less is better. The others "
-    "are interpolated Kneser-Ney models of the same tokens, counted on the same training text.": (
-        "模型平均用多少比特记录测试文档的一个字节，越少越好。"
-        "其余各条是在同一训练文本、同一词元上统计的 Kneser-Ney 插值模型。"
+    "Samples": "样例",
+    "The model has read the grey beginning of a test document, and continues it (temperature 0.8, top-p 0.95).": (
+        "灰色部分是测试文档的开头，由模型接着往下写（temperature 0.8，top-p 0.95）。"
     ),
-    "Bits per byte of unseen text": "未见文本上的每字节比特数",
-    "Bits per byte of the test documents": "测试文档的每字节比特数",
-    "measure": "指标",
-    "value": "数值",
-    "Pretraining": "预训练",
-    "Fine-tuning": "微调",
-    "Training": "训练",
-    "training": "训练",
-    "steps": "步数",
-    "tokens": "词元数",
-    "tokens per second": "词元/秒",
-    "seconds in steps": "训练步用时（秒）",
-    "seconds for checkpoints, for samples": "检查点、采样用时（秒）",
-    "model FLOPs": "模型浮点运算量",
-    "share of the fastest matrix product measured here (MFU)": "相对本机实测最快矩阵乘法的利用率（MFU）",
-    "largest resident memory": "峰值常驻内存",
-    "largest memory on the GPU": "峰值显存",
-    "energy": "能耗",
-    "energy, estimated": "能耗（估计）",
-    "each step": "每一步",
-    "mean of {window} steps": "{window} 步平均",
-    "validation": "验证集",
-    "Loss: {stage}": "损失：{stage}",
-    "loss, nats per token": "损失（奈特/词元）",
     "the model goes on": "模型续写",
     "the document says": "原文",
-    "The model has read the grey beginning of a test document, and continues it (temperature 0.8, top-p 0.95).": (
-        "灰色部分是测试文档的开头，其后由模型续写（temperature 0.8，top-p 0.95）。"
+    # --- the chat model
+    "The chat model's answers to {questions} new questions reach F1 {value}.": (
+        "对话模型回答 {questions} 个新问题，F1 为 {value}。"
     ),
-    "Samples": "样例",
+    "The chat model's answers to {questions} new questions reach F1 {value}, above what a fixed answer gets "
+    "({other}).": ("对话模型回答 {questions} 个新问题，F1 为 {value}，高于固定回答的 {other}。"),
+    "The chat model's answers to {questions} new questions reach F1 {value}; a fixed answer gets {other}.": (
+        "对话模型回答 {questions} 个新问题，F1 为 {value}；固定回答可得 {other}。"
+    ),
+    "answer F1": "回答 F1",
+    "most frequent answer": "最常见的回答",
+    "repeat the question": "复述问题",
+    "Answers": "问答",
     "question": "问题",
     "answer": "回答",
     "reference": "参考答案",
-    "{count} more": "另有 {count} 条",
+    "exact match": "完全匹配",
     "kind of question": "问题类型",
     "questions": "问题数",
     "F1 of the question said again": "复述问题的 F1",
-    "Answers": "问答",
-    "exact match": "完全匹配",
-    "Training never asks about the subjects of the questions on documentation, and holds none of their answers. ": (
-        "关于文档的测试问题，其主题从未在训练中被问到，答案也不在训练数据里。"
+    "Training never asks about the subjects of the questions on documentation, and holds none of their answers.": (
+        "文档类测试问题的主题从未在训练中被问到，训练数据里也没有它们的答案。"
     ),
-    "But the documentation that they come from was part of the text that the model was pretrained on. ": (
-        "但这些问题所依据的文档属于预训练文本。"
+    "But the documentation that they come from was part of the text that the model was pretrained on.": (
+        "不过，这些问题所依据的文档出现在预训练文本中。"
     ),
-    "Questions of the kind chat are dialogues from the test split of the corpus. ": (
-        "chat 类问题是语料测试集中的对话。"
+    "Questions of the kind chat are dialogues from the test split of the corpus.": (
+        "chat 类问题取自语料测试集中的对话。"
     ),
     "Answers are the likeliest tokens one after the other (greedy), compared with the reference as in SQuAD: words "
     "without case, punctuation and articles. The other rows are what can be had without a model: the answer that is "
     "most frequent in training, and the question itself, said again (echo).": (
-        "回答采用贪心解码，按 SQuAD 的方式与参考答案比较：忽略大小写、标点和冠词。"
-        "其余各行不需要模型：训练中最常见的回答，以及复述问题本身。"
+        "回答采用贪心解码，按 SQuAD 的方式与参考答案比较，忽略大小写、标点和冠词。"
+        "其余各行是不用模型也能得到的结果：训练集中最常见的回答，以及直接复述问题。"
     ),
+    # --- release
     "Release": "发布",
     "version": "版本",
     "is now": "当前状态",
     "champion": "冠军（champion）",
     "challenger": "挑战者（challenger）",
-    "why": "原因",
+    "this version": "本版本",
+    "champion before": "此前的冠军",
+    # --- training
+    "Training": "训练",
+    "Pretraining": "预训练",
+    "Fine-tuning": "微调",
+    "Loss: {stage}": "损失曲线：{stage}",
+    "loss, nats per token": "损失（奈特/词元）",
+    "each step": "每一步",
+    "mean of {window} steps": "{window} 步平均",
+    "training": "训练集",
+    "validation": "验证集",
+    "steps": "步数",
+    "tokens": "词元数",
+    "tokens per second": "词元/秒",
+    "seconds in steps": "训练步耗时（秒）",
+    "seconds for checkpoints, for samples": "检查点耗时、采样耗时（秒）",
+    "model FLOPs": "模型浮点运算量",
+    "share of the fastest matrix product measured here (MFU)": "相对本机实测最快矩阵乘法的利用率（MFU）",
+    "largest resident memory": "内存峰值",
+    "largest memory on the GPU": "显存峰值",
+    "energy": "能耗",
+    "energy, estimated": "能耗（估算）",
+    # --- data and tokens, on the page of the models
     "Data": "数据",
     "records read": "读入记录",
     "records kept": "保留记录",
     "records set aside": "隔离记录",
     "set aside because": "隔离原因",
     "kinds": "记录类型",
-    "languages": "语言",
+    "languages": "语种",
     "changed": "清洗改动",
     "personal data replaced": "已替换的个人信息",
     "text": "文本量",
@@ -162,76 +183,155 @@ CHINESE: Mapping[str, str] = {
     "train": "训练集",
     "valid": "验证集",
     "test": "测试集",
-    "all figures": "全部数字",
+    "Tokens": "分词",
     "A vocabulary of {size} tokens, measured on text that it was not trained on. A word is a run of letters, in "
     "Chinese one of jieba's dictionary; spaces, marks and numbers count as tokens.": (
-        "词表共 {size} 个词元，在未用于训练分词器的文本上测量。"
-        "词指连续的字母，中文按 jieba 词典切分；空格、标点和数字都计为词元。"
+        "词表共 {size} 个词元，在未参与分词器训练的文本上测量。"
+        "西文以连续字母为一个词，中文以 jieba 的切分结果为准；空格、标点和数字都计入词元。"
     ),
-    "language": "语言",
+    "language": "语种",
     "tokens per word": "词元/词",
     "tokens per byte": "词元/字节",
     "characters per token": "字符/词元",
-    "Tokens": "分词",
+    # --- word vectors
     "Word vectors": "词向量",
-    "The nearest words by cosine, for some frequent words of the corpus.": "部分高频词按余弦相似度最接近的词。",
+    "The nearest words by cosine, for some frequent words of the corpus.": "部分高频词及其余弦相似度最高的近邻。",
     "word": "词",
     "neighbours": "近邻",
     "Map of the word vectors": "词向量分布图",
+    "Start vectors": "初始向量",
     "A model of this run's width with {layers} layers, trained for {steps} steps of {tokens} tokens from each start "
     "with the same seed, order and steps; held-out loss in nats per token. It compares the starts. It is not this "
     "run's model: the longer a model is trained, the less its start counts.": (
-        "用与本次同宽、{layers} 层的小模型，从各种初始向量出发，以相同的种子、"
-        "顺序训练 {steps} 步，每步 {tokens} 个词元；"
-        "数值为留出文本上的损失（奈特/词元）。这里比较的是初始化方式，不是本次的模型：训练越久，初始化的影响越小。"
+        "用一个与本次模型同宽、{layers} 层的小模型，分别从各种初始向量出发，在相同的随机种子和数据顺序下训练 {steps} 步"
+        "（每步 {tokens} 个词元），表中是留出文本上的损失（奈特/词元）。"
+        "这里只比较初始化方式，并非本次的模型；训练越久，初始化的影响越小。"
     ),
-    "after {steps} steps": "{steps} 步之后",
-    "token tables start from": "词元表的初始值",
-    "before the first step": "训练之前",
-    "Start vectors": "初始向量",
+    "after {steps} steps": "训练 {steps} 步后",
+    "token tables start from": "词元嵌入的初始值",
+    "before the first step": "训练前",
     "random numbers": "随机数",
     "word vectors": "词向量",
     "next-token vectors": "下一词元向量",
+    # --- the end of the page
     "Skipped": "已跳过",
-    "stage": "阶段",
-    "Glossary": "术语",
+    "Lineage and settings": "来源与设置",
+    "The artifacts that this evaluation was made from: what each was made of, and what it holds.": (
+        "本次评估所依据的制品：指纹标识其来源，摘要标识其内容。"
+    ),
+    "fingerprint": "指纹",
+    "content": "内容摘要",
+    "Glossary": "术语表",
     "terms": "展开术语表",
-    "term": "术语",
-    "meaning": "含义",
-    "bits per byte": "每字节比特数",
+    "bits per byte": "比特/字节",
     "how many bits the model needs, on average, to write down one byte of text that it has not seen; "
     "it does not depend on the tokenizer, and less is better": (
-        "模型平均用多少比特记录一个字节的未见文本；与分词器无关，越少越好"
+        "模型编码一个字节的未见文本平均所需的比特数；与分词器无关，越低越好"
     ),
-    "Kneser-Ney n-gram": "Kneser-Ney n-gram",
     "a model that only counts which token follows the n − 1 before it; what a neural model must beat": (
         "只统计前 n − 1 个词元之后出现什么的模型，是神经网络必须胜过的基线"
     ),
-    "F1": "F1",
     "how many words an answer shares with the reference, from 0 (none) to 1 (the same words)": (
-        "回答与参考答案的用词重合程度，从 0（毫无重合）到 1（完全相同）"
+        "回答与参考答案的用词重合程度，从 0（毫无重合）到 1（完全一致）"
     ),
     "the share of answers that are equal to the reference but for case and punctuation": (
-        "除大小写和标点外与参考答案完全相同的回答所占比例"
+        "忽略大小写和标点后，与参考答案完全相同的回答所占比例"
     ),
     "the quantity that training makes smaller: minus the natural logarithm of the probability of the right token": (
-        "训练所降低的量：正确词元概率的负自然对数"
+        "训练所要降低的量：正确词元概率的自然对数取负"
     ),
     "text that is never trained on and watched during training; the test split is looked at only once": (
-        "不参与训练、在训练过程中用于观察的文本；测试集只在最后使用一次"
+        "不参与训练、只在训练过程中用来观察的文本；测试集则只在最后使用一次"
     ),
     "champion, challenger": "冠军、挑战者",
     "the registered version that is used, and one that was not better by more than noise": (
-        "冠军是正在使用的注册版本；挑战者的优势没有超出噪声"
+        "冠军是模型注册表中正在使用的版本；挑战者的优势没有超出噪声"
     ),
-    "fingerprint": "指纹",
     "a hash of everything that decides a result; the same fingerprint, the same result": (
-        "由决定结果的全部因素计算出的哈希；指纹相同，结果相同"
+        "由决定结果的全部因素算出的哈希；指纹相同，结果就相同"
     ),
-    "The artifacts that this evaluation was made from: what each was made of, and what it holds.": (
-        "本次评估所用的制品：各自的来源指纹与内容摘要。"
+    # --- the page on data, tokens and vectors
+    "Validation of {name}": "{name}：数据校验",
+    "Tokens of {name}": "{name}：词元校验",
+    "Vectors of {name}": "{name}：向量校验",
+    "Refused": "拒绝",
+    "Accepted, with warnings": "通过，有警告",
+    "Accepted": "通过",
+    "{met} of {all} expectations met": "{all} 条期望中满足 {met} 条",
+    ".": "。",
+    "; {unmet}": "；{unmet}",
+    "{count} stop": "中止 {count} 条",
+    "{count} set records aside": "隔离记录 {count} 条",
+    "{count} warn": "警告 {count} 条",
+    "{share} of the records are set aside, {count} of {aside} as: {reason}": (
+        "{share} 的记录被隔离，{aside} 条中有 {count} 条的原因是：{reason}"
     ),
-    "Lineage and settings": "来源与设置",
-    "content": "内容",
-    "all settings": "全部设置",
+    "records in": "读入记录",
+    "kept": "保留",
+    "set aside": "隔离",
+    "text kept": "保留文本量",
+    "duplicates": "重复",
+    "What was wrong": "问题",
+    "Nothing: every expectation is met.": "没有问题：全部期望均已满足。",
+    "Note: {note}.": "注：{note}。",
+    "What it means": "含义与处理",
+    "Measure": "指标",
+    "Expected": "期望",
+    "Observed": "实际",
+    "met": "满足",
+    "stop": "中止",
+    "warning": "警告",
+    "Set aside": "隔离的记录",
+    "Reason": "原因",
+    "Stage": "阶段",
+    "Share": "占比",
+    "Records": "记录数",
+    "Examples": "示例",
+    "Drift": "漂移",
+    "Compared with the last accepted data set, {name}.": "与上一次通过校验的数据集 {name} 相比。",
+    "The same shares as before: {names}.": "占比与之前相同：{names}。",
+    "before": "之前",
+    "now": "现在",
+    "moved": "变化",
+    "{points} points": "{points} 个百分点",
+    "all others": "其余",
+    "{low} to {high} characters": "{low} 至 {high} 个字符",
+    "Length of the kept records": "保留记录的长度",
+    "characters of a record": "每条记录的字符数",
+    "Kind": "类型",
+    "Split": "划分",
+    "Language": "语种",
+    "Source": "来源",
+    "Text": "文本量",
+    "What the kept records are": "保留记录的构成",
+    "All expectations": "全部期望",
+    "Expectation": "期望",
+    "What rows were taken for": "各行识别为何种记录",
+    "kind, and what told it": "类型与判断依据",
+    "rows": "行数",
+    "Fields that were not used": "未使用的字段",
+    "field": "字段",
+    "Cleaning": "清洗",
+    "step": "步骤",
+    "places changed": "改动处数",
+    "Personal data": "个人信息",
+    "type": "类别",
+    "found": "检出",
+    "what was done": "处理方式",
+    "Names of persons and places are looked for with validate.clean.names_model.": (
+        "设置 validate.clean.names_model 后才会查找人名和地名。"
+    ),
+    "How much personal data is found": "个人信息检出率",
+    "labelled texts": "标注文本",
+    "labelled": "标注数",
+    "recall": "召回率",
+    "exact": "边界完全一致",
+    "precision": "精确率",
+    "Measured on the files of validate.personal_labels. A label counts as found when a finding of its type "
+    "overlaps it, and as exact when both ends agree.": (
+        "在 validate.personal_labels 的文件上测量。有同类检出与标注重叠即算检出，两端都一致才算边界完全一致。"
+    ),
+    "Personal data that was missed": "漏检的个人信息",
+    "after": "前文",
+    "shape": "形状",
 }

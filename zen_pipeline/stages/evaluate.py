@@ -17,7 +17,8 @@ from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.progress import counted, progress
-from zen_pipeline.reporting.evaluation_page import evaluation_page
+from zen_pipeline.reporting.evaluation_page import evaluation_page, write_reports
+from zen_pipeline.reporting.model_sections import model_reports
 from zen_pipeline.stages.resolve import load_resolved, only_for_causal
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Fill `output` with metrics.json, documents.npz, samples.jsonl, answers.jsonl and report.html."""
+    """Fill `output` with metrics.json, documents.npz, samples.jsonl, answers.jsonl, blocks.json and report.html."""
     if (reason := only_for_causal(config, "this evaluation")) is not None:
         return Built("evaluation", skipped=reason)
     sizes = load_resolved(inputs["resolve"].path).evaluation
@@ -51,8 +52,10 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     write_json_lines(output / "samples.jsonl", map(asdict, samples))
     write_json_lines(output / "answers.jsonl", map(asdict, answers))
+    models = model_reports(metrics, samples, answers)
+    write_reports(output, models)
     page = output / "report.html"
-    page.write_text(evaluation_page(config, inputs, metrics, samples, answers), encoding="utf-8")
+    page.write_text(evaluation_page(config, inputs, models), encoding="utf-8")
     context.tracked.log_file(page)
     return Built("evaluation", summary=_summary(metrics))
 

@@ -1,0 +1,76 @@
+"""Pages as one HTML file each that needs nothing else: no web address, no script, no font, no second file.
+
+A page is data (`zen_pipeline.blocks`); the files in `templates/` say how each block looks, one macro for each class of
+`blocks.html`, and one stylesheet says in which colours. Everything that is not markup of a template is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from zen_pipeline.blocks import Amount, Page, Table, phrase
+from zen_pipeline.reporting import charts
+from zen_pipeline.reporting.formatting import number
+from zen_pipeline.reporting.wording import in_language, said
+
+_CODE = re.compile(r"`([^`\n]{1,200})`")
+
+
+def render(page: Page) -> str:
+    """The page as HTML text."""
+    with in_language(page.language):
+        return environment().get_template("page.html").render(page=page)
+
+
+def render_template(name: str, **values: object) -> str:
+    """A page with a template of its own, filled in English."""
+    return environment().get_template(name).render(values)
+
+
+@cache
+def environment() -> Environment:
+    """Jinja2 with the project's templates: everything is escaped, and an unknown name is an error."""
+    made = Environment(
+        loader=PackageLoader("zen_pipeline.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(_=said, phrase=phrase)
+    made.filters.update(said=said, kind=_kind, number=_number, with_code=with_code, numeric_columns=numeric_columns)
+    made.filters.update(
+        bars=charts.draw_bars,
+        curves=charts.draw_curves,
+        legend=charts.legend,
+        histogram=charts.draw_histogram,
+        scatter=charts.draw_scatter,
+    )
+    return made
+
+
+def with_code(text: str) -> Markup:
+    """Text in which `code` in backticks is shown as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """True for each column that holds numbers and nothing else."""
+    columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
+    return [bool(cells) and all(isinstance(c, int | float | Amount) for c in cells) for cells in columns]
+
+
+def _kind(value: object) -> str:
+    """Name of the macro that shows a block or a cell."""
+    return type(value).__name__
+
+
+def _number(value: float) -> str:
+    if isinstance(value, bool):
+        return said(number(value))
+    return number(value) if math.isfinite(value) else "–"
