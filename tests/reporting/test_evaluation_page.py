@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.reporting.untranslated import record_untranslated
 from zen_pipeline.blocks import Card, ModelReport, Note, Page, Section, phrase
 from zen_pipeline.evaluation.asking import choose, summarize
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.reporting import shared_sections as shared
-from zen_pipeline.reporting import wording
 from zen_pipeline.reporting.evaluation_page import models_page
 from zen_pipeline.reporting.model_sections import model_reports
 from zen_pipeline.reporting.rendering import render
@@ -176,15 +176,7 @@ NAMES = {
 
 
 def test_everything_on_a_chinese_page_that_is_ours_is_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing: set[str] = set()
-
-    class Recording(dict[str, str]):
-        def get(self, key: str, default: Any = None) -> Any:
-            if key not in self:
-                missing.add(key)
-            return super().get(key, default)
-
-    monkeypatch.setattr(wording, "CHINESE", Recording(CHINESE))
+    missing = record_untranslated(monkeypatch)
     page = render(replace(full_page(), language="zh"))
     assert '<html lang="zh">' in page
     assert missing <= NAMES

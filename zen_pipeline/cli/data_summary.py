@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zen_pipeline.cli import common
-from zen_pipeline.corpus.expectations.validation_report import much_set_aside
+from zen_pipeline.reporting.data_page import much_set_aside
 
 _MOST = 8  # lines of one list
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.blocks import Table, phrase
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations.judging import Finding, Judge, set_aside_finding
 from zen_pipeline.corpus.expectations.suites import DATA_SUITES, KIND_SUITES, ROW_SUITES, Entry
-from zen_pipeline.corpus.expectations.validation_report import Drift, Reason, Report, Table, render
 from zen_pipeline.corpus.profile.drift import drift_frame, largest_moves
 from zen_pipeline.corpus.profile.profile import PROFILE_FILE, Profile
 from zen_pipeline.corpus.records import excerpt, read_columns
@@ -21,6 +21,7 @@ from zen_pipeline.files import file_digest, files_named
 from zen_pipeline.judging.judgement import Outcome, Suites, judged
 from zen_pipeline.judging.personal_tables import cleaning_tables, detector_tables
 from zen_pipeline.pipeline.stage import Inputs, StageContext
+from zen_pipeline.reporting.data_page import DataReport, Drift, Reason, data_page
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -90,13 +91,13 @@ class _DataJudge:
         notes = [f"split: {note}" for note in self._ref.summary.get("notes", [])]
         if drift is None:
             notes.append("drift was not judged: this pipeline has accepted no other data set before")
-        report = Report(
-            title=f"Validation of {self._config.name}",
+        report = DataReport(
+            title=phrase("Validation of {name}", name=self._config.name),
             summary=self._ref.summary,
             findings=findings,
             reasons=reasons,
             lengths=self._profile.lengths,
-            tables={n.capitalize(): _table(frame, n) for n in ("kind", "split", "language", "source")},
+            kept={n.capitalize(): _table(frame, n) for n in ("kind", "split", "language", "source")},
             excerpts=excerpts,
             drift=None if drift is None or self._baseline is None else _drift(self._baseline, drift),
             more=[
@@ -109,7 +110,7 @@ class _DataJudge:
             notes=notes,
         )
         examples = [(f"{i} ({r.reason})", text) for r in reasons for i, text in r.examples]
-        return Outcome(findings, render(report), examples, excerpts, notes)
+        return Outcome(findings, data_page(report), examples, excerpts, notes)
 
     @cached_property
     def _profile(self) -> Profile:
@@ -178,7 +179,7 @@ def _row_tables(collected: dict[str, Any]) -> list[Table]:
     named = (("What rows were taken for", "kind, and what told it"), ("Fields that were not used", "field"))
     counts = (collected.get("taken_for", {}), collected.get("unused_fields", {}))
     return [
-        Table(title, (column, "rows"), [(n, f"{c:,}") for n, c in Counter(each).most_common(_TABLE_ROWS)])
+        Table((column, "rows"), Counter(each).most_common(_TABLE_ROWS), title)
         for (title, column), each in zip(named, counts, strict=True)
     ]
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.blocks import Phrase, phrase
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
 from zen_pipeline.corpus.expectations.suites import TOKEN_SUITES, VECTOR_SUITES
-from zen_pipeline.corpus.expectations.validation_report import Report, render
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.judging.judgement import Outcome, Suites, judged
 from zen_pipeline.pipeline.stage import Inputs, StageContext
+from zen_pipeline.reporting.data_page import DataReport, data_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: Stag
     frames = partial(
         _token_frames, ref, inputs["validate"].path, inputs["resolve"].path if config.finetune.enabled else None
     )
-    judge = partial(_judge_frames, f"Tokens of {config.name}", frames)
+    judge = partial(_judge_frames, phrase("Tokens of {name}", name=config.name), frames)
     extra = {"settings.finetune": config.finetune.enabled}
     return judged(ref, config, context, suites=TOKEN_SUITES, judge=judge, what="what tokenize made", extra=extra)
 
@@ -48,7 +49,7 @@ def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: St
     """
     if ref.skipped:
         return ref
-    judge = partial(_judge_frames, f"Vectors of {config.name}", partial(_vector_frames, ref))
+    judge = partial(_judge_frames, phrase("Vectors of {name}", name=config.name), partial(_vector_frames, ref))
     return judged(ref, config, context, suites=VECTOR_SUITES, judge=judge, what="what embed made")
 
 
@@ -100,7 +101,7 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
     return pd.DataFrame(columns, index=[name for name, *_ in rows])
 
 
-def _judge_frames(title: str, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
+def _judge_frames(title: Phrase, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
     frames, notes = measure()
     findings: list[Finding] = []
     for name, entries in suites.items():
@@ -109,4 +110,5 @@ def _judge_frames(title: str, measure: Callable[[], Frames], asked: Judge, suite
     if notes:  # they name the value to set, which no suite can know
         advice = "; ".join(notes)
         findings = [replace(f, advice=advice) if f.suite == "conversations" else f for f in findings]
-    return Outcome(findings, render(Report(title=title, summary={}, findings=findings, notes=notes)), notes=notes)
+    page = data_page(DataReport(title=title, summary={}, findings=findings, notes=notes))
+    return Outcome(findings, page, notes=notes)

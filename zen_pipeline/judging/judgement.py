@@ -22,11 +22,11 @@ from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations import judging_process
 from zen_pipeline.corpus.expectations.judging import Finding, Judge
 from zen_pipeline.corpus.expectations.suites import Entry, load_suites, suite_digests
-from zen_pipeline.corpus.expectations.validation_report import much_set_aside
 from zen_pipeline.errors import ValidationFailed
 from zen_pipeline.logs import get_logger
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.pipeline.verdicts import JUDGEMENT
+from zen_pipeline.reporting.data_page import much_set_aside
 
 JUDGEMENT_VERSION = 3  # raised when the same suites would judge the same artifact otherwise, or report it otherwise
 REPORT_FILE, RESULT_FILE = "validation.html", "validation.json"
@@ -136,7 +136,9 @@ def _announce(ref: ArtifactRef, verdict: ArtifactRef, context: StageContext) -> 
     counts = {name: held[name] for name in ("met", "warnings", "set_aside", "stops")}
     aside = much_set_aside(ref.summary)
     told = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
-    log.log(WARNING if aside else INFO, "%s: %s; %s", ref.stage, word, ", ".join([*told, *filter(None, [aside])]))
+    log.log(
+        WARNING if aside else INFO, "%s: %s; %s", ref.stage, word, ", ".join([*told, *([str(aside)] if aside else [])])
+    )
     for note in held["notes"]:
         log.info("%s: %s", ref.stage, note)
     for line in held["unmet"]:

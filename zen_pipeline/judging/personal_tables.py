@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from zen_pipeline.blocks import Amount, Cell, Phrase, Table
 from zen_pipeline.corpus.cleaning.personal import PLACEHOLDERS
 from zen_pipeline.corpus.cleaning.personal_eval import Score, evaluate
-from zen_pipeline.corpus.expectations.validation_report import Table
 from zen_pipeline.settings.data import CleanSettings
 
 _MISSES = 20  # shown of each type
 _DONE = {
-    "replace": "replaced by {}",
+    "replace": "replaced by {placeholder}",
     "drop": "record set aside",
     "report": "left in the text",
     "ignore": "not looked for",
@@ -28,14 +28,14 @@ def cleaning_tables(changes: Mapping[str, int], personal: Mapping[str, int], set
         settings: what was done about them.
     """
     found = [
-        (kind, f"{personal[kind]:,}", _DONE[settings.action(kind)].format(placeholder))
+        (kind, personal[kind], Phrase(_DONE[settings.action(kind)], {"placeholder": placeholder}))
         for kind, placeholder in PLACEHOLDERS.items()
         if personal.get(kind)
     ]
     note = "" if settings.names_model else "Names of persons and places are looked for with validate.clean.names_model."
     return [
-        Table("Cleaning", ("step", "places changed"), [(step, f"{count:,}") for step, count in changes.items()]),
-        Table("Personal data", ("type", "found", "what was done"), found, note),
+        Table(("step", "places changed"), list(changes.items()), title="Cleaning"),
+        Table(("type", "found", "what was done"), found, title="Personal data", note=note),
     ]
 
 
@@ -50,32 +50,32 @@ def detector_tables(labelled: list[Path]) -> list[Table]:
     scores = [(path.name, kind, score) for path in labelled for kind, score in evaluate(path).items()]
     return [
         Table(
-            "How much personal data is found",
             ("labelled texts", "type", "labelled", "recall", "exact", "found", "precision"),
             [(name, kind, *_figures(score)) for name, kind, score in scores],
-            "Measured on the files of validate.personal_labels. A label counts as found when a finding of its type "
-            "overlaps it, and as exact when both ends agree.",
+            title="How much personal data is found",
+            note="Measured on the files of validate.personal_labels. A label counts as found when a finding of its "
+            "type overlaps it, and as exact when both ends agree.",
         ),
         Table(
-            "Personal data that was missed",
             ("labelled texts", "type", "after", "shape"),
             [
                 (name, kind, f"…{_shape(before)}", _shape(value))
                 for name, kind, score in scores
                 for before, value in score.missed[:_MISSES]
             ],
+            title="Personal data that was missed",
         ),
     ]
 
 
-def _figures(score: Score) -> tuple[str, ...]:
+def _figures(score: Score) -> tuple[Cell, ...]:
     exact = score.exact / score.labelled if score.labelled else 1.0
     return (
-        f"{score.labelled:,}",
-        f"{score.recall:.3f}",
-        f"{exact:.3f}",
-        f"{score.findings:,}",
-        f"{score.precision:.3f}",
+        score.labelled,
+        Amount(f"{score.recall:.3f}"),
+        Amount(f"{exact:.3f}"),
+        score.findings,
+        Amount(f"{score.precision:.3f}"),
     )
 
 

@@ -18,6 +18,7 @@ from zen_pipeline.reporting import charts
 from zen_pipeline.reporting.formatting import number
 from zen_pipeline.reporting.wording import in_language, said
 
+_JOINTS = re.compile(r"[_/.](?=\w)")
 _CODE = re.compile(r"`([^`\n]{1,200})`")
 
 
@@ -43,7 +44,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(_=said, phrase=phrase)
-    made.filters.update(said=said, kind=_kind, number=_number, with_code=with_code, numeric_columns=numeric_columns)
+    made.filters.update(
+        said=said, kind=_kind, number=_number, with_code=with_code, breakable=breakable, numeric_columns=numeric_columns
+    )
     made.filters.update(
         bars=charts.draw_bars,
         curves=charts.draw_curves,
@@ -57,6 +60,11 @@ def environment() -> Environment:
 def with_code(text: str) -> Markup:
     """Text in which `code` in backticks is shown as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def breakable(name: str) -> Markup:
+    """A long name that may go on in the next line after `_`, `/` and `.`."""
+    return Markup(_JOINTS.sub(r"\g<0><wbr>", str(escape(name))))
 
 
 def numeric_columns(table: Table) -> list[bool]:

@@ -257,12 +257,10 @@ CHINESE: Mapping[str, str] = {
     "Refused": "拒绝",
     "Accepted, with warnings": "通过，有警告",
     "Accepted": "通过",
-    "{met} of {all} expectations met": "{all} 条期望中满足 {met} 条",
-    ".": "。",
-    "; {unmet}": "；{unmet}",
-    "{count} stop": "中止 {count} 条",
-    "{count} set records aside": "隔离记录 {count} 条",
-    "{count} warn": "警告 {count} 条",
+    "{met} of {all} expectations are met.": "{all} 条期望中满足 {met} 条。",
+    "Not met, and the run stops: {count}.": "{count} 条未满足并中止运行。",
+    "Not met, and records are set aside: {count}.": "{count} 条未满足，相应记录已隔离。",
+    "Not met, as a warning: {count}.": "{count} 条未满足，仅作警告。",
     "{share} of the records are set aside, {count} of {aside} as: {reason}": (
         "{share} 的记录被隔离，{aside} 条中有 {count} 条的原因是：{reason}"
     ),
@@ -292,8 +290,7 @@ CHINESE: Mapping[str, str] = {
     "The same shares as before: {names}.": "占比与之前相同：{names}。",
     "before": "之前",
     "now": "现在",
-    "moved": "变化",
-    "{points} points": "{points} 个百分点",
+    "moved, in points": "变化（百分点）",
     "all others": "其余",
     "{low} to {high} characters": "{low} 至 {high} 个字符",
     "Length of the kept records": "保留记录的长度",
@@ -318,6 +315,10 @@ CHINESE: Mapping[str, str] = {
     "type": "类别",
     "found": "检出",
     "what was done": "处理方式",
+    "replaced by {placeholder}": "已替换为 {placeholder}",
+    "record set aside": "隔离该记录",
+    "left in the text": "保留在文本中",
+    "not looked for": "未查找",
     "Names of persons and places are looked for with validate.clean.names_model.": (
         "设置 validate.clean.names_model 后才会查找人名和地名。"
     ),
@@ -327,8 +328,8 @@ CHINESE: Mapping[str, str] = {
     "recall": "召回率",
     "exact": "边界完全一致",
     "precision": "精确率",
-    "Measured on the files of validate.personal_labels. A label counts as found when a finding of its type "
-    "overlaps it, and as exact when both ends agree.": (
+    "Measured on the files of validate.personal_labels. A label counts as found when a finding of its "
+    "type overlaps it, and as exact when both ends agree.": (
         "在 validate.personal_labels 的文件上测量。有同类检出与标注重叠即算检出，两端都一致才算边界完全一致。"
     ),
     "Personal data that was missed": "漏检的个人信息",
