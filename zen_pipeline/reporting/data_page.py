@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import groupby
 from typing import Any
 
@@ -139,12 +140,11 @@ def _verdict(report: DataReport) -> tuple[Status, list[Label]]:
     said: list[Label] = [
         phrase("{met} of {all} expectations are met.", met=sum(f.success for f in findings), all=len(findings))
     ]
-    counts = (
-        (stopped, "Not met, and the run stops: {count}."),
-        (sum(f.sets_aside for f in findings), "Not met, and records are set aside: {count}."),
-        (warned, "Not met, as a warning: {count}."),
-    )
-    said += [phrase(text, count=count) for count, text in counts if count]
+    aside = sum(f.sets_aside for f in findings)
+    counts = ((stopped, "stop"), (aside, "set aside"), (warned, "warning"))
+    unmet = [phrase("{count} × {action}", count=count, action=phrase(action)) for count, action in counts if count]
+    if unmet:
+        said.append(phrase("Unmet: {list}.", list=reduce(lambda a, b: phrase("{a}, {b}", a=a, b=b), unmet)))
     much = much_set_aside(report.summary)
     return status, [*said, *([much] if much else [])]
 

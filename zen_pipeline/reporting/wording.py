@@ -258,9 +258,9 @@ CHINESE: Mapping[str, str] = {
     "Accepted, with warnings": "通过，有警告",
     "Accepted": "通过",
     "{met} of {all} expectations are met.": "{all} 条期望中满足 {met} 条。",
-    "Not met, and the run stops: {count}.": "{count} 条未满足并中止运行。",
-    "Not met, and records are set aside: {count}.": "{count} 条未满足，相应记录已隔离。",
-    "Not met, as a warning: {count}.": "{count} 条未满足，仅作警告。",
+    "Unmet: {list}.": "未满足：{list}。",
+    "{a}, {b}": "{a}、{b}",
+    "{count} × {action}": "{action} {count} 条",
     "{share} of the records are set aside, {count} of {aside} as: {reason}": (
         "{share} 的记录被隔离，{aside} 条中有 {count} 条的原因是：{reason}"
     ),
