@@ -1,6 +1,6 @@
 """Train the same base model under several settings and seeds, and print their test bits per byte as a table.
 
-    python benchmarks/ablation.py --seeds 0 1 2 -- start_vectors=next_token start_vectors=none
+    python benchmarks/ablation.py --seeds 0 1 2 -- start=auto start=next_token start=random
     python benchmarks/ablation.py --steps 200 -- learning_rate=0.01 learning_rate=0.02 learning_rate=0.04
 
 Each setting is one of the section `pretrain`, several joined by a comma. Sizes and steps are fixed, so the figures do
@@ -43,7 +43,7 @@ def bits_per_byte(workspace: Workspace, setting: str, seed: int, steps: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="+", help="such as start_vectors=none or learning_rate=0.01,warmup=0.1")
+    parser.add_argument("settings", nargs="+", help="such as start=random or learning_rate=0.01,warmup=0.1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()

@@ -30,8 +30,8 @@ from zen_pipeline.training.resolved import Case, Request
 from zen_pipeline.training.rules import learning_rates_for, micro_batch_for, model_config, shape_for
 
 if TYPE_CHECKING:
-    from zen_pipeline.embeddings.next_token import NextTokenVectors
     from zen_pipeline.models.base import CausalModel
+    from zen_pipeline.models.starts.next_token import NextTokenVectors
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Recipe:
         context: tokens of a window.
         batch_tokens: of a step.
         rate: of the matrices, as a multiple of the dial's.
-        next_token: whether the tables start from next-token vectors.
+        next_token: the tables start from next-token vectors.
         embedding_rate: of the tables, as a multiple of the dial's for tables that start at random; default: 0.3 for
             next-token vectors, else 1.
-        position_heads: whether the first layer starts with heads that look back.
-        induction_heads: whether the second layer starts with heads that copy; only with the two above.
+        previous_token_heads: the first layer starts with them.
+        induction_heads: the second layer starts with them; only with previous-token heads and next-token vectors.
         weight_decay, warmup, cooldown: as in `pretrain`.
     """
 
@@ -59,7 +59,7 @@ class Recipe:
     rate: float = 1.0
     next_token: bool = True
     embedding_rate: float | None = None
-    position_heads: bool = True
+    previous_token_heads: bool = True
     induction_heads: bool = True
     weight_decay: float = 0.1
     warmup: float = 0.02
@@ -76,9 +76,9 @@ def parse(setting: str) -> Recipe:
 def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precision) -> CausalModel:
     """A trained model."""
     from zen_pipeline.models.families import new_model
-    from zen_pipeline.models.induction_heads import start_induction_heads
-    from zen_pipeline.models.position_heads import start_position_heads
-    from zen_pipeline.stages.embed import NEXT_TOKEN_RATE
+    from zen_pipeline.models.starts.choice import NEXT_TOKEN_RATE
+    from zen_pipeline.models.starts.induction_heads import put_induction_heads
+    from zen_pipeline.models.starts.previous_token_heads import put_previous_token_heads
     from zen_pipeline.stages.pretrain_material import vocab_size
     from zen_pipeline.training.data import TokenWindows
     from zen_pipeline.training.optimizer import build_optimizer
@@ -94,10 +94,10 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
         with torch.no_grad():
             model.get_parameter("model.embed_tokens.weight").copy_(vectors.input)
             model.get_parameter("lm_head.weight").copy_(vectors.output)
-    if recipe.position_heads:
-        looking_back = start_position_heads(model)
+    if recipe.previous_token_heads:
+        direction = put_previous_token_heads(model)
         if recipe.next_token and recipe.induction_heads:
-            start_induction_heads(model, looking_back)
+            put_induction_heads(model, direction)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
     share = recipe.embedding_rate or (NEXT_TOKEN_RATE if recipe.next_token else 1.0)
     schedule = Schedule(
@@ -129,7 +129,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
 def start_vectors(folder: Path, width: int) -> NextTokenVectors:
     """Next-token vectors of a width."""
     from zen_pipeline.corpus.tokens.shards import TokenSplit
-    from zen_pipeline.embeddings.next_token import next_token_vectors
+    from zen_pipeline.models.starts.next_token import next_token_vectors
     from zen_pipeline.stages.pretrain_material import vocab_size
 
     return next_token_vectors(TokenSplit.open(folder, "train").tokens, vocab_size(folder), width, steps=30, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,21 @@ def test_the_pythonic_name_of_a_section_is_not_a_setting() -> None:
         load_config(overrides=["validate_.min_characters=3"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "instead"),
+    [
+        ("pretrain.start_vectors", "pretrain.start"),
+        ("pretrain.position_heads", "pretrain.start"),
+        ("pretrain.induction_heads", "pretrain.start"),
+        ("embed.ablation_steps", "benchmarks/compare_starts.py"),
+        ("embed.device", "CPU"),
+    ],
+)
+def test_a_setting_that_is_gone_is_told_what_to_do_instead(setting: str, instead: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"'{setting}'") + ".*" + re.escape(instead)):
+        load_config(overrides=[f"{setting}=1"])
+
+
 def test_an_unknown_preset_is_told_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'laptop'"):
         load_config(preset="labtop")
@@ -153,7 +169,10 @@ def test_an_unknown_preset_is_told_the_nearest() -> None:
         (["validate.test_fraction=1"], ("test_fraction", "nothing")),
         (["pretrain.batch_tokens=64", "pretrain.model.context_length=128"], ("batch_tokens 64", "context_length 128")),
         (["pretrain.sharding=full", "pretrain.devices=1"], ("sharding", "devices is 1")),
-        (["pretrain.start_vectors=words", "embed.enabled=false"], ("start_vectors", "embed.enabled")),
+        (["pretrain.start=words", "embed.enabled=false"], ("pretrain.start", "embed.enabled")),
+        (["pretrain.start=next_token", "embed.next_token=false"], ("pretrain.start", "embed.next_token")),
+        (["pretrain.family=gpt2", "pretrain.start=heads"], ("heads", "qwen3", "gpt2")),
+        (["pretrain.family=bert", "pretrain.start=words"], ("words", "bert")),
     ],
 )
 def test_settings_that_cannot_work_together_are_refused_at_once(overrides: list[str], named: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from zen_pipeline import errors
 from zen_pipeline.config import Config
-from zen_pipeline.embeddings.next_token import MAX_VOCABULARY
+from zen_pipeline.models.starts.next_token import MAX_VOCABULARY
 from zen_pipeline.stages.embed import FEWEST_DISTINCT, FEWEST_WORDS
 from zen_pipeline.training.rules import evaluation_for
 

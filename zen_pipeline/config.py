@@ -58,8 +58,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
         pretrain = self.pretrain
-        if pretrain.start_vectors == "words" and pretrain.init_from is None and not self.embed.enabled:
-            raise ValueError("pretrain.start_vectors is words, and embed.enabled is false: there are no vectors")
+        made_by = {"words": "enabled", "next_token": "next_token"}.get(pretrain.start)
+        if made_by is not None and pretrain.init_from is None and not getattr(self.embed, made_by):
+            raise ValueError(f"pretrain.start is {pretrain.start}, and embed.{made_by} is false: there are no vectors")
         return self
 
     def of(self, stage: str) -> Section:
@@ -259,7 +260,10 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
-        names = _keys_at(location[:-1])
+        model = _model_at(location[:-1])
+        if model is not None and issubclass(model, Section) and location[-1] in model.former:
+            return f"the setting {where!r} is gone: {model.former[location[-1]]}{more}"
+        names = [f.alias or n for n, f in model.model_fields.items()] if model is not None else []
         near = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
         return f"unknown setting {where!r}: {hint}{more}"
@@ -268,8 +272,8 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}{more}"
 
 
-def _keys_at(location: list[str]) -> list[str]:
-    """The keys that are known below a location such as ['collect', 'sources', '0', 'files']."""
+def _model_at(location: list[str]) -> type[BaseModel] | None:
+    """The settings at a location such as ['collect', 'sources', '0', 'files']."""
     model: Any = Config
     for part in location:
         if part.isdigit():
@@ -277,14 +281,12 @@ def _keys_at(location: list[str]) -> list[str]:
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
             if field is None:
-                return []
+                return None
             model = field.annotation
             continue
         tagged = [m for m in _models_in(model) if part == m.model_fields["type"].default]
         model = tagged[0] if tagged else None
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [f.alias or n for n, f in model.model_fields.items()]
-    return []
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -134,8 +134,6 @@ def full_page() -> Page:
         "languages": {"zh": 1}, "changes": {"x": 1}, "personal": {"x": 1},
         "splits": {name: {"records": 1, "bytes": 1} for name in ("train", "valid", "test")},
     }  # fmt: skip
-    starts = {n: {"before": 2.0, "after": 1.0} for n in ("random", "words", "next_token")}
-    embedded = {"loss": 1.0, "ablation": {"layers": 1, "steps": 2, "tokens_per_step": 3, "starts": starts}}
     ratio = {"tokens_per_word": 1.0, "tokens_per_byte": 0.5, "characters_per_token": None}
     compared = {"measure": "x", "candidate": 1.0, "champion": 1.0, "version": "1"}
     release = {"model": "x", "version": "1", "reason": "x"}
@@ -150,8 +148,7 @@ def full_page() -> Page:
             shared.training_section({"pretrain": training, "finetune": training}),
             shared.data_section(records),
             shared.tokens_section({"vocab_size": 3, "fertility": {"zh": ratio}}),
-            shared.words_section(embedded, {"x": [("x", 0.5)]}, [{"word": "x", "x": 0.0, "y": 0.0}]),
-            shared.starts_section(embedded),
+            shared.words_section({"loss": 1.0}, {"x": [("x", 0.5)]}, [{"word": "x", "x": 0.0, "y": 0.0}]),
             shared.skipped_section({"x": "x"}),
             shared.glossary_section(),
             shared.lineage_section([("x", "x", "x")], {"x": {"y": 1}}),

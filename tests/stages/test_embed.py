@@ -13,7 +13,6 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.tokens.shards import write_index, write_split
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
-from zen_pipeline.embeddings.ablation import ablation_steps
 from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.errors import ConfigError
@@ -22,7 +21,7 @@ from zen_pipeline.stages import embed
 from zen_pipeline.tracking import StageTracker
 from zen_pipeline.workspace import Workspace
 
-SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3, "next_token_steps": 2, "ablation_steps": 0}
+SMALL = {"dimensions": 16, "epochs": 2, "min_count": 3, "next_token_steps": 2}
 WORDS_ALONE = {**SMALL, "next_token": False}
 
 
@@ -267,34 +266,6 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
     embed.build(Config.model_validate({"embed": SMALL}), inputs(tmp_path, play(shared_data)), output, context)
     assert notebook.files == ["embeddings.png", "map.html"]
     assert {"loss.epoch_1", "loss.epoch_2", "probe.frequency.length"} <= set(notebook.metrics)
-
-
-def test_start_vectors_are_compared_by_a_small_model(tmp_path: Path, workspace: Workspace, shared_data) -> None:
-    from zen_pipeline.reporting.shared_sections import starts_section
-
-    config = Config.model_validate({"embed": {**SMALL, "ablation_steps": 6}})
-    given = inputs(tmp_path, play(shared_data))
-    ref = embed.run(config, given, StageContext(workspace, "run"))
-    curves = json.loads((ref.path / "ablation.json").read_text())
-    assert list(curves) == ["random", "words", "next_token"]
-    assert all(len(curve["losses"]) == 6 and curve["after"] < curve["before"] for curve in curves.values())
-    # a random start knows nothing; next-token vectors start at what they were fitted to, near the bigram
-    assert curves["random"]["before"] == pytest.approx(np.log(500), abs=0.02)
-    assert curves["next_token"]["before"] == pytest.approx(ref.summary["next_token"]["loss"], abs=0.5)
-    assert curves["next_token"]["after"] < curves["random"]["after"]
-
-    again = StageContext(Workspace.find_or_create(tmp_path / "again"), "run")
-    assert embed.run(config, given, again).digest == ref.digest
-    _, table = starts_section(ref.summary).blocks
-    assert str(table.columns[-1]) == "after 6 steps"
-    assert {str(row[0]) for row in table.rows} == {"random numbers", "word vectors", "next-token vectors"}
-    assert not starts_section({"ablation": {"none": "turned off"}}).blocks
-
-
-def test_a_short_budget_is_not_spent_on_comparing() -> None:
-    found = [ablation_steps(Config(budget=budget)) for budget in ("239s", "4m", "1e6tokens")]
-    assert found == [0, 25, 25]
-    assert ablation_steps(Config.model_validate({"budget": "30s", "embed": {"ablation_steps": 3}})) == 3
 
 
 def test_settings_and_seed_decide_the_fingerprint(workspace: Workspace) -> None:

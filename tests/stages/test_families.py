@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
     "steps": 6,
     "batch_tokens": 128,
     "precision": "fp32",
-    "start_vectors": "none",
+    "start": "random",
 }
 
 
@@ -177,8 +177,8 @@ def test_the_family_is_part_of_what_resolve_and_pretraining_depend_on(workspace:
         assert "settings.family" in identity(stage, family="gpt2").changed_from(identity(stage).parts)
     assert "inputs.embed" in identity(pretrain).parts
     assert "inputs.embed" not in identity(pretrain, family="gpt2").parts
-    assert "inputs.embed" in identity(pretrain, family="gpt2", start_vectors="words").parts
-    assert "inputs.embed" not in identity(pretrain, family="bert", start_vectors="words").parts
+    assert "inputs.embed" in identity(pretrain, family="gpt2", start="words").parts
+    assert "inputs.embed" not in identity(pretrain, family="bert").parts
     assert "inputs.validate" in identity(pretrain, family="marian").parts
 
 

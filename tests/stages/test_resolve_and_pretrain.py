@@ -19,6 +19,7 @@ from zen_pipeline.corpus.records import Record, record_writer
 from zen_pipeline.corpus.tokens.shards import write_index, write_split
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
+from zen_pipeline.models.starts.choice import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
 from zen_pipeline.pipeline.runner import RunStatus
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import pretrain, resolve
@@ -28,7 +29,7 @@ from zen_pipeline.training.dial import Request, Speed, choose
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 SMALL: dict[str, Any] = {
-    "start_vectors": "none",
+    "start": "random",
     "model": {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "context_length": 32},
     "steps": 12,
     "batch_tokens": 128,
@@ -193,8 +194,8 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
     assert parts({"pretrain": same}).fingerprint == base.fingerprint
     assert parts({"pretrain": {"learning_rate": 0.1}}).changed_from(base.parts) == ["settings.learning_rate"]
     assert parts({"seed": 1}).changed_from(base.parts) == ["settings.seed"]
-    random = parts({"pretrain": {"start_vectors": "none"}}).changed_from(base.parts)
-    assert random == ["inputs.embed", "settings.start_vectors"]
+    random = parts({"pretrain": {"start": "random"}}).changed_from(base.parts)
+    assert random == ["inputs.embed", "settings.start"]
 
 
 @pytest.mark.large
@@ -224,34 +225,45 @@ def test_every_process_has_a_gpu_of_its_own_or_none_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "looking_back", "copying"),
+    ("changes", "tables", "previous_token", "induction"),
     [
-        ({}, True, True),
-        ({"induction_heads": False}, True, False),
-        ({"position_heads": False}, False, False),
-        ({"start_vectors": "none"}, True, False),
-        ({"model": {"layers": 1}}, True, False),
-        ({"model": {"tie_embeddings": True}}, True, False),
-        ({"family": "gpt2"}, False, False),
+        ({}, "next_token", True, True),
+        ({"start": "next_token"}, "next_token", False, False),
+        ({"start": "words"}, "token", True, False),
+        ({"start": "heads"}, None, True, False),
+        ({"start": "random"}, None, False, False),
+        ({"model": {"layers": 1}}, "next_token", True, False),
+        ({"model": {"tie_embeddings": True}}, None, True, False),
+        ({"family": "gpt2"}, None, False, False),
+        ({"family": "gpt2", "start": "words"}, "token", False, False),
     ],
 )
-def test_heads_are_started_where_they_fit(
+def test_a_start_gives_the_parts_that_fit_the_model(
     changes: dict[str, Any],
-    looking_back: bool,
-    copying: bool,
+    tables: str | None,
+    previous_token: bool,
+    induction: bool,
     validated: ArtifactRef,
     tokenized: ArtifactRef,
     workspace: Workspace,
 ) -> None:
     context = StageContext(workspace, "test")
-    vectors = store(workspace, "embed", "vectors", lambda output: (output / "next_token.safetensors").write_bytes(b""))
+
+    def write_vectors(output: Path) -> None:
+        for name in (NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE):
+            (output / name).write_bytes(b"")
+
+    vectors = store(workspace, "embed", "vectors", write_vectors)
     shape = {**SMALL["model"], "layers": 2} | changes.get("model", {})
-    settings = {**SMALL, "start_vectors": "next_token", **changes, "model": shape}
+    settings = {**SMALL, "start": "auto", **changes, "model": shape}
     config = Config.model_validate({"pretrain": settings, "budget": "1e6tokens"})
     sizes = resolve.run(config, {"validate": validated}, context)
     inputs = {"resolve": sizes, "tokenize": tokenized, "embed": vectors}
     job = pretrain.make_job(config, load_resolved(sizes.path), inputs, workspace.home / "output", context)
-    assert (job.position_heads, job.induction_heads) == (looking_back, copying)
+    start = job.start
+    found = {"next_token": start.next_token_vectors, "token": start.token_vectors}
+    assert [name for name, path in found.items() if path] == ([tables] if tables else [])
+    assert (start.previous_token_heads, start.induction_heads) == (previous_token, induction)
 
 
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(

@@ -80,7 +80,7 @@ def test_mlflow_has_one_parent_run_with_one_nested_run_for_each_stage(config: Co
 
 
 def test_a_target_runs_what_it_needs_and_nothing_else(config: Config, workspace: Workspace) -> None:
-    without_vectors = load_config(overrides=["pretrain.start_vectors=none"])
+    without_vectors = load_config(overrides=["pretrain.start=random"])
     assert stages_up_to("pretrain", without_vectors) == ["collect", "validate", "resolve", "tokenize", "pretrain"]
     assert stages_up_to("release", config) == list(STAGE_NAMES)
     with pytest.raises(KeyError):

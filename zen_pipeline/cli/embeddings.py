@@ -37,7 +37,6 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Default: 0.035, CBOW 0.065, GloVe 0.05.")] = None,
     lock_free: Annotated[bool, typer.Option(help="Threads without locks: not the same bits every time.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, or cuda: a GPU.")] = "cpu",
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -52,7 +51,7 @@ def train(
     checked_format(output)
     given = {"method": method, "dimensions": dimensions, "window": window, "epochs": epochs, "threads": threads,
              "min_count": min_count, "phrases": phrases, "learning_rate": learning_rate,
-             "deterministic": not lock_free, "device": device}  # fmt: skip
+             "deterministic": not lock_free}  # fmt: skip
     settings = _validated(EmbedConfig, given)
     corpus = encode_corpus(_documents(texts), min_count=min_count, phrases=phrases)
     given = {**settings.model_dump(), "seed": seed}

@@ -102,7 +102,6 @@ def train_glove(
     corpus: WordCorpus,
     settings: GloveSettings,
     *,
-    kind: Callable[[int, GloveSettings, TrainingPairs, Checkpoint | None], GloveRun] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GloveResult:
@@ -111,7 +110,6 @@ def train_glove(
     Args:
         corpus: from `encode_corpus`.
         settings: what decides the result.
-        kind: what trains on the pairs; default: the compiled code.
         checkpoint: where to go on from, and to write to; the counts too, when they do not fit into the memory.
         progress: told (pairs done, pairs in all) now and then.
 
@@ -131,7 +129,7 @@ def train_glove(
         )
     pairs = TrainingPairs(counted, settings, folder)
     ready = time.monotonic()
-    run = (kind or GloveRun)(len(corpus.words), settings, pairs, checkpoint)
+    run = _Run(len(corpus.words), settings, pairs, checkpoint)
     with checkpoint.holding_signals() if checkpoint else nullcontext():
         run.train(progress)
     if folder is not None:
@@ -187,7 +185,7 @@ def _array(size: int, kind: Any, folder: Path | None, in_memory: bool) -> NDArra
         return np.asarray(np.memmap(file, kind, "r+", 0, (size,)))
 
 
-class GloveRun:
+class _Run:
     """The tables that the compiled code works on, and where the training is."""
 
     def __init__(
@@ -279,4 +277,4 @@ def _compile() -> None:
     """Have the compiled code ready, from disk or made now, so that it is not timed."""
     corpus = WordCorpus(["a", "b"], np.ones(2, np.int64), np.array([0, 1], np.int32), np.array([0, 2]), 2)
     settings = GloveSettings(dimensions=2, epochs=1, window=1, threads=1)
-    GloveRun(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)
+    _Run(2, settings, TrainingPairs(count_cooccurrences(corpus, 1), settings), None).train(None)

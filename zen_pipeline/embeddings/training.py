@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
 from typing import Any, Literal
 
 from zen_pipeline.embeddings.glove import GloveResult, GloveSettings, train_glove
 from zen_pipeline.embeddings.vector_checkpoint import Checkpoint
 from zen_pipeline.embeddings.word2vec import Word2VecResult, Word2VecSettings, train_word2vec
 from zen_pipeline.embeddings.words import WordCorpus
-from zen_pipeline.errors import ConfigError
 from zen_pipeline.logs import get_logger
 
 Method = Literal["skipgram", "cbow", "glove"]
@@ -30,33 +28,21 @@ def train_vectors(
         corpus: from `encode_corpus` or `token_corpus`.
         method: what to train.
         settings: fields of `Word2VecSettings` or `GloveSettings`; what is None, or a field of the other method alone,
-            is left to the method's defaults. `device`: `cpu`, the compiled kernels, or a device of torch.
+            is left to the method's defaults.
         checkpoint: where to go on from, and to write to.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
         DataError: the corpus has nothing to learn from, or the training diverged.
     """
-    device = settings.get("device", "cpu")
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError("embed.device is cuda, but torch finds no GPU here: set it to cpu")
     if method == "glove":
-        kind = None if device == "cpu" else partial(_torch_glove_run(), device)
         own = GloveSettings(**_chosen(settings, GloveSettings))
-        return train_glove(corpus, own, kind=kind, checkpoint=checkpoint, progress=_Progress("pairs"))
+        return train_glove(corpus, own, checkpoint=checkpoint, progress=_Progress("pairs"))
     word2vec = Word2VecSettings(method=method, **_chosen(settings, Word2VecSettings))
-    if device != "cpu":
-        from zen_pipeline.embeddings.torch_word2vec import train_word2vec_torch
-
-        return train_word2vec_torch(corpus, word2vec, device, checkpoint=checkpoint, progress=_Progress("words"))
     return train_word2vec(corpus, word2vec, checkpoint=checkpoint, progress=_Progress("words"))
 
 
 def will_compile(method: Method) -> bool:
-    """Whether the first training by this method on this machine has to compile its kernel first."""
+    """True where the first training by this method on this machine has to compile its kernel first."""
     from zen_pipeline.embeddings.compiled import on_disk
 
     if method == "glove":
@@ -64,12 +50,6 @@ def will_compile(method: Method) -> bool:
     else:
         from zen_pipeline.embeddings.word2vec_kernel import train as kernel
     return not on_disk(kernel)
-
-
-def _torch_glove_run() -> Any:
-    from zen_pipeline.embeddings.torch_glove import TorchGloveRun
-
-    return TorchGloveRun
 
 
 def speed(result: Word2VecResult | GloveResult) -> dict[str, int]:

@@ -27,13 +27,13 @@ from zen_pipeline.embeddings.vectors import WordVectors
 from zen_pipeline.embeddings.words import WordCorpus
 from zen_pipeline.errors import DataError
 
-NOISE_POWER = 0.75
-LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
+_NOISE_POWER = 0.75
+_LOWEST_RATE = 1e-4  # as a share of the first one, as in the original program
 # Chosen on WikiText-2 by held-out loss and by how well the neighbours of two seeds agree (docs/experiments.md).
 _RATES = {"skipgram": 0.035, "cbow": 0.065}
 _NOISE_WORDS = {"skipgram": 64, "cbow": 16}
-CENTRES = {"skipgram": 16, "cbow": 64}  # of a block
-GROUPS = {"skipgram": 1, "cbow": 8}  # of a block, alternating, each with noise words of its own
+_CENTRES = {"skipgram": 16, "cbow": 64}  # of a block
+_GROUPS = {"skipgram": 1, "cbow": 8}  # of a block, alternating, each with noise words of its own
 _CALL_WORDS = 200_000  # words per call of the compiled code, under a tenth of a second: how soon Ctrl-C is heard
 _LANES = 2  # of the kernel: they decide the bits, so they do not follow the cores
 _LONGEST = 10_000  # words; a longer document is cut, as in gensim, so that lanes and calls are about equal
@@ -141,8 +141,8 @@ def train_word2vec(
     width = settings.dimensions
     inputs, outputs = (np.ascontiguousarray(table[:, :width]) for table in (run.inputs, run.outputs))
     return Word2VecResult(
-        vectors=WordVectors(corpus.words, corpus.counts, checked(inputs, settings)),
-        contexts=checked(outputs, settings),
+        vectors=WordVectors(corpus.words, corpus.counts, _checked(inputs, settings)),
+        contexts=_checked(outputs, settings),
         losses=losses,
         words=run.total,
         seconds=time.monotonic() - ready,
@@ -150,7 +150,7 @@ def train_word2vec(
     )
 
 
-def checked(vectors: NDArray[np.float32], settings: Word2VecSettings) -> NDArray[np.float32]:
+def _checked(vectors: NDArray[np.float32], settings: Word2VecSettings) -> NDArray[np.float32]:
     """The vectors.
 
     Raises:
@@ -251,9 +251,9 @@ class _Run:
         self.total = len(corpus.ids) * settings.epochs
         shape = (len(corpus.words), -(-settings.dimensions // COLUMNS) * COLUMNS)
         self.inputs, self.outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self.inputs[:, : settings.dimensions] = first_vectors(len(corpus.words), settings.dimensions, settings.seed)
+        self.inputs[:, : settings.dimensions] = _first_vectors(len(corpus.words), settings.dimensions, settings.seed)
         self._keep = _in_32_bits(keep_probabilities(corpus.counts, settings.subsample))
-        self._noise = noise_table(corpus.counts.astype(np.float64) ** NOISE_POWER)
+        self._noise = noise_table(corpus.counts.astype(np.float64) ** _NOISE_POWER)
 
     def alone(self, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int) -> list[_Outcome]:
         """Train on some documents with this thread."""
@@ -286,7 +286,7 @@ class _Run:
         before = done + np.concatenate([[0], np.cumsum(ends - starts)[:-1]]).astype(np.int64)
         method = settings.method
         # As much memory as for all lanes, whoever computes them, so that one compilation serves all.
-        shape = Shape(CENTRES[method], GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
+        shape = Shape(_CENTRES[method], _GROUPS[method], settings.shared_noise, settings.window, method == "cbow")
         turns = kernel.make_turns(lanes)
         each = lanes // threads
 
@@ -295,7 +295,7 @@ class _Run:
             losses = np.zeros((each, 2))
             given = (
                 self.inputs, self.outputs, corpus.ids, starts, ends, self._keep, *self._noise, key,
-                settings.window, np.float32(settings.negatives), rate, rate * LOWEST_RATE, before, max(self.total, 1),
+                settings.window, np.float32(settings.negatives), rate, rate * _LOWEST_RATE, before, max(self.total, 1),
                 shape.cbow, lanes, np.arange(first_lane, first_lane + each), turns,
                 np.empty((each, 2, int((ends - starts).max(initial=0))), np.int64),
                 tuple(make_block(shape) for _ in range(2 * _LANES)), rows,
@@ -311,7 +311,7 @@ class _Run:
         return [work(thread * each) for thread in range(threads)], turns
 
 
-def first_vectors(words: int, dimensions: int, seed: int) -> NDArray[np.float32]:
+def _first_vectors(words: int, dimensions: int, seed: int) -> NDArray[np.float32]:
     """(words, dimensions) float32, uniform in ±1 / (2 dimensions) as in the original program."""
     drawn = np.random.Generator(np.random.PCG64([seed, 1])).random((words, dimensions), dtype=np.float32)
     return (drawn - np.float32(0.5)) / np.float32(dimensions)

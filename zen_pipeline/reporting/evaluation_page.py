@@ -69,7 +69,6 @@ def evaluation_page(
         shared.words_section(
             words.summary, _read_json(words.path / "neighbours.json", {}), _read_json(words.path / "map.json", [])
         ),
-        shared.starts_section(words.summary),
         shared.skipped_section({name: ref.skipped for name, ref in inputs.items() if ref.skipped}),
         shared.glossary_section(),
         shared.lineage_section(

@@ -192,31 +192,8 @@ def words_section(
     if word_map:
         blocks.append(Scatter("Map of the word vectors", [(e["word"], e["x"], e["y"]) for e in word_map]))
     if blocks:
-        kept = {k: v for k, v in summary.items() if k not in ("neighbours", "ablation")}
-        blocks += all_figures(kept)
+        blocks += all_figures({k: v for k, v in summary.items() if k != "neighbours"})
     return Section("words", "Word vectors", blocks)
-
-
-_STARTS = {"random": "random numbers", "words": "word vectors", "next_token": "next-token vectors"}
-
-
-def starts_section(summary: Mapping[str, Any]) -> Section:
-    """What each kind of start vectors is worth to a small model, from the summary of the embedding stage."""
-    ablation: Mapping[str, Any] = summary.get("ablation") or {}
-    if "starts" not in ablation:
-        return Section("starts", "Start vectors", [])
-    rows = [(phrase(_STARTS[name]), found["before"], found["after"]) for name, found in ablation["starts"].items()]
-    note = phrase(
-        "A model of this run's width with {layers} layers, trained for {steps} steps of {tokens} tokens from each "
-        "start with the same seed, order and steps; held-out loss in nats per token. It compares the starts. It is not "
-        "this run's model: the longer a model is trained, the less its start counts.",
-        layers=ablation["layers"],
-        steps=ablation["steps"],
-        tokens=number(ablation["tokens_per_step"]),
-    )
-    after = phrase("after {steps} steps", steps=ablation["steps"])
-    head = ("token tables start from", "before the first step", after)
-    return Section("starts", "Start vectors", [Note(note), Table(head, rows)])
 
 
 # --- what it was made from --------------------------------------------------------------------------------------------

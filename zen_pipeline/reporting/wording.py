@@ -199,20 +199,6 @@ CHINESE: Mapping[str, str] = {
     "word": "词",
     "neighbours": "近邻",
     "Map of the word vectors": "词向量分布图",
-    "Start vectors": "初始向量",
-    "A model of this run's width with {layers} layers, trained for {steps} steps of {tokens} tokens from each start "
-    "with the same seed, order and steps; held-out loss in nats per token. It compares the starts. It is not this "
-    "run's model: the longer a model is trained, the less its start counts.": (
-        "用一个与本次模型同宽、{layers} 层的小模型，分别从各种初始向量出发，在相同的随机种子和数据顺序下训练 {steps} 步"
-        "（每步 {tokens} 个词元），表中是留出文本上的损失（奈特/词元）。"
-        "这里只比较初始化方式，并非本次的模型；训练越久，初始化的影响越小。"
-    ),
-    "after {steps} steps": "训练 {steps} 步后",
-    "token tables start from": "词元嵌入的初始值",
-    "before the first step": "训练前",
-    "random numbers": "随机数",
-    "word vectors": "词向量",
-    "next-token vectors": "下一词元向量",
     # --- the end of the page
     "Skipped": "已跳过",
     "Lineage and settings": "来源与设置",

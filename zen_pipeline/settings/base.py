@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +14,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """Settings of one stage: immutable, and strict about unknown keys."""
+    """Settings of one stage: immutable, and strict about unknown keys.
+
+    Attributes:
+        former: names of settings that are gone, and for each what to do instead; the error about the name says it.
+    """
+
+    former: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,11 @@ WATTS_PER_CORE = 4.0  # of a processor that is not known: codecarbon's DEFAULT_P
 
 class EmbedConfig(Section):
     """Word vectors: Word2Vec (Mikolov et al. 2013) or GloVe (Pennington et al. 2014); and next-token vectors."""
+
+    former: ClassVar[Mapping[str, str]] = {
+        "ablation_steps": "leave it out; benchmarks/compare_starts.py compares starts",
+        "device": "leave it out; word vectors are trained on the CPU",
+    }
 
     enabled: bool = Field(True, description="train word vectors")
     method: Literal["skipgram", "cbow", "glove"] = "skipgram"
@@ -31,7 +37,6 @@ class EmbedConfig(Section):
     x_max: float = Field(10.0, gt=0.0, description="GloVe: counts from here on have full weight")
     alpha: float = Field(0.75, ge=0.0, le=2.0, description="GloVe: power of the weight below x_max")
     deterministic: bool = Field(True, description="the same bits every time; false: threads without locks")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: train word vectors on a GPU, not to the same bits")
     threads: int | None = Field(
         None,
         ge=1,
@@ -47,17 +52,21 @@ class EmbedConfig(Section):
     )
     next_token: bool = Field(True, description="also make the vectors that start the language model at bigram quality")
     next_token_steps: int = Field(30, ge=0, description="full-batch steps after their decomposition")
-    ablation_steps: int | None = Field(
-        None,
-        ge=0,
-        description="steps of a small model from each kind of start vectors, to compare them; "
-        "default: 25, and none in a budget below four minutes",
-    )
 
 
 HEAD_SIZE = 64  # of a head where the number of heads is not set, as in most published models of this size
 Family = Literal["qwen3", "gpt2", "bert", "marian"]
 CAUSAL_FAMILIES: tuple[Family, ...] = ("qwen3", "gpt2")  # those that continue text
+
+
+StartName = Literal["auto", "random", "words", "next_token", "heads"]
+# The families that a start is for; `random` and `auto`, which takes what fits, are for all. Next-token vectors are not
+# for gpt2: where positions are added to the token vectors, the first prediction is not the one they were fitted to.
+START_FAMILIES: Mapping[StartName, tuple[Family, ...]] = {
+    "words": CAUSAL_FAMILIES,
+    "next_token": ("qwen3",),
+    "heads": ("qwen3",),
+}
 
 
 class ModelShape(Section):
@@ -97,16 +106,14 @@ def _check_schedule(warmup: float, cooldown: float) -> None:
 class PretrainConfig(Section):
     """Training of the base model: on next tokens, masked tokens or translations, as its family learns."""
 
+    former: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("start_vectors", "position_heads", "induction_heads"),
+        "pretrain.start says what a new model starts from: auto, random, words, next_token or heads",
+    )
+
     family: Family | None = Field(None, description="default: that of init_from, else qwen3")
     init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
-    start_vectors: Literal["next_token", "words", "none"] = Field(
-        "next_token", description="what of the embedding stage the token tables start from"
-    )
-    position_heads: bool = Field(True, description="qwen3: the first layer starts with heads that look back")
-    induction_heads: bool = Field(
-        True,
-        description="qwen3 from next-token vectors, with position_heads: the second layer starts with heads that copy",
-    )
+    start: StartName = Field("auto", description="first weights of a new model; auto: the best that fits the family")
     model: ModelShape = ModelShape()
     document_mask: bool = Field(False, description="qwen3, gpt2: attention does not look into another document")
     whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")
@@ -171,6 +178,9 @@ class PretrainConfig(Section):
                 raise ValueError(
                     f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads} in the family {family}"
                 )
+        fitting = START_FAMILIES.get(self.start)
+        if fitting is not None and family not in fitting and self.init_from is None:
+            raise ValueError(f"start {self.start} is for {' and '.join(fitting)}, and family is {family}")
         if self.document_mask and family not in CAUSAL_FAMILIES:
             raise ValueError(f"document_mask is for {' and '.join(CAUSAL_FAMILIES)}, and family is {family}")
         if self.whole_words and family != "bert":

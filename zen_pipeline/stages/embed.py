@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,6 @@ import numpy as np
 
 from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
-from zen_pipeline.embeddings.ablation import CONTEXT, LAYERS, SEQUENCES, ablation_steps, compare_starts
 from zen_pipeline.embeddings.evaluation import evaluate, figures, headline
 from zen_pipeline.embeddings.glove import GloveResult
 from zen_pipeline.embeddings.token_vectors import token_vectors
@@ -32,6 +29,7 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.files import file_digest, files_named
 from zen_pipeline.judging.judge_tensors import judge_vectors
 from zen_pipeline.logs import get_logger
+from zen_pipeline.models.starts.choice import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.workspace import Workspace
 
@@ -40,9 +38,6 @@ if TYPE_CHECKING:
 
 STAGE_VERSION = 8
 KIND = "embeddings"
-NEXT_TOKEN_FILE = "next_token.safetensors"
-TOKEN_VECTORS_FILE = "token_vectors.safetensors"
-NEXT_TOKEN_RATE = 0.3  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.
 FEWEST_WORDS = 5_000
@@ -65,7 +60,6 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(KIND, skipped=f"{words}; {start}")
     summary: dict[str, Any] = {"no_word_vectors": words} if isinstance(words, str) else words
     summary["next_token"] = {"none": start} if isinstance(start, str) else start
-    summary["ablation"] = _ablation(config, inputs, output, context)
     return Built(KIND, summary=summary)
 
 
@@ -107,7 +101,7 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
     from safetensors.torch import save_file
 
     from zen_pipeline.corpus.tokens.shards import TokenSplit
-    from zen_pipeline.embeddings.next_token import MAX_VOCABULARY, next_token_vectors
+    from zen_pipeline.models.starts.next_token import MAX_VOCABULARY, next_token_vectors
 
     vocab_size = int(json.loads((inputs["tokenize"].path / "shards.json").read_text())["vocab_size"])
     if vocab_size > MAX_VOCABULARY:
@@ -124,42 +118,6 @@ def _next_token_vectors(config: Config, inputs: Inputs, output: Path) -> dict[st
         "loss": round(made.loss, 4),
         "bigram_loss": round(made.bigram_loss, 4),
         "seconds": round(time.monotonic() - began, 2),
-    }
-
-
-def _ablation(config: Config, inputs: Inputs, output: Path, context: StageContext) -> dict[str, Any]:
-    """Write `ablation.json`, the losses of a small model from each start; returns those before and after training."""
-    from zen_pipeline.training.initial import put_next_token_vectors, put_token_vectors
-
-    steps, tokens = ablation_steps(config), inputs["tokenize"].path
-    if not steps:
-        return {"none": "turned off, or the budget is too short for it (embed.ablation_steps)"}
-    if config.pretrain.init_from or config.finetune.init_from:
-        return {"none": "the model starts from a folder that brings its own token vectors"}
-    starts: dict[str, Any] = {"random": (lambda _model: None, 1.0)}
-    for name, file, put, factor in (
-        ("words", TOKEN_VECTORS_FILE, put_token_vectors, 1.0),
-        ("next_token", NEXT_TOKEN_FILE, put_next_token_vectors, NEXT_TOKEN_RATE),
-    ):
-        if (output / file).is_file():
-            starts[name] = (partial(put, path=output / file), factor)
-    vocab_size = int(json.loads((tokens / "shards.json").read_text())["vocab_size"])
-    width = int(json.loads((inputs["resolve"].path / "resolved.json").read_text())["model"]["hidden_size"])
-    began = time.monotonic()
-    try:
-        curves = compare_starts(tokens, vocab_size, width, starts, steps=steps, seed=config.seed)
-    except DataError as error:
-        return {"none": str(error)}
-    for name, curve in curves.items():
-        for step, loss in enumerate(curve.losses, 1):
-            context.tracked.log_metrics({f"ablation.{name}.loss": loss}, step)
-    _write_json(output / "ablation.json", {name: asdict(curve) for name, curve in curves.items()})
-    return {
-        "layers": LAYERS,
-        "steps": steps,
-        "tokens_per_step": SEQUENCES * CONTEXT,
-        "seconds": round(time.monotonic() - began, 2),
-        "starts": {n: {"before": round(c.before, 4), "after": round(c.after, 4)} for n, c in curves.items()},
     }
 
 
@@ -267,8 +225,7 @@ def _write_json(path: Path, value: object) -> None:
 
 def _settings(config: Config) -> dict[str, Any]:
     brings_vectors = bool(config.pretrain.init_from or config.finetune.init_from)
-    own = {**config.embed.identity(), "ablation_steps": ablation_steps(config)}
-    return {**own, "seed": config.seed, "model_brings_vectors": brings_vectors}
+    return {**config.embed.identity(), "seed": config.seed, "model_brings_vectors": brings_vectors}
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:

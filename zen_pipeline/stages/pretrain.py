@@ -9,11 +9,9 @@ from zen_pipeline.artifacts import Built, canonical_json
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.files import file_digest, own_file, read_json_object
-from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.facts import gpu_names
+from zen_pipeline.models.starts.choice import NEXT_TOKEN_RATE, Start, choose_start, tables_file
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
-from zen_pipeline.settings.models import CAUSAL_FAMILIES
-from zen_pipeline.stages.embed import NEXT_TOKEN_FILE, NEXT_TOKEN_RATE, TOKEN_VECTORS_FILE
 from zen_pipeline.stages.pretrain_material import make_material, vocab_size
 from zen_pipeline.stages.resolve import family_of, load_resolved, pretrains
 from zen_pipeline.training.dial import Resolved
@@ -23,7 +21,6 @@ from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 7
-log = get_logger(__name__)
 _MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -34,10 +31,9 @@ def _needs(config: Config) -> tuple[str, ...]:
 
 
 def _uses_vectors(config: Config) -> bool:
-    """Whether the token tables start from vectors; next-token vectors are those of the qwen3 family's first guess."""
-    own, family = config.pretrain, family_of(config)
-    fitting = {"next_token": ("qwen3",), "words": CAUSAL_FAMILIES, "none": ()}[own.start_vectors]
-    return own.init_from is None and family in fitting
+    """The token tables start from vectors of the embedding stage."""
+    own = config.pretrain
+    return own.init_from is None and tables_file(own.start, family_of(config)) is not None
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -87,24 +83,18 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, context: StageContext) -> TrainingJob:
     """The pretraining job; explicit settings win over the resolved ones."""
     own, tokens = config.pretrain, inputs["tokenize"].path
-    start = _start_vectors(config, resolved, inputs)
+    start = _start(config, resolved, inputs)
     family = family_of(config)
     vocabulary = vocab_size(tokens)
     if own.init_from is not None:
         check_vocabulary(Path(own.init_from), vocabulary)
     material = make_material(config, resolved, inputs, context.work)
-    next_token = start if own.start_vectors == "next_token" else None
-    looking_back = own.position_heads and own.init_from is None and family == "qwen3"
-    copying = own.induction_heads and looking_back and next_token is not None and resolved.model.layers > 1
     return TrainingJob(
         name="pretrain",
         family=family,
         model=None if own.init_from is not None else model_fields(resolved.model, material.vocab_size, family),
         init_from=own.init_from,
-        token_vectors=start if own.start_vectors == "words" else None,
-        next_token_vectors=next_token,
-        position_heads=looking_back,
-        induction_heads=copying,
+        start=start,
         data=material.data,
         context=resolved.model.context_length,
         steps=resolved.steps,
@@ -112,7 +102,7 @@ def make_job(config: Config, resolved: Resolved, inputs: Inputs, output: Path, c
         micro_batch=material.micro_batch,
         schedule=Schedule(
             learning_rate=own.learning_rate or resolved.learning_rate,
-            embedding_learning_rate=own.embedding_learning_rate or _embedding_learning_rate(config, resolved, start),
+            embedding_learning_rate=own.embedding_learning_rate or _embedding_learning_rate(resolved, start),
             weight_decay=own.weight_decay,
             warmup=own.warmup,
             cooldown=own.cooldown,
@@ -191,25 +181,19 @@ def check_vocabulary(folder: Path, vocabulary: int) -> None:
         )
 
 
-def _start_vectors(config: Config, resolved: Resolved, inputs: Inputs) -> str | None:
-    """The file of the embedding stage that the token tables start from; None, with a line in the log, without one."""
-    own = config.pretrain
-    if not _uses_vectors(config):
-        return None
-    if own.start_vectors == "next_token" and resolved.model.tie_embeddings:
-        log.info("next-token vectors need a head of its own; with tied embeddings the tables start at random")
-        return None
-    name = NEXT_TOKEN_FILE if own.start_vectors == "next_token" else TOKEN_VECTORS_FILE
-    path = inputs["embed"].path / name
-    if path.is_file():
-        return str(path)
-    log.warning("the embedding stage made no %s; the token tables start at random", name)
-    return None
+def _start(config: Config, resolved: Resolved, inputs: Inputs) -> Start:
+    """What is put into the weights of a new model; nothing into those of a given one."""
+    own, shape = config.pretrain, resolved.model
+    if own.init_from is not None:
+        return Start()
+    vectors = inputs["embed"].path if _uses_vectors(config) else None
+    tied = shape.tie_embeddings
+    return choose_start(own.start, family=family_of(config), layers=shape.layers, tied=tied, vectors=vectors)
 
 
-def _embedding_learning_rate(config: Config, resolved: Resolved, start: str | None) -> float:
+def _embedding_learning_rate(resolved: Resolved, start: Start) -> float:
     """The resolved rate, lowered for tables that are good already."""
-    lowered = start is not None and config.pretrain.start_vectors == "next_token"
+    lowered = start.next_token_vectors is not None
     return resolved.embedding_learning_rate * (NEXT_TOKEN_RATE if lowered else 1.0)
 
 

@@ -168,7 +168,6 @@ def _measured(config: Config, inputs: Inputs, context: StageContext) -> Resolved
 
 
 def _request(config: Config, inputs: Inputs, context: StageContext) -> Request:
-    from zen_pipeline.embeddings.ablation import ablation_steps
     from zen_pipeline.embeddings.training import will_compile
 
     records = inputs["validate"].path / "records.parquet"
@@ -185,8 +184,7 @@ def _request(config: Config, inputs: Inputs, context: StageContext) -> Request:
         pairs=_pair_lengths(records) if family_of(config) == "marian" else (),
         supervised_context=_supervised_context(records) if finetuning else 0,
         vectors=_makes_vectors(config),
-        ablation=ablation_steps(config) > 0,
-        compiling=config.embed.enabled and config.embed.device == "cpu" and will_compile(config.embed.method),
+        compiling=config.embed.enabled and will_compile(config.embed.method),
         side_by_side=config.pretrain.devices in ("auto", 1),
         # of a run that finds its records in the store, what making them took
         spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),

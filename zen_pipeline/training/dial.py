@@ -255,7 +255,7 @@ def _taught(target: float, compute: float, corpus_tokens: float, plan: _Plan) ->
 
 def _time_left(request: Request, budget: float, elapsed: float, slow: float) -> tuple[float, float]:
     """Seconds of a budget for training, and those that everything before it takes."""
-    parts = {name: getattr(request, name) for name in ("vectors", "ablation", "compiling")}
+    parts = {name: getattr(request, name) for name in ("vectors", "compiling")}
     before = request.spent_seconds + elapsed + slow * preparation_seconds(request.train_bytes, **parts)
     return max(budget - before, LEAST_SHARE * budget), before
 

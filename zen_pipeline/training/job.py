@@ -9,10 +9,11 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from zen_pipeline.artifacts import canonical_json
 from zen_pipeline.files import write_atomically
+from zen_pipeline.models.starts.choice import Start
 from zen_pipeline.settings.models import WATTS_PER_CORE, Family
 
 Precision = Literal["bf16", "fp32"]
@@ -132,12 +133,7 @@ class TrainingJob(_Record):
         family: of a model that starts at random.
         model: fields of the family's config for such a model; None with `init_from`.
         init_from: Hugging Face folder whose weights are trained on.
-        token_vectors: safetensors file with `vectors` (vocab_size, dimensions) for the token embeddings.
-        next_token_vectors: safetensors file with `input` and `output` (vocab_size, width) for embedding and head.
-        position_heads: whether the first layer of a new qwen3 model starts with heads that look back; see
-            `models.position_heads`.
-        induction_heads: whether its second layer starts with heads that copy; needs those that look back, next-token
-            vectors and two layers; see `models.induction_heads`.
+        start: what is put into the weights of a model that starts at random.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
@@ -163,10 +159,7 @@ class TrainingJob(_Record):
     family: Family = "qwen3"
     model: dict[str, Any] | None = None
     init_from: str | None = None
-    token_vectors: str | None = None
-    next_token_vectors: str | None = None
-    position_heads: bool = False
-    induction_heads: bool = False
+    start: Start = Start()
     data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
     context: int = Field(ge=1)
     steps: int = Field(ge=1)
@@ -191,13 +184,6 @@ class TrainingJob(_Record):
     tracking_uri: str | None = None
     tracking_run_id: str | None = None
     run_id: str = "none"
-
-    @model_validator(mode="after")
-    def _induction_heads_have_what_they_need(self) -> TrainingJob:
-        two_layers = (self.model or {}).get("num_hidden_layers", 0) > 1
-        if self.induction_heads and not (self.position_heads and self.next_token_vectors and two_layers):
-            raise ValueError("induction_heads need position_heads, next_token_vectors and a new model of two layers")
-        return self
 
     @property
     def identity(self) -> str:

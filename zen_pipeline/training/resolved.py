@@ -134,7 +134,6 @@ class Request(_Record):
         pretraining: False when a given model is only fine-tuned.
         finetuning: whether there is something to fine-tune on.
         vectors: whether the embedding stage has something to do.
-        ablation: whether that compares kinds of start vectors.
         compiling: whether that compiles its kernel first, as it does once on every machine.
         side_by_side: whether several micro-batches may be computed at the same time; on a GPU they never are.
         spent_seconds: that the run has taken before.
@@ -156,7 +155,6 @@ class Request(_Record):
     pretraining: bool = True
     finetuning: bool = True
     vectors: bool = True
-    ablation: bool = True
     compiling: bool = False
     side_by_side: bool = True
     spent_seconds: float = 0.0

@@ -184,15 +184,15 @@ def slowness(flops: float) -> float:
     return max(1.0, math.pow(_MEASURED_FLOPS / flops, 0.4))
 
 
-def preparation_seconds(train_bytes: int, *, vectors: bool, ablation: bool, compiling: bool) -> float:
+def preparation_seconds(train_bytes: int, *, vectors: bool, compiling: bool) -> float:
     """Seconds that the tokenizer and the embedding stage take, and what is left of the measurement.
 
     Measured on two cores (docs/experiments.md): 2 s and 1 s per 2.5 MB for the tokenizer and the token files, and 3 s
     for the end of the measurement and for judging; 13 s and 1 s per 1.5 MB for the vectors, most of it work that does
-    not depend on the text; 7 s for the comparison of starts; 16 s for the compiler.
+    not depend on the text; 16 s for the compiler.
     """
     tokens = 5.0 + train_bytes / 2.5e6
-    return tokens + (13.0 + train_bytes / 1.5e6 + 7.0 * ablation + 16.0 * compiling if vectors else 0.0)
+    return tokens + (13.0 + train_bytes / 1.5e6 + 16.0 * compiling if vectors else 0.0)
 
 
 def evaluation_for(training_seconds: float, tokens_per_second: float) -> Evaluation:

@@ -1,11 +1,10 @@
-"""A first layer that looks back: heads which begin by attending to a fixed place, whatever the tokens are.
+"""Previous-token heads in the first layer: each attends to a fixed distance from the start, whatever the tokens are.
 
-A transformer first has to learn a head that looks at the token before (Elhage et al. 2021, "A Mathematical Framework
-for Transformer Circuits"); later layers build on it, such as those that continue what came after an earlier occurrence
-(Olsson et al. 2022, "In-context Learning and Induction Heads"). Here the heads of the first layer have it from the
-start: the first looks one token back, the second two, and so on. What they read changes nothing by itself, because
-output projections start at zero (`models/induction_heads.py` has a use for it), and all of it is trained like any
-other weight.
+A transformer first has to learn a previous-token head (Elhage et al. 2021, "A Mathematical Framework for Transformer
+Circuits"); later layers build on it, such as induction heads (Olsson et al. 2022, "In-context Learning and Induction
+Heads"). Here the heads of the first layer have it from the start: the first attends to the token before, the second to
+the one before that, and so on. What they read changes nothing by itself, because output projections start at zero
+(`induction_heads` has a use for it), and all of it is trained like any other weight.
 
 With rotary positions the score of a query and a key that are the same for every token is a sum of cosines of their
 distance, one for each pair of dimensions that turns together: with phases that agree at one distance it peaks there. A
@@ -23,18 +22,18 @@ from torch.nn import functional as F
 
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3
 
-_LOOKING_BACK = 4  # heads
-_SHARPNESS = 20.0  # the score at the distance that is looked for; other distances have less, down to minus this
+_MOST = 4  # heads
+_SHARPNESS = 20.0  # the score at the head's own distance; other distances have less, down to minus this
 RESTING = 0.1  # of their random weights is left to keys that no query reads, since two zeros would never learn
 _LEAST_SIDE = 0.05  # cosine of every token vector and the direction that is read
 
 
 @torch.no_grad()
-def start_position_heads(model: Qwen3) -> Tensor:
+def put_previous_token_heads(model: Qwen3) -> Tensor:
     """Set queries and keys of the first layer of an untrained model, and move token vectors that point away.
 
-    Head h looks h + 1 tokens back; heads behind the fourth keep their projections, unless they share a key with one of
-    the four.
+    Head h attends to the token h + 1 places before; heads behind the fourth keep their projections, unless they share a
+    key with one of the four.
 
     Args:
         model: its token vectors are final but for the direction that is read: those that point away from the mean of
@@ -51,10 +50,10 @@ def start_position_heads(model: Qwen3) -> Tensor:
     # both halves together have a root mean square of 1, so QK-norm leaves them as they are
     amplitudes = (config.head_dim * _shares(cos)).sqrt()
     key = torch.cat((amplitudes, torch.zeros_like(amplitudes)))
-    looking_back = min(_LOOKING_BACK, attention.heads, len(cos) - 1)
-    distances = range(1, looking_back + 1)
+    count = min(_MOST, attention.heads, len(cos) - 1)
+    distances = range(1, count + 1)
     queries = torch.cat([torch.cat((amplitudes * cos[d], -amplitudes * sin[d])) for d in distances])
-    keys = key.repeat(-(-looking_back * attention.kv_heads // attention.heads))
+    keys = key.repeat(-(-count * attention.kv_heads // attention.heads))
     attention.q_proj.weight[: len(queries)] = queries[:, None] * direction
     unused = torch.cat((amplitudes, amplitudes)).repeat(len(keys) // config.head_dim) == 0
     rest = RESTING * unused[:, None] * attention.k_proj.weight[: len(keys)]

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.models.attention import attention_weights
-from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3, Qwen3Config
+from zen_pipeline.models.starts.previous_token_heads import put_previous_token_heads
 
 
 def started(heads: int, kv_heads: int, head_dim: int = 64) -> Qwen3:
@@ -15,7 +15,7 @@ def started(heads: int, kv_heads: int, head_dim: int = 64) -> Qwen3:
         head_dim=head_dim, intermediate_size=64, max_position_embeddings=256,
     )  # fmt: skip
     model = Qwen3(config, seed=0)
-    start_position_heads(model)
+    put_previous_token_heads(model)
     return model
 
 
@@ -27,17 +27,17 @@ def first_layer(model: Qwen3, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("heads", "kv_heads", "looking_back"), [(3, 3, 3), (6, 2, 4), (6, 6, 4), (1, 1, 1)])
-def test_each_of_the_first_heads_looks_back_its_distance(heads: int, kv_heads: int, looking_back: int) -> None:
+@pytest.mark.parametrize(("heads", "kv_heads", "count"), [(3, 3, 3), (6, 2, 4), (6, 6, 4), (1, 1, 1)])
+def test_each_of_the_first_heads_attends_to_its_distance(heads: int, kv_heads: int, count: int) -> None:
     tokens = torch.randint(0, 500, (256,), generator=torch.Generator().manual_seed(1))
     weights = first_layer(started(heads, kv_heads), tokens)
-    for head in range(looking_back):
+    for head in range(count):
         assert weights[head].diagonal(-(head + 1)).min() > 0.9
-    assert all(weights[head].diagonal(-(head + 1)).mean() < 0.2 for head in range(looking_back, heads))
+    assert all(weights[head].diagonal(-(head + 1)).mean() < 0.2 for head in range(count, heads))
 
 
 @torch.no_grad()
-def test_small_heads_look_there_more_than_anywhere_else() -> None:
+def test_small_heads_attend_there_more_than_anywhere_else() -> None:
     tokens = torch.randint(0, 500, (256,), generator=torch.Generator().manual_seed(1))
     weights = first_layer(started(4, 4, head_dim=16), tokens)
     for head in range(4):

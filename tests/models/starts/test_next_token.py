@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zen_pipeline.embeddings.next_token import MAX_VOCABULARY, BigramDistribution, next_token_vectors
+from zen_pipeline.models.starts.next_token import MAX_VOCABULARY, BigramDistribution, next_token_vectors
 
 
 def markov_stream(vocab_size: int, length: int, seed: int = 0) -> np.ndarray:

@@ -1,18 +1,18 @@
-"""A second layer that copies: heads which begin by going on as the text did after the same token before.
+"""Induction heads in the second layer: they go on as the text did after the same token before.
 
-Trained transformers have such heads (Olsson et al. 2022, "In-context Learning and Induction Heads"): they look for an
-earlier occurrence of the present token and raise the probability of what came after it. Gradients find them late,
-because two layers have to fit each other before either is of use. Here they are there from the start, as ordinary
-weights that training is free to change:
+Trained transformers have such heads (Olsson et al. 2022, "In-context Learning and Induction Heads"): they attend to
+what followed an earlier occurrence of the present token, and raise the probability that it follows again. Gradients
+find them late, because two layers have to fit each other before either is of use. Here they are there from the start,
+as ordinary weights that training is free to change:
 
 1. Some directions of the residual stream are cleared: those in which the tables of tokens hold least.
-2. In the first layer the head that looks one token back (`models/position_heads.py`) writes there which token it sees:
-   a code, a projection of the token's vector which all tokens together fill evenly.
+2. In the first layer the previous-token head (`previous_token_heads`) writes there which token it reads: a code, a
+   projection of the token's vector which all tokens together fill evenly.
 3. In the second layer queries read the code of the present token from its vector, and keys the code of the token
    before theirs from the cleared directions. Both are in those dimensions of a head that turn slowest with their
    position, so their product says whether the tokens are the same, and the more the nearer they stand.
-4. Values and outputs of these heads take the vector of the token that is looked at to what raises the logit of the same
-   token, as far as matrices of their rank can.
+4. Values and outputs of these heads take the vector of the token that they attend to into what raises the logit of the
+   same token, as far as matrices of their rank can.
 
 The first prediction is no better for it, since not all that is copied belongs there; what is gained shows after some
 steps.
@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zen_pipeline.models.blocks import Attention
-from zen_pipeline.models.position_heads import RESTING
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3
+from zen_pipeline.models.starts.previous_token_heads import RESTING
 
 # The best of those tried (docs/experiments.md).
 _CODE_SHARE = 6  # a code has at most this part of the width
@@ -41,19 +41,19 @@ _TINY = 1e-6  # of what counts as nothing, where tables say nothing about their 
 
 
 @torch.no_grad()
-def start_induction_heads(model: Qwen3, looking_back: Tensor) -> None:
+def put_induction_heads(model: Qwen3, direction: Tensor) -> None:
     """Set the first heads of the first two layers of an untrained model.
 
     Args:
-        model: of two layers or more, with an untied head; its tables predict the next token, and its first head looks
-            one token back. Both tables lose what they hold in the cleared directions.
-        looking_back: (C,) unit vector that queries and keys of that head read; it is not cleared.
+        model: of two layers or more, with an untied head; its tables predict the next token, and its first head is a
+            previous-token head. Both tables lose what they hold in the cleared directions.
+        direction: (C,) unit vector that queries and keys of that head read; it is not cleared.
     """
     first, second = _attention(model, 0), _attention(model, 1)
     inputs, outputs = model.token_embeddings.weight, model.get_parameter("lm_head.weight")
     width, head_dim = inputs.shape[1], first.head_dim
     size = max(1, min(head_dim // 2, width // _CODE_SHARE))  # of a code
-    cleared = _least_used(inputs, outputs, looking_back, size)  # (C, size)
+    cleared = _least_used(inputs, outputs, direction, size)  # (C, size)
     for table in (inputs, outputs):
         table.sub_(table @ cleared @ cleared.mT)
     tokens = F.rms_norm(inputs, (width,), eps=model.config.rms_norm_eps)  # (V, C), as the layers read them

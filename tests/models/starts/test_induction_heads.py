@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy, normalize
 
 from tests.models.attention import attention_weights
 from zen_pipeline.models.blocks import seen_before
-from zen_pipeline.models.induction_heads import start_induction_heads
-from zen_pipeline.models.position_heads import start_position_heads
 from zen_pipeline.models.qwen3 import DecoderLayer, Qwen3, Qwen3Config
+from zen_pipeline.models.starts.induction_heads import put_induction_heads
+from zen_pipeline.models.starts.previous_token_heads import put_previous_token_heads
 from zen_pipeline.training.job import Schedule
 from zen_pipeline.training.optimizer import build_optimizer
 
@@ -30,7 +30,7 @@ def untrained(heads: int = 3, kv_heads: int = 3) -> Qwen3:
 
 
 def started(model: Qwen3) -> Qwen3:
-    start_induction_heads(model, start_position_heads(model))
+    put_induction_heads(model, put_previous_token_heads(model))
     return model
 
 
@@ -54,7 +54,7 @@ def second_layer(model: Qwen3, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("heads", "kv_heads", "copying"), [(3, 3, (0, 1)), (4, 2, (0, 2)), (4, 1, (0,))])
-def test_heads_look_at_what_came_after_the_same_token(heads: int, kv_heads: int, copying: tuple[int, ...]) -> None:
+def test_heads_attend_to_what_came_after_the_same_token(heads: int, kv_heads: int, copying: tuple[int, ...]) -> None:
     weights = second_layer(started(untrained(heads, kv_heads)), repeated(60))
     for head in range(heads):
         found = weights[head].diagonal(-59)[1:]  # of the second time, on the token after the first time
@@ -76,7 +76,7 @@ def test_what_was_read_before_is_predicted_again() -> None:
 @torch.no_grad()
 def test_the_tables_keep_all_but_some_directions() -> None:
     model, before = started(untrained()), untrained()
-    start_position_heads(before)
+    put_previous_token_heads(before)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         table, old = model.get_parameter(name), before.get_parameter(name)
         assert torch.linalg.matrix_rank(table) == 192 - 32
@@ -85,13 +85,13 @@ def test_the_tables_keep_all_but_some_directions() -> None:
 
 
 @torch.no_grad()
-def test_the_first_layer_still_looks_back() -> None:
+def test_the_first_layer_still_has_its_previous_token_head() -> None:
     model = started(untrained())
-    looking_back = start_position_heads(untrained())
+    direction = put_previous_token_heads(untrained())
     own = model.model.layers[0].self_attn
     assert isinstance(own.q_proj.weight, Tensor)
-    torch.testing.assert_close(normalize(own.q_proj.weight[0], dim=0).abs(), looking_back.abs())
-    assert (normalize(model.token_embeddings.weight, dim=1) @ looking_back).min() > 0.04
+    torch.testing.assert_close(normalize(own.q_proj.weight[0], dim=0).abs(), direction.abs())
+    assert (normalize(model.token_embeddings.weight, dim=1) @ direction).min() > 0.04
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(3, 3), (4, 2), (4, 1)])

@@ -1,0 +1,1 @@
+"""First weights of a new language model that are better than random ones."""
