@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.picture import line_chart_svg
 from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.blocks import Curve, Curves, Point
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ValidationFailed, first_line
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.logs import get_logger
+from zen_pipeline.reporting.rendering import picture
 from zen_pipeline.tracking import numbers
 
 _MAX_ROWS = 500  # of one table; the UI draws them all
@@ -105,13 +106,21 @@ def _curves(config: Config, ref: ArtifactRef) -> None:
         curves = {name: curve for name in _names(steps, kind) if len(curve := _curve(steps, name)) > 1}
         if not curves:
             continue
-        svg = line_chart_svg(f"{ref.stage}: {kind.replace('_', ' ')}", curves, x="step", y=unit)
+        svg = _picture(f"{ref.stage}: {kind.replace('_', ' ')}", curves, unit)
+        if svg is None:
+            continue
         create_image_artifact(
             # Inline, so that the picture stays when the artifact is removed, and no file has to be served.
             f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}",
             key=_key(config, f"{ref.stage}-{kind}"),
             description=f"{ref.stage}, {unit}: " + ", ".join(f"{n} {c[-1][1]:.4g}" for n, c in curves.items()),
         )
+
+
+def _picture(title: str, curves: Mapping[str, list[Point]], unit: str) -> str | None:
+    """Curves over the steps as SVG; what is measured on held-out text is dashed."""
+    drawn = [Curve(n, c, "second" if n.startswith("validation") else "main") for n, c in curves.items()]
+    return picture(Curves(title, drawn, x="step", y=unit))
 
 
 def _release(config: Config, ref: ArtifactRef) -> None:
@@ -146,7 +155,7 @@ def _names(steps: list[dict[str, Any]], part: str) -> list[str]:
     return [name for name in dict.fromkeys(name for step in steps for name in step) if part in name]
 
 
-def _curve(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+def _curve(steps: list[dict[str, Any]], name: str) -> list[Point]:
     return [
         (float(step.get("step", index)), float(step[name]))
         for index, step in enumerate(steps)

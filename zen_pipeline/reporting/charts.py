@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -17,12 +17,31 @@ from zen_pipeline.reporting.wording import said
 
 Place = Callable[[Point], tuple[float, float]]  # data to the view box
 
-_WIDTH = 640.0  # of the view box; the page scales it
+WIDTH = 640.0  # of the view box; the page scales it
 _MAX_POINTS = 400  # of one curve; a screen has no more
 _MAX_DOTS = 12  # points of a curve that are still marked one by one
 
 
-def draw_bars(chart: Bars) -> Markup:
+@dataclass(frozen=True)
+class Drawing:
+    """What a chart is drawn of; as text an `<svg>` for a page, whose stylesheet colours it.
+
+    Attributes:
+        title: what a screen reader says.
+        height: of the view box, which is `WIDTH` wide.
+        parts: elements of SVG.
+    """
+
+    title: str
+    height: float
+    parts: Markup
+
+    def __html__(self) -> Markup:
+        head = Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><title>{}</title>')
+        return head.format(WIDTH, self.height, self.title, self.title) + self.parts + Markup("</svg>")
+
+
+def draw_bars(chart: Bars) -> Drawing:
     """Horizontal bars from zero, each below its name and before its value."""
     row, thick, right = 46.0, 18.0, 84.0
     largest = max((b.value for b in chart.bars if math.isfinite(b.value)), default=0.0) or 1.0
@@ -30,23 +49,23 @@ def draw_bars(chart: Bars) -> Markup:
     for index, bar in enumerate(chart.bars):
         value = bar.value if math.isfinite(bar.value) else 0.0
         top = index * row + 24
-        width = max(2.0, max(value, 0.0) / largest * (_WIDTH - right))
+        width = max(2.0, max(value, 0.0) / largest * (WIDTH - right))
         kind = f"bar main {bar.verdict}" if bar.verdict else "bar"
         rect = f'<rect x="0" y="{top:.1f}" width="{width:.1f}" height="{thick:.0f}" rx="4"/>'
         name = _text(said(bar.label), 0, top - 11, "name")
         figure = _text(f"{bar.value:.{chart.digits}f}", width + 8, top + thick / 2, "value")
         parts.append(Markup('<g class="{}">{}{}{}</g>').format(kind, name, Markup(rect), figure))
-    return _svg(parts, height=len(chart.bars) * row, title=said(chart.title))
+    return Drawing(said(chart.title), len(chart.bars) * row, Markup("").join(parts))
 
 
-def draw_curves(chart: Curves) -> Markup:
-    """Curves over a common pair of axes; nothing when there are no two points to join.
+def draw_curves(chart: Curves) -> Drawing | None:
+    """Curves over a common pair of axes; None when there are no two points to join.
 
     The vertical axis leaves out the highest 2 % of each curve, so that a spike does not flatten all the rest.
     """
     drawn = _drawable(chart.curves)
     if not drawn:
-        return Markup()
+        return None
     height, left, right, top, bottom = 290.0, 58.0, 14.0, 12.0, 52.0
     xs = [x for curve in drawn for x, _ in curve.points]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
@@ -54,7 +73,7 @@ def draw_curves(chart: Curves) -> Markup:
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
     def place(point: Point) -> tuple[float, float]:
-        x = left + (point[0] - x_low) / (x_high - x_low) * (_WIDTH - left - right)
+        x = left + (point[0] - x_low) / (x_high - x_low) * (WIDTH - left - right)
         share = (min(max(point[1], y_low), y_high) - y_low) / (y_high - y_low)
         return x, height - bottom - share * (height - top - bottom)
 
@@ -62,20 +81,18 @@ def draw_curves(chart: Curves) -> Markup:
     parts += [_curve(curve, place) for curve in drawn]
     parts.append(
         Markup('<text class="axis end" x="{:.0f}" y="{:.0f}">{}</text>').format(
-            _WIDTH - right, height - 9, said(chart.x)
+            WIDTH - right, height - 9, said(chart.x)
         )
     )
     names = ", ".join(said(curve.label) for curve in drawn)
-    return _svg(parts, height=height, title=f"{said(chart.title)} ({said(chart.y)}): {names}")
+    return Drawing(f"{said(chart.title)} ({said(chart.y)}): {names}", height, Markup("").join(parts))
 
 
-def draw_histogram(chart: Histogram) -> Markup:
+def draw_histogram(chart: Histogram) -> Drawing:
     """Columns side by side, with their counts above them and the lowest value of each bin below its left edge."""
-    if not chart.bins:
-        return Markup()
     height, top, bottom = 230.0, 20.0, 52.0
-    step = _WIDTH / len(chart.bins)
-    most = max(count for *_, count in chart.bins) or 1
+    step = WIDTH / max(1, len(chart.bins))
+    most = max((count for *_, count in chart.bins), default=0) or 1
     every = max(1, math.ceil(len(chart.bins) / 12))  # labels that fit side by side
     parts = []
     for index, (low, high, count) in enumerate(chart.bins):
@@ -90,29 +107,29 @@ def draw_histogram(chart: Histogram) -> Markup:
             parts.append(_text(f"{low:,}", x + 2, height - bottom + 14, "axis"))
             if count:
                 parts.append(_text(f"{count:,}", x + step / 2, height - bottom - tall - 10, "middle"))
-    parts.append(_text(said(chart.x), _WIDTH, height - 9, "axis end"))
-    return _svg(parts, height=height, title=said(chart.title))
+    parts.append(_text(said(chart.x), WIDTH, height - 9, "axis end"))
+    return Drawing(said(chart.title), height, Markup("").join(parts))
 
 
-def draw_scatter(chart: Scatter) -> Markup:
+def draw_scatter(chart: Scatter) -> Drawing:
     """Named points; the names that would cover an earlier one are left out and shown when the point is pointed at."""
     size, line, margin = 11.0, 13.0, 12.0
-    height = _WIDTH * 0.75
+    height = WIDTH * 0.75
     taken: list[tuple[float, float, float]] = []
     dots, names = [], []
     for name, x, y in chart.points:
-        across, down = margin + x * (_WIDTH - 2 * margin), height - margin - y * (height - 2 * margin)
+        across, down = margin + x * (WIDTH - 2 * margin), height - margin - y * (height - 2 * margin)
         dots.append(
             Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.2"><title>{}</title></circle>').format(
                 across, down, name
             )
         )
         width = text_width(name, size)
-        start = across + 5 if across + 5 + width <= _WIDTH else across - 5 - width
+        start = across + 5 if across + 5 + width <= WIDTH else across - 5 - width
         if not any(start < t[1] and start + width > t[0] and abs(down - t[2]) < line for t in taken):
             taken.append((start, start + width, down))
             names.append(_text(name, start, down, "place"))
-    return _svg([*dots, *names], height=height, title=said(chart.title))
+    return Drawing(said(chart.title), height, Markup("").join([*dots, *names]))
 
 
 def legend(chart: Curves) -> list[tuple[str, Label]]:
@@ -196,8 +213,3 @@ def _curve(curve: Curve, place: Place) -> Markup:
 
 def _text(text: str, x: float, y: float, kind: str) -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, text)
-
-
-def _svg(parts: Sequence[Markup], *, height: float, title: str) -> Markup:
-    head = Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><title>{}</title>')
-    return head.format(_WIDTH, height, title, title) + Markup("").join(parts) + Markup("</svg>")

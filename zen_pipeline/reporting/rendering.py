@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from zen_pipeline.blocks import Amount, Page, Table, phrase
+from zen_pipeline.blocks import Amount, Bars, Curves, Histogram, Page, Scatter, Table, phrase
 from zen_pipeline.reporting import charts
 from zen_pipeline.reporting.formatting import number
 from zen_pipeline.reporting.wording import in_language, said
@@ -28,8 +30,25 @@ def render(page: Page) -> str:
         return environment().get_template("page.html").render(page=page)
 
 
+def picture(chart: Bars | Curves | Histogram | Scatter) -> str | None:
+    """A chart as an SVG file of its own, in English; None when it has nothing to draw."""
+    draw: dict[type, Callable[[Any], charts.Drawing | None]] = {
+        Bars: charts.draw_bars,
+        Curves: charts.draw_curves,
+        Histogram: charts.draw_histogram,
+        Scatter: charts.draw_scatter,
+    }
+    drawing = draw[type(chart)](chart)
+    if drawing is None:
+        return None
+    title, keys = said(chart.title), []
+    if isinstance(chart, Curves):
+        title, keys = f"{title} ({said(chart.y)})", charts.legend(chart)
+    return render_template("picture.svg", drawing=drawing, title=title, keys=keys, width=charts.WIDTH)
+
+
 def render_template(name: str, **values: object) -> str:
-    """A page with a template of its own, filled in English."""
+    """What a template of its own says, in English."""
     return environment().get_template(name).render(values)
 
 
