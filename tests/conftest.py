@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from flows.server import LocalServer, new_secret
 from tests.traps import set_traps, sprung
 from tests.zen_command import Zen
 from zen_pipeline.workspace import Workspace
@@ -66,9 +68,27 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not project.exists():
             making = tmp_path_factory.mktemp("with-databases")
             (making / "a.txt").write_text("One paragraph.\n\nAnother one.\n")
-            Zen(making).json("collect", "--data", "a.txt")
+            done = Zen(making).process("collect", "--data", "a.txt")
+            assert done.returncode == 0, done.stderr
             making.rename(project)
     return project / ".zen"
+
+
+@pytest.fixture(scope="session")
+def shared_prefect(databases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that names one Prefect server, for all runs that do not look at a server of their own."""
+    home = tmp_path_factory.mktemp("prefect") / "home"
+    shutil.copytree(databases / "prefect", home)
+    server = LocalServer(home, secret=new_secret())
+    server.wait_ready()
+    yield {"PREFECT_API_URL": server.address, "PREFECT_API_AUTH_STRING": str(server.secret)}
+    if "prefect" in sys.modules:  # of runs in this process; else it goes on asking a server that has gone
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=5, at_exit=True)
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import tiny_chain
 from tests.traps import set_traps
 from tests.zen_command import Zen
 
@@ -33,28 +34,44 @@ release: {above_baseline: false}
 """
 
 
+def copy_databases(databases: Path, folder: Path) -> None:
+    """Give a project the databases that its first command would make."""
+    for name in ("prefect", "mlflow"):
+        shutil.copytree(databases / name, folder / ".zen" / name)
+
+
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Zen:
+def project(tmp_path_factory: pytest.TempPathFactory, databases: Path, shared_prefect: dict[str, str]) -> Zen:
     """A project on which `zen run` has ended well, in a folder with a `zen.yaml` and modules that nobody may import."""
     zen = Zen(tmp_path_factory.mktemp("project"))
+    copy_databases(databases, zen.folder)
     set_traps(zen.folder)
     (zen.folder / "zen.yaml").write_text(SMALL)
-    (zen.folder / "run.json").write_text(json.dumps(zen.json("run")))
-    return zen
+    done = zen.process("run", "--json")
+    assert done.returncode == 0, done.stderr
+    (zen.folder / "run.json").write_text(done.stdout)
+    return Zen(zen.folder, shared_prefect)
 
 
 @pytest.fixture
 def project_copy(project: Zen, tmp_path: Path) -> Zen:
     """The same project in another folder, to be damaged or to go on from."""
-    return Zen(shutil.copytree(project.folder, tmp_path / "copy"))
+    return Zen(shutil.copytree(project.folder, tmp_path / "copy"), project.environment)
 
 
 @pytest.fixture
-def prepared(databases: Path, tmp_path: Path) -> Zen:
+def prepared(databases: Path, shared_prefect: dict[str, str], tmp_path: Path) -> Zen:
     """A folder in which nothing has run, with databases that need not be made again."""
-    for name in ("prefect", "mlflow"):
-        shutil.copytree(databases / name, tmp_path / ".zen" / name)
-    return Zen(tmp_path)
+    copy_databases(databases, tmp_path)
+    return Zen(tmp_path, shared_prefect)
+
+
+@pytest.fixture
+def tiny_stages() -> Iterator[None]:
+    """Stages that count words in the place of the real ones, for commands that run in this process."""
+    tiny_chain.install()
+    yield
+    tiny_chain.uninstall()
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.http_server import Home, mirror_of, serve
-from tests.zen_command import ROOT, Zen
+from tests.zen_command import Zen
 
 PROSE = "The sea was calm that morning, and the boats went out before the light came over the hills. " * 40
 ENTRY = """\
@@ -110,21 +107,9 @@ def test_ctrl_c_keeps_what_has_arrived(tmp_path: Path) -> None:
     content = os.urandom(2_000_000)
     with serve(Home({"/one.txt": content}, claim=len(content) + 1)) as home:  # the last byte never comes
         zen = project(tmp_path, url=home.url)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "zen_pipeline", "data", "get", "letters"],
-            cwd=tmp_path,
-            env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("one.txt"):
-                break
-        process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=60)[1]
-        assert process.returncode == 130, rest
-        assert "Traceback" not in rest
+        stopped = zen.interrupt_at("one.txt: ", "data", "get", "letters")
+        assert stopped.returncode == 130, stopped.stderr
+        assert "Traceback" not in stopped.stderr
         home.claim = None
         assert zen("data", "get", "letters").returncode == 0
     assert (tmp_path / ".zen" / "data" / "letters" / "one.txt").read_bytes() == content

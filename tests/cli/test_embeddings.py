@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.embeddings.test_word2vec import planted_documents
-from tests.zen_command import ROOT, Zen
+from tests.zen_command import Zen
 
 
 @pytest.fixture(scope="module")
@@ -108,23 +104,9 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, method
     (tmp_path / "text.txt").write_text("\n".join(planted_documents()[:800]))
     zen = Zen(tmp_path)
     options = ("embeddings", "train", "text.txt", "--method", method, "--dimensions", "16", "--epochs", epochs)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zen_pipeline", *options, "-o", "cut.bin"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if "is kept in .cut.bin.training" in line:  # said beforehand
-            break
-    process.send_signal(signal.SIGINT)
-    seen += process.communicate(timeout=60)[1]
-    assert process.returncode == 130, seen
-    assert "Traceback" not in seen
+    stopped = zen.interrupt_at("is kept in .cut.bin.training", *options, "-o", "cut.bin")  # said beforehand
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
     assert not (tmp_path / "cut.bin").exists()
     assert [p.name for p in (tmp_path / ".cut.bin.training").iterdir()] == ["training.safetensors"]
 

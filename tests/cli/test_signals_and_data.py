@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,25 +22,10 @@ def write_texts(folder: Path) -> None:
 
 
 def test_a_terminated_command_says_so_and_ends_with_its_code(prepared: Zen) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zen_pipeline", "collect"],
-        cwd=prepared.folder,
-        env={**{k: v for k, v in os.environ.items() if k != "ZEN_HOME"}, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:  # until the stage has begun
-        seen += line
-        if "collect: started" in line:
-            break
-    process.terminate()
-    seen += process.communicate(timeout=60)[1]
-    assert process.returncode == 143, seen
-    assert "terminated" in seen.splitlines()[-1]
-    assert "Traceback" not in seen
+    ended = prepared.interrupt_at("collect: started", "collect", by=signal.SIGTERM)
+    assert ended.returncode == 143, ended.stderr
+    assert "terminated" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
 
 
 IN_A_FINALIZER = """
