@@ -41,14 +41,6 @@ def _copy(folder: Path) -> None:
     shutil.copyfile(large, folder / "file")
 
 
-def _picture(folder: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure()
-    figure.figimage(NUMBERS.reshape(500, 1000))
-    figure.savefig(folder / "file.png", dpi=300)
-
-
 WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda f: (f / "file").write_bytes(NUMBERS.tobytes()),
     "a copy": _copy,
@@ -59,7 +51,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "arrow": lambda f: pq.write_table(pa.table({"numbers": NUMBERS}), f / "file"),
     "tokenizers": _tokenizer,
     "sqlite": _database,
-    "matplotlib": _picture,
 }
 
 

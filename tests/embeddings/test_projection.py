@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from zen_pipeline.embeddings.projection import WordMap, content_words, draw, project
+from zen_pipeline.embeddings.projection import WordMap, content_words, project
 from zen_pipeline.embeddings.vectors import WordVectors
 
 
@@ -47,18 +45,6 @@ def test_content_words_are_neither_function_words_nor_letters() -> None:
     counts = np.array([10_000, 5_000, 35, 35, 35, 35, 35, 30, 30, 20, *[10] * 20])
     vectors = WordVectors(words, counts, np.eye(30, dtype=np.float32))
     assert content_words(vectors, 3) == ["function", "城市", "module"]
-
-
-def test_the_picture_shows_what_the_fonts_can_show(tmp_path: Path) -> None:
-    from matplotlib.image import imread
-
-    places = np.array([[0.1, 0.1], [0.9, 0.9], [0.1, 0.1001], [0.5, 0.5]])
-    word_map = WordMap(["first", "second", "covered", "\U000e0001unknown"], places)
-    labels = draw(word_map, tmp_path / "map.png", title="test")
-    assert labels == 2  # one would be covered, no font has the language tag
-    pixels = imread(tmp_path / "map.png")
-    assert pixels.shape[:2] == (1080, 1440)
-    assert pixels[..., :3].min() < 0.5
 
 
 def test_entries_name_word_and_place() -> None:

@@ -64,7 +64,7 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
     ref = embed.run(config, given, StageContext(workspace, "run"))
     assert ref.skipped is None
     assert sorted(p.name for p in ref.path.iterdir()) == [
-        "embeddings.png", "manifest.json", "map.html", "map.json", "neighbours.json", "next_token.safetensors",
+        "embeddings.svg", "manifest.json", "map.html", "map.json", "neighbours.json", "next_token.safetensors",
         "probes.json", "token_vectors.safetensors", "vectors.safetensors",
     ]  # fmt: skip
     vectors = WordVectors.load(ref.path)
@@ -264,7 +264,7 @@ def test_the_picture_and_the_loss_are_tracked(tmp_path: Path, workspace: Workspa
     output = tmp_path / "output"
     output.mkdir()
     embed.build(Config.model_validate({"embed": SMALL}), inputs(tmp_path, play(shared_data)), output, context)
-    assert notebook.files == ["embeddings.png", "map.html"]
+    assert notebook.files == ["embeddings.svg", "map.html"]
     assert {"loss.epoch_1", "loss.epoch_2", "probe.frequency.length"} <= set(notebook.metrics)
 
 

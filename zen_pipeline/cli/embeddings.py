@@ -144,13 +144,15 @@ def map_(
     pipeline: Pipeline = None,
 ) -> None:
     """Write a map of the words as one HTML page that can be searched."""
-    from zen_pipeline.embeddings.map_page import map_page
     from zen_pipeline.embeddings.projection import content_words, project
     from zen_pipeline.files import write_atomically
+    from zen_pipeline.reporting.map_page import map_page
+    from zen_pipeline.reporting.wording import page_language
 
     loaded = _load(vectors, pipeline)
     word_map = project(loaded, content_words(loaded, words))
-    write_atomically(output, map_page(loaded, word_map, title=str(vectors or pipeline or "the last run")))
+    title = str(vectors or pipeline or "the last run")
+    write_atomically(output, map_page(loaded, word_map, title=title, language=page_language({})))
     common.say(f"{len(word_map.words)} words in {output}")
 
 

@@ -1,28 +1,18 @@
-"""A map of the most frequent content words in two dimensions: t-SNE, as points for the report and as a picture."""
+"""A map of the most frequent content words in two dimensions, by t-SNE."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zen_pipeline.embeddings.vectors import WordVectors
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.font_manager import FontProperties
-
 # A word more frequent than this is taken for a function word, in any language; English has about fifty of them.
 _FUNCTION_WORD_SHARE = 2.5e-3
-# Families that hold Han, kana and Hangul, in the order of preference; matplotlib's own font holds none of them.
-_CJK_FONTS = (
-    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
-    "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Hiragino Sans GB", "Droid Sans Fallback",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,65 +80,3 @@ def project(vectors: WordVectors, words: list[str], *, seed: int = 0) -> WordMap
             points = np.asarray(tsne.fit_transform(rows), np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     return WordMap(words, (points - low) / np.maximum(high - low, 1e-12))
-
-
-def draw(word_map: WordMap, path: Path, *, title: str) -> int:
-    """Draw the map as PNG; returns how many words have a label.
-
-    Labels that would cover one of a more frequent word, or that no installed font can show, are left out; the points
-    of these words are drawn, and `map.json` has them all.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 9), dpi=120)
-    FigureCanvasAgg(figure)  # what labels are measured on
-    axes = figure.add_axes((0.01, 0.01, 0.98, 0.94))
-    x, y = word_map.points.T
-    axes.scatter(x, y, s=7, color="#4477aa", linewidths=0)
-    axes.set(xlim=(-0.03, 1.06), ylim=(-0.03, 1.04), xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_color("#cccccc")
-    labels = _label(axes, word_map)
-    left_out = len(word_map.words) - labels
-    note = f" ({left_out} without a label)" if left_out else ""
-    axes.set_title(f"{title}: {len(word_map.words)} frequent words{note}", fontsize=12, loc="left")
-    figure.savefig(path, metadata={"Software": None})
-    return labels
-
-
-def _label(axes: Axes, word_map: WordMap) -> int:
-    fonts = _Fonts()
-    taken: list[Any] = []
-    for word, point in zip(word_map.words, word_map.points, strict=True):
-        font = fonts.for_word(word)
-        if font is None:
-            continue
-        text = axes.annotate(
-            word, (float(point[0]), float(point[1])), xytext=(3, 0), textcoords="offset points", va="center",
-            fontproperties=font, fontsize=8, color="#222222",
-        )  # fmt: skip
-        box = text.get_window_extent()
-        if any(box.overlaps(other) for other in taken):
-            text.remove()
-        else:
-            taken.append(box)
-    return len(taken)
-
-
-class _Fonts:
-    """Finds an installed font that has every character of a word."""
-
-    def __init__(self) -> None:
-        from matplotlib.font_manager import FontProperties, fontManager, get_font
-
-        installed = {entry.name: entry.fname for entry in fontManager.ttflist}
-        self._fonts = [
-            (FontProperties(family=name), frozenset(get_font(installed[name]).get_charmap()))
-            for name in ("DejaVu Sans", *_CJK_FONTS)
-            if name in installed
-        ]
-
-    def for_word(self, word: str) -> FontProperties | None:
-        needed = {ord(c) for c in word}
-        return next((font for font, characters in self._fonts if needed <= characters), None)

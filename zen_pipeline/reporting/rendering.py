@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from zen_pipeline.blocks import Amount, Bars, Curves, Histogram, Page, Scatter, Table, phrase
 from zen_pipeline.reporting import charts
 from zen_pipeline.reporting.formatting import number
-from zen_pipeline.reporting.wording import in_language, said
+from zen_pipeline.reporting.wording import Language, in_language, said
 
 _JOINTS = re.compile(r"[_/.](?=\w)")
 _CODE = re.compile(r"`([^`\n]{1,200})`")
@@ -47,9 +47,10 @@ def picture(chart: Bars | Curves | Histogram | Scatter) -> str | None:
     return render_template("picture.svg", drawing=drawing, title=title, keys=keys, width=charts.WIDTH)
 
 
-def render_template(name: str, **values: object) -> str:
-    """What a template of its own says, in English."""
-    return environment().get_template(name).render(values)
+def render_template(name: str, *, language: Language = "en", **values: object) -> str:
+    """A template other than the page's, filled."""
+    with in_language(language):
+        return environment().get_template(name).render(language=language, **values)
 
 
 @cache
@@ -62,6 +63,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     made.globals.update(_=said, phrase=phrase)
     made.filters.update(
         said=said, kind=_kind, number=_number, with_code=with_code, breakable=breakable, numeric_columns=numeric_columns

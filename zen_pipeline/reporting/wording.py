@@ -199,6 +199,9 @@ CHINESE: Mapping[str, str] = {
     "word": "词",
     "neighbours": "近邻",
     "Map of the word vectors": "词向量分布图",
+    "Find": "查找",
+    "a word or its beginning": "词或词的开头",
+    "nearest by cosine": "余弦相似度最高",
     # --- the end of the page
     "Skipped": "已跳过",
     "Lineage and settings": "来源与设置",

@@ -189,13 +189,13 @@ def _save_neighbours(vectors: WordVectors, output: Path) -> dict[str, str]:
 
 
 def _save_map(config: Config, vectors: WordVectors, output: Path, context: StageContext) -> None:
-    from zen_pipeline.embeddings.map_page import map_page
-    from zen_pipeline.embeddings.projection import content_words, draw, project
+    from zen_pipeline.embeddings.projection import content_words, project
+    from zen_pipeline.reporting.map_page import map_page, map_picture
 
     word_map = project(vectors, content_words(vectors, _MAP_WORDS), seed=config.seed)
     _write_json(output / "map.json", word_map.entries())
-    picture = output / "embeddings.png"
-    draw(word_map, picture, title=f"{config.name}, word vectors")
+    picture = output / "embeddings.svg"
+    picture.write_text(map_picture(word_map, title=f"{config.name}, word vectors"), encoding="utf-8")
     context.tracked.log_file(picture)
     page = output / "map.html"
     page.write_text(map_page(vectors, word_map, title=f"{config.name}: {config.embed.units}"), encoding="utf-8")
@@ -239,7 +239,7 @@ STAGE = Stage(
     build=build,
     settings=_settings,
     sources=_sources,
-    libraries=("numba", "numpy", "scipy", "jieba", "scikit-learn", "matplotlib", "torch"),
+    libraries=("numba", "numpy", "scipy", "jieba", "scikit-learn", "torch"),
     judge=judge_vectors,
 )
 run = STAGE.run
