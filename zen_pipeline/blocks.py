@@ -31,7 +31,7 @@ Label = str | Phrase
 
 
 def phrase(text: str, **values: str | int | float | Phrase) -> Phrase:
-    """A phrase with its values as keywords."""
+    """A phrase with its values as keywords; a value that is to be translated is a phrase itself."""
     return Phrase(text, values)
 
 

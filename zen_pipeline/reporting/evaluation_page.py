@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, read_manifest
-from zen_pipeline.blocks import Label, ModelReport, Page, Section, from_json, phrase, to_json
+from zen_pipeline.blocks import Label, ModelReport, Page, Phrase, Section, from_json, phrase, to_json
 from zen_pipeline.config import Config
 from zen_pipeline.files import read_json_lines
 from zen_pipeline.machine.facts import profile
@@ -114,12 +114,21 @@ def models_page(name: str, models: Mapping[str, ModelReport], sections: Sequence
     ]
     released = [section for section in sections if section.name == "released"]
     verdict: list[Label] = [report.verdict for report in models.values()]
+    cards = [
+        replace(card, label=phrase("{model}: {label}", model=model, label=_as_phrase(card.label))) if several else card
+        for model, report in models.items()
+        for card in report.cards
+    ]
     return Page(
         title=name,
         verdict=verdict or [phrase("No model was trained, so there is nothing to judge.")],
-        cards=[card for report in models.values() for card in report.cards],
+        cards=cards,
         sections=[*released, *own, *(section for section in sections if section not in released)],
     )
+
+
+def _as_phrase(label: Label) -> Phrase:
+    return label if isinstance(label, Phrase) else Phrase(label)
 
 
 def corpus_names(config: Config) -> str:

@@ -77,6 +77,7 @@ CHINESE: Mapping[str, str] = {
     "of next tokens right": "的下一词元预测正确",
     "tokens per second, one at a time": "词元/秒（逐个生成）",
     "{baseline}: {other}": "{baseline}：{other}",
+    "{model}: {label}": "{model}：{label}",
     "Bits per byte of unseen text": "未见文本上的比特/字节",
     "Bits per byte of the test documents": "测试文档的比特/字节",
     "How many bits the model needs to write down one byte of the test documents; less is better. The others "
@@ -200,6 +201,7 @@ CHINESE: Mapping[str, str] = {
     "neighbours": "近邻",
     "Map of the word vectors": "词向量分布图",
     "Find": "查找",
+    "words": "个词",
     "a word or its beginning": "词或词的开头",
     "nearest by cosine": "余弦相似度最高",
     # --- the end of the page
