@@ -161,6 +161,7 @@ def test_an_unknown_preset_is_told_the_nearest() -> None:
         (["pretrain.model.hidden_size=16", "pretrain.model.heads=16"], ("hidden_size 16", "heads 16")),
         (["pretrain.family=gpt2", "pretrain.model.hidden_size=64", "pretrain.model.heads=3"], ("64", "heads 3")),
         (["pretrain.family=bert", "pretrain.model.heads=4", "pretrain.model.kv_heads=2"], ("kv_heads", "bert")),
+        (["pretrain.family=qwen"], ("pretrain.family", "'qwen'", "mean 'qwen3'")),
         (["pretrain.family=bert", "pretrain.document_mask=true"], ("document_mask", "bert")),
         (["pretrain.family=gpt2", "pretrain.whole_words=true"], ("whole_words", "gpt2")),
         (["pretrain.warmup=0.9"], ("warmup 0.9", "cooldown 0.5")),

@@ -15,6 +15,7 @@ BASE = {
     "budget",
     "config",
     "errors",
+    "family_specs",
     "files",
     "limited",
     "locks",

@@ -268,6 +268,10 @@ def _explain(error: ValidationError) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
         return f"unknown setting {where!r}: {hint}{more}"
     found = "" if isinstance(problem.get("input"), dict | list) else f", found {problem.get('input')!r}"
+    if problem["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        near = difflib.get_close_matches(str(problem["input"]), choices, n=1, cutoff=0.5)
+        found += f": did you mean {near[0]!r}?" if near else ""
     where = f"setting {where!r}" if where else "settings"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}{more}"
 

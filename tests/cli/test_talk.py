@@ -52,7 +52,7 @@ def test_the_shell_completes_settings_presets_and_families() -> None:
     assert completion.settings("pretrain.family=m") == ["pretrain.family=marian"]
     assert "validate.min_characters=" in completion.settings("validate.")
     assert completion.presets("lap") == ["laptop"]
-    assert completion.families("") == ["qwen3", "gpt2", "bert", "marian"]
+    assert completion.families("m") == ["marian"]
 
 
 def test_the_shell_completes_nothing_where_nothing_is_registered(

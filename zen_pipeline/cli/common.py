@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zen_pipeline.cli import completion
+from zen_pipeline.family_specs import FAMILIES
 from zen_pipeline.logs import show_on_stderr
 from zen_pipeline.terminal import print_json as print_json
 from zen_pipeline.terminal import print_table as print_table
@@ -47,7 +48,7 @@ BudgetOption = Annotated[
         "--budget", "-b", help="What a run may take until it has trained: 90s, 5m, 2h, 3e9tokens or 30Mparams."
     ),
 ]
-_FAMILIES = "What kind of model: qwen3, gpt2, bert or marian (pretrain.family)."
+_FAMILIES = f"What kind of model (pretrain.family): {', '.join(FAMILIES)}."
 FamilyOption = Annotated[
     str | None,
     typer.Option(

@@ -32,9 +32,9 @@ def presets(incomplete: str) -> list[str]:
 
 def families(incomplete: str) -> list[str]:
     """Names of the families."""
-    from zen_pipeline.settings.models import Family
+    from zen_pipeline.family_specs import FAMILIES
 
-    return _fitting(get_args(Family), incomplete)
+    return _fitting(FAMILIES, incomplete)
 
 
 def settings(incomplete: str) -> list[str]:

@@ -10,7 +10,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
@@ -26,6 +26,9 @@ MOST_POSITIONS = 1 << 20  # tables of positions follow from the config alone, so
 class FamilyConfig(BaseModel):
     """The shape of a model, in transformers' field names.
 
+    Every family has the sizes below under these names, as a field or, where transformers calls it otherwise, as a
+    property.
+
     Class attributes:
         model_type: the family's name in config.json.
         only: settings that transformers honours and this implementation does not, with the values that are accepted.
@@ -34,6 +37,40 @@ class FamilyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vocab_size: int
+    if TYPE_CHECKING:  # for the checker alone: pydantic takes no field that hides a property
+
+        @property
+        def hidden_size(self) -> int:
+            """Width."""
+
+        @property
+        def num_hidden_layers(self) -> int:
+            """Layers, of both sides in an encoder-decoder."""
+
+        @property
+        def num_attention_heads(self) -> int:
+            """Query heads, of the decoder where there are two sides."""
+
+        @property
+        def num_key_value_heads(self) -> int:
+            """Key/value heads."""
+
+        @property
+        def head_dim(self) -> int:
+            """Size of a head."""
+
+        @property
+        def intermediate_size(self) -> int:
+            """Width of the feed-forward layers, of the decoder where there are two sides."""
+
+        @property
+        def max_position_embeddings(self) -> int:
+            """Longest sequence in tokens."""
+
+        @property
+        def tie_word_embeddings(self) -> bool:
+            """The head is the table of tokens."""
+
     _given_generation: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     model_type: ClassVar[str]
@@ -119,10 +156,12 @@ class FamilyModel(nn.Module):
 
     Attributes:
         architecture: the class in transformers that has the same weights.
+        also_reads: other classes whose files hold the weights of this model, such as a decoder without its head.
         config: the shape.
     """
 
     architecture: ClassVar[str]
+    also_reads: ClassVar[tuple[str, ...]] = ()
     config: Any  # of the family's own class, which each model states
 
     @classmethod
@@ -151,6 +190,19 @@ class FamilyModel(nn.Module):
         key that is looked at (PaLM, appendix B).
         """
         raise NotImplementedError
+
+    def step_flops(self, tokens: int, rows: int, *, supervised: int, source_tokens: int | None = None) -> float:
+        """FLOPs that a training step needs, as `flops_per_token` counts them; recomputation does not count.
+
+        Sequences count with their mean length.
+
+        Args:
+            tokens: of all sequences, without padding.
+            rows: sequences.
+            supervised: tokens that are targets.
+            source_tokens: of all sources, where a model turns one text into another.
+        """
+        return tokens * self.flops_per_token(max(1, round(tokens / rows)))
 
     # --- names and weights in files ---
 
@@ -242,6 +294,12 @@ class CausalModel(FamilyModel):
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next token, (…, V)."""
         return self.lm_head(hidden)  # type: ignore[no-any-return]
+
+    @override
+    def step_flops(self, tokens: int, rows: int, *, supervised: int, source_tokens: int | None = None) -> float:
+        """The head counts for the targets only, since it is asked for no other position."""
+        flops = super().step_flops(tokens, rows, supervised=supervised)
+        return flops - 6.0 * (tokens - supervised) * linear_weights(self.lm_head)
 
     @override
     def forward(self, input_ids: Tensor, **context: Any) -> Tensor:

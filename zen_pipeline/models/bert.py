@@ -69,13 +69,13 @@ class BertConfig(FamilyConfig):
         return self
 
     @property
+    @override
     def num_key_value_heads(self) -> int:
-        """Key/value heads: as many as query heads."""
         return self.num_attention_heads
 
     @property
+    @override
     def head_dim(self) -> int:
-        """Size of a head."""
         return self.hidden_size // self.num_attention_heads
 
     @override
@@ -310,6 +310,7 @@ class BertForMaskedLM(Bert):
     """Says which token was at a masked position; logits (…, V)."""
 
     architecture = "BertForMaskedLM"
+    also_reads = ("BertForPreTraining",)  # with one more head
 
     @override
     def add_head(self) -> None:

@@ -11,7 +11,6 @@ import torch
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.models.base import FamilyConfig, FamilyModel
 from zen_pipeline.models.bert import (
-    Bert,
     BertConfig,
     BertForMaskedLM,
     BertForQuestionAnswering,
@@ -21,22 +20,18 @@ from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.models.marian import Marian, MarianConfig
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 
-AnyConfig = Qwen3Config | GPT2Config | BertConfig | MarianConfig
-AnyModel = Qwen3 | GPT2 | Bert | Marian
-
-CONFIGS: Mapping[str, type[AnyConfig]] = {c.model_type: c for c in (Qwen3Config, GPT2Config, BertConfig, MarianConfig)}
-# The models of each family, the one that pretraining makes first.
-MODELS: Mapping[str, Sequence[type[AnyModel]]] = {
-    "qwen3": (Qwen3,),
-    "gpt2": (GPT2,),
-    "bert": (BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification),
-    "marian": (Marian,),
-}
-# Decoders without their head, which is the table of tokens where both are tied.
-_BARE: Mapping[str, type[AnyModel]] = {"GPT2Model": GPT2, "Qwen3Model": Qwen3}
+# Config and models of each family, the model that pretraining makes first. In the order of `family_specs`.
+_FAMILIES: Sequence[tuple[type[FamilyConfig], Sequence[type[FamilyModel]]]] = (
+    (Qwen3Config, (Qwen3,)),
+    (GPT2Config, (GPT2,)),
+    (BertConfig, (BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification)),
+    (MarianConfig, (Marian,)),
+)
+CONFIGS: Mapping[str, type[FamilyConfig]] = {config.model_type: config for config, _ in _FAMILIES}
+MODELS: Mapping[str, Sequence[type[FamilyModel]]] = {config.model_type: models for config, models in _FAMILIES}
 
 
-def config_class(data: Mapping[str, Any], path: Path) -> type[AnyConfig]:
+def config_class(data: Mapping[str, Any], path: Path) -> type[FamilyConfig]:
     """The config class for a config.json.
 
     Raises:
@@ -48,7 +43,7 @@ def config_class(data: Mapping[str, Any], path: Path) -> type[AnyConfig]:
     return CONFIGS[found]
 
 
-def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
+def model_class(data: Mapping[str, Any], path: Path) -> type[FamilyModel]:
     """The model class for a config.json; without `architectures`, the one that pretraining makes.
 
     Raises:
@@ -58,18 +53,15 @@ def model_class(data: Mapping[str, Any], path: Path) -> type[AnyModel]:
     if not data.get("architectures"):
         return models[0]
     named = data["architectures"]
-    if named == ["BertForPreTraining"]:  # masked LM with one more head
-        return BertForMaskedLM
-    known = {model.architecture: model for model in models}
-    known |= {name: model for name, model in _BARE.items() if model in models}
+    known = {name: model for model in models for name in (model.architecture, *model.also_reads)}
     if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str) or named[0] not in known:
         raise ConfigError(f"{path}: architectures is {str(named)[:200]}, but only {_listed(known)} is supported")
     return known[named[0]]
 
 
-def new_model(config: FamilyConfig, *, seed: int | None = 0) -> AnyModel:
+def new_model(config: FamilyConfig, *, seed: int | None = 0) -> FamilyModel:
     """The model of the config's family that pretraining makes, with weights from `seed`; None leaves them unset."""
-    return MODELS[config.model_type][0](config, seed=seed)  # type: ignore[arg-type]
+    return MODELS[config.model_type][0](config, seed=seed)
 
 
 def outline(config: FamilyConfig) -> FamilyModel:

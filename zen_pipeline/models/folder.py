@@ -18,9 +18,9 @@ from torch import Tensor
 
 from zen_pipeline.errors import ConfigError, first_line
 from zen_pipeline.files import own_file, read_json_object
-from zen_pipeline.models.base import CausalModel, FamilyModel
+from zen_pipeline.models.base import CausalModel, FamilyConfig, FamilyModel
 from zen_pipeline.models.bert import Bert, BertConfig
-from zen_pipeline.models.families import AnyConfig, config_class, model_class
+from zen_pipeline.models.families import config_class, model_class
 from zen_pipeline.models.int8 import Int8Linear, is_quantized, replace_linear_
 
 CONFIG = "config.json"
@@ -99,7 +99,7 @@ def load_encoder(folder: Path, kind: type[B], *, num_labels: int = 2, seed: int 
     return model.eval()
 
 
-def _empty(kind: type[M], config: AnyConfig, folder: Path, dtype: torch.dtype, *, int8: bool) -> M:
+def _empty(kind: type[M], config: FamilyConfig, folder: Path, dtype: torch.dtype, *, int8: bool) -> M:
     """A model without memory, whose linear layers are as the file's."""
     try:
         with torch.device("meta"):
@@ -111,7 +111,7 @@ def _empty(kind: type[M], config: AnyConfig, folder: Path, dtype: torch.dtype, *
     return model
 
 
-def read_config(folder: Path) -> AnyConfig:
+def read_config(folder: Path) -> FamilyConfig:
     """The shape of the model in a folder, without its weights.
 
     Raises:
@@ -126,7 +126,7 @@ _SIZES = ("size", "dim", "inner", "embd", "model", "heads", "head")  # last word
 _LAYERS = ("layers", "layer")
 
 
-def _check_sizes(config: AnyConfig, folder: Path, *, int8: bool) -> None:
+def _check_sizes(config: FamilyConfig, folder: Path, *, int8: bool) -> None:
     """Refuse sizes that the weights cannot have, before anything is built of them.
 
     Raises:
@@ -148,7 +148,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return read_json_object(folder / CONFIG)
 
 
-def _config_of(data: Mapping[str, Any], folder: Path) -> AnyConfig:
+def _config_of(data: Mapping[str, Any], folder: Path) -> FamilyConfig:
     kind = config_class(data, folder / CONFIG)
     if (quantization := data.get("quantization_config")) not in (None, QUANTIZATION):
         raise ConfigError(

@@ -70,38 +70,38 @@ class GPT2Config(FamilyConfig):
     # The common names, under which transformers knows them too.
 
     @property
+    @override
     def hidden_size(self) -> int:
-        """Width."""
         return self.n_embd
 
     @property
+    @override
     def num_hidden_layers(self) -> int:
-        """Layers."""
         return self.n_layer
 
     @property
+    @override
     def num_attention_heads(self) -> int:
-        """Query heads."""
         return self.n_head
 
     @property
+    @override
     def num_key_value_heads(self) -> int:
-        """Key/value heads: as many."""
         return self.n_head
 
     @property
+    @override
     def head_dim(self) -> int:
-        """Size of a head."""
         return self.n_embd // self.n_head
 
     @property
+    @override
     def intermediate_size(self) -> int:
-        """Width of the feed-forward layer."""
         return self.n_inner or 4 * self.n_embd
 
     @property
+    @override
     def max_position_embeddings(self) -> int:
-        """Positions."""
         return self.n_positions
 
     @override
@@ -205,6 +205,7 @@ class GPT2(CausalModel):
     """
 
     architecture = "GPT2LMHeadModel"
+    also_reads = ("GPT2Model",)  # without the head, which is the table of tokens where both are tied
     config: GPT2Config
 
     def __init__(self, config: GPT2Config, *, seed: int | None = 0) -> None:

@@ -96,33 +96,33 @@ class MarianConfig(FamilyConfig):
     # The common names.
 
     @property
+    @override
     def hidden_size(self) -> int:
-        """Width."""
         return self.d_model
 
     @property
+    @override
     def num_hidden_layers(self) -> int:
-        """Layers of both sides together."""
         return self.encoder_layers + self.decoder_layers
 
     @property
+    @override
     def num_attention_heads(self) -> int:
-        """Query heads of the decoder."""
         return self.decoder_attention_heads
 
     @property
+    @override
     def num_key_value_heads(self) -> int:
-        """Key/value heads: as many."""
         return self.decoder_attention_heads
 
     @property
+    @override
     def head_dim(self) -> int:
-        """Size of a head of the decoder."""
         return self.d_model // self.decoder_attention_heads
 
     @property
+    @override
     def intermediate_size(self) -> int:
-        """Width of the feed-forward layers of the decoder."""
         return self.decoder_ffn_dim
 
     @override
@@ -438,3 +438,9 @@ class Marian(FamilyModel):
         of_target = linear_weights(self) - of_source
         keys = config.encoder_layers * read * read / context + config.decoder_layers * ((context + 1) / 2 + read)
         return 6.0 * (of_source * read / context + of_target) + 12.0 * config.d_model * keys
+
+    @override
+    def step_flops(self, tokens: int, rows: int, *, supervised: int, source_tokens: int | None = None) -> float:
+        """Targets and sources count with the mean length of each."""
+        source = None if source_tokens is None else max(1, round(source_tokens / rows))
+        return tokens * self.flops_per_token(max(1, round(tokens / rows)), source)

@@ -202,6 +202,7 @@ class Qwen3(CausalModel):
     """
 
     architecture = "Qwen3ForCausalLM"
+    also_reads = ("Qwen3Model",)  # without the head, which is the table of tokens where both are tied
     config: Qwen3Config
 
     def __init__(self, config: Qwen3Config, *, seed: int | None = 0) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from zen_pipeline.family_specs import DEFAULT_FAMILY, FAMILIES, families_of
 from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
 WATTS_PER_CORE = 4.0  # of a processor that is not known: codecarbon's DEFAULT_POWER_PER_CORE (codecarbon/core/cpu.py)
@@ -55,8 +56,12 @@ class EmbedConfig(Section):
 
 
 HEAD_SIZE = 64  # of a head where the number of heads is not set, as in most published models of this size
-Family = Literal["qwen3", "gpt2", "bert", "marian"]
-CAUSAL_FAMILIES: tuple[Family, ...] = ("qwen3", "gpt2")  # those that continue text
+if TYPE_CHECKING:
+    Family = str
+else:  # one of those that are declared
+    Family = Literal[tuple(FAMILIES)]
+CAUSAL_FAMILIES: tuple[Family, ...] = families_of("decoder")  # those that continue text
+_ENCODERS: tuple[Family, ...] = families_of("encoder")
 
 
 StartName = Literal["auto", "random", "words", "next_token", "heads"]
@@ -72,7 +77,7 @@ START_FAMILIES: Mapping[StartName, tuple[Family, ...]] = {
 class ModelShape(Section):
     """Sizes of a model; what is None is chosen by the budget.
 
-    `layers` of an encoder-decoder are those of both sides; `kv_heads` are the qwen3 family's.
+    `layers` of an encoder-decoder are those of both sides; `kv_heads` are for families with grouped-query attention.
     """
 
     hidden_size: int | None = Field(None, ge=16)
@@ -111,12 +116,14 @@ class PretrainConfig(Section):
         "pretrain.start says what a new model starts from: auto, random, words, next_token or heads",
     )
 
-    family: Family | None = Field(None, description="default: that of init_from, else qwen3")
+    family: Family | None = Field(None, description=f"default: that of init_from, else {DEFAULT_FAMILY}")
     init_from: str | None = Field(None, description="a Hugging Face folder to start from, with its tokenizer")
     start: StartName = Field("auto", description="first weights of a new model; auto: the best that fits the family")
     model: ModelShape = ModelShape()
-    document_mask: bool = Field(False, description="qwen3, gpt2: attention does not look into another document")
-    whole_words: bool = Field(False, description="bert: mask all tokens of a word or none")
+    document_mask: bool = Field(
+        False, description=f"{', '.join(CAUSAL_FAMILIES)}: attention does not look into another document"
+    )
+    whole_words: bool = Field(False, description=f"{', '.join(_ENCODERS)}: mask all tokens of a word or none")
     recompute_activations: bool = Field(False, description="less memory for a third more compute")
     steps: int | None = Field(None, ge=1)
     batch_tokens: int | None = Field(None, ge=16, description="tokens per optimizer step")
@@ -171,9 +178,10 @@ class PretrainConfig(Section):
         family, shape = self.family, self.model
         if family is None:
             return
-        if family != "qwen3":
+        if not FAMILIES[family].grouped_queries:
             if shape.kv_heads not in (None, shape.heads):
-                raise ValueError(f"kv_heads are the qwen3 family's, and family is {family}")
+                grouped = " and ".join(name for name, spec in FAMILIES.items() if spec.grouped_queries)
+                raise ValueError(f"kv_heads are for {grouped}, and family is {family}")
             if shape.heads is not None and shape.hidden_size is not None and shape.hidden_size % shape.heads:
                 raise ValueError(
                     f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads} in the family {family}"
@@ -183,8 +191,8 @@ class PretrainConfig(Section):
             raise ValueError(f"start {self.start} is for {' and '.join(fitting)}, and family is {family}")
         if self.document_mask and family not in CAUSAL_FAMILIES:
             raise ValueError(f"document_mask is for {' and '.join(CAUSAL_FAMILIES)}, and family is {family}")
-        if self.whole_words and family != "bert":
-            raise ValueError(f"whole_words is for bert, and family is {family}")
+        if self.whole_words and family not in _ENCODERS:
+            raise ValueError(f"whole_words is for {' and '.join(_ENCODERS)}, and family is {family}")
 
 
 class FinetuneConfig(Section):

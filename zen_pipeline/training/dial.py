@@ -40,7 +40,7 @@ from zen_pipeline.training.rules import (
 )
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.families import AnyConfig
+    from zen_pipeline.models.base import FamilyConfig
 
 PRETRAIN_SHARE = 0.85  # of the time for training, where there is something to fine-tune on
 LEAST_SHARE = 0.5  # of a budget in time is for training, however long what comes before it takes
@@ -66,7 +66,7 @@ class Speed(NamedTuple):
     waited: float = 1.0
 
 
-Measure = Callable[["AnyConfig", Case, int], Speed]  # shape, way to compute, micro-batch
+Measure = Callable[["FamilyConfig", Case, int], Speed]  # shape, way to compute, micro-batch
 
 
 class _Plan(BaseModel):
@@ -262,7 +262,7 @@ def _time_left(request: Request, budget: float, elapsed: float, slow: float) -> 
 
 def _fastest(
     request: Request,
-    candidate: AnyConfig,
+    candidate: FamilyConfig,
     measure: Measure,
     product: Callable[[Precision], float],
     gpu: Gpu | None,
@@ -306,7 +306,7 @@ def _named(case: Case, gpu: Gpu | None) -> str:
     return str(case) if gpu is None else f"{case.precision} on the GPU"
 
 
-def _given(request: Request) -> AnyConfig | None:
+def _given(request: Request) -> FamilyConfig | None:
     if request.init_from is None:
         return None
     from pathlib import Path

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.errors import ConfigError, TrainingError, ZenError
+from zen_pipeline.family_specs import FAMILIES
 from zen_pipeline.files import write_atomically
 from zen_pipeline.progress import Tell
 from zen_pipeline.subprocesses import python_command
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from zen_pipeline.models.families import AnyConfig
+    from zen_pipeline.models.base import FamilyConfig
     from zen_pipeline.training.data import Batch
 
 _SECONDS = 1.5  # for each case, its first round, which warms up, included; less of a budget below five minutes
@@ -93,7 +94,7 @@ def _listen(process: subprocess.Popen[bytes], tell: Tell | None) -> str:
 
 
 def measure(
-    config: AnyConfig,
+    config: FamilyConfig,
     case: Case,
     micro_batch: int,
     *,
@@ -160,8 +161,8 @@ def measure(
     return Speed(batch.tokens / gradient_seconds, optimizer_seconds, clock / gradient_seconds)
 
 
-def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.device) -> Batch:
-    """Random tokens in the kind of batch that the family is trained on."""
+def random_batch(config: FamilyConfig, sequences: int, context: int, device: torch.device) -> Batch:
+    """Random tokens in the kind of batch that a model of this structure is trained on."""
     import torch
 
     from zen_pipeline.models.bert import MASKED_SHARE
@@ -170,15 +171,16 @@ def random_batch(config: AnyConfig, sequences: int, context: int, device: torch.
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, config.vocab_size, (sequences, context + 1), generator=generator).to(device)
     input_ids, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-    if config.model_type == "bert":
+    structure = FAMILIES[config.model_type].structure
+    if structure == "encoder":
         asked = torch.rand(targets.shape, generator=generator).to(device) < MASKED_SHARE
         return Batch(-1, input_ids, torch.where(asked, targets, IGNORED), bidirectional=True)
-    if config.model_type == "marian":
+    if structure == "encoder-decoder":
         return Batch(-1, input_ids, targets, source_ids=targets, source_mask=torch.ones_like(targets, dtype=torch.bool))
     return Batch(-1, input_ids, targets)
 
 
-def random_pairs(config: AnyConfig, lengths: Sequence[tuple[int, int]], tokens: int) -> tuple[Batch, int]:
+def random_pairs(config: FamilyConfig, lengths: Sequence[tuple[int, int]], tokens: int) -> tuple[Batch, int]:
     """Random pairs of these lengths, again and again until their targets have so many tokens, and pairs per pass."""
     import torch
 
@@ -230,7 +232,7 @@ def main(arguments: list[str]) -> int:
         budget = parse_budget(request.budget)
         seconds = min(_SECONDS, budget.amount / 200) if budget.kind == "seconds" else _SECONDS
 
-        def timed(config: AnyConfig, case: Case, micro_batch: int) -> Speed:
+        def timed(config: FamilyConfig, case: Case, micro_batch: int) -> Speed:
             speed = measure(config, case, micro_batch, seconds=seconds, pairs=request.pairs)
             print(_TIMED, flush=True)
             return speed

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from zen_pipeline.family_specs import DEFAULT_FAMILY
 from zen_pipeline.settings.models import Family, ModelShape
 from zen_pipeline.training.job import Precision
 
@@ -94,7 +95,7 @@ class Resolved(_Record):
             `flops`, `tokens`, `epochs`.
     """
 
-    family: Family = "qwen3"
+    family: Family = DEFAULT_FAMILY
     vocab_size: int
     model: Shape
     init_from: bool
@@ -144,7 +145,7 @@ class Request(_Record):
     budget: str
     train_bytes: int
     cores: int
-    family: Family = "qwen3"
+    family: Family = DEFAULT_FAMILY
     model: ModelShape = ModelShape()
     vocab_size: int | None = None
     steps: int | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from zen_pipeline.family_specs import DEFAULT_FAMILY, FAMILIES
 from zen_pipeline.settings.models import HEAD_SIZE, Family
 from zen_pipeline.training.resolved import Case, Evaluation, Gpu, Request, Shape
 
 if TYPE_CHECKING:
-    from zen_pipeline.models.families import AnyConfig
+    from zen_pipeline.models.base import FamilyConfig
 
 
 START_SECONDS = 5.0  # a training process imports and builds for so long, times `slowness`
@@ -85,7 +85,7 @@ def width_for(target: float, vocabulary: int = 0) -> int:
 
 def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
     """All sizes from the width; what the user has set wins."""
-    own = request.model
+    own, family = request.model, FAMILIES[request.family]
     hidden = own.hidden_size or width
     heads = own.heads or max(1, hidden // HEAD_SIZE)
     kv_heads = own.kv_heads or (heads // 4 if heads >= 16 and heads % 4 == 0 else heads)
@@ -103,16 +103,10 @@ def shape_for(width: int, request: Request, corpus_tokens: float) -> Shape:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=max(2, hidden // heads // 2 * 2),
-        intermediate_size=own.intermediate_size or _intermediate_size(hidden, request.family),
+        intermediate_size=own.intermediate_size or family.intermediate_size(hidden),
         context_length=context,
-        # what is usual for the family; an encoder has no use for a head of its own
-        tie_embeddings=request.family != "qwen3" if own.tie_embeddings is None else own.tie_embeddings,
+        tie_embeddings=family.tied if own.tie_embeddings is None else own.tie_embeddings,
     )
-
-
-def _intermediate_size(hidden: int, family: Family) -> int:
-    """Four times the width; 8/3 where a third matrix is the gate, so that both have as many weights."""
-    return max(32, round(hidden * 8 / 3 / 32) * 32) if family == "qwen3" else 4 * hidden
 
 
 def vocabulary_for(target: float, train_bytes: int) -> int:
@@ -135,7 +129,7 @@ def worker_counts(cores: int) -> list[int]:
     return sorted({*(1 << k for k in range(1, cores.bit_length()) if 1 << k < cores), cores})
 
 
-def micro_tokens_for(config: AnyConfig, context: int, gpu: Gpu | None) -> int:
+def micro_tokens_for(config: FamilyConfig, context: int, gpu: Gpu | None) -> int:
     """Tokens per forward pass: what suits a processor's cache, or as much as a GPU has memory for, up to 32,768."""
     tokens, longest = MICRO_TOKENS, max(context, min(MEASURED_CONTEXT, config.max_position_embeddings))
     while gpu is not None and tokens < _MOST_MICRO_TOKENS:
@@ -157,7 +151,7 @@ def micro_batch_for(
     return case._replace(workers=workers), max(1, math.ceil(sequences / (workers * rounds)))
 
 
-def works_side_by_side(config: AnyConfig) -> bool:
+def works_side_by_side(config: FamilyConfig) -> bool:
     """Whether several micro-batches may be computed at a time: not with dropout inside attention, whose kernel draws
     from the one generator of all threads."""
     rates = (value for name, value in config.model_dump().items() if "drop" in name and "att" in name)
@@ -214,7 +208,7 @@ def learning_rates_for(shape: Shape, continued: bool) -> tuple[float, float]:
     return (matrices / 10, embeddings / 10) if continued else (matrices, embeddings)
 
 
-def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers: int = 1) -> int:
+def memory_bytes_for(config: FamilyConfig, micro_batch: int, context: int, workers: int = 1) -> int:
     """Bytes of a training process: libraries, numbers per parameter, activations and logits of `micro_batch` sequences.
 
     A parameter has its value, its gradient in every worker, and two numbers of the optimizer.
@@ -227,7 +221,7 @@ def memory_bytes_for(config: AnyConfig, micro_batch: int, context: int, workers:
     return int(640e6 + 4 * (3 + workers) * num_parameters(config) + activations)
 
 
-def shape_of(config: AnyConfig, request: Request) -> Shape:
+def shape_of(config: FamilyConfig, request: Request) -> Shape:
     """The shape of a given model, with a context that it has positions for."""
     own = request.model.context_length
     return Shape(
@@ -242,7 +236,7 @@ def shape_of(config: AnyConfig, request: Request) -> Shape:
     )
 
 
-def model_config(shape: Shape, vocab_size: int, family: Family = "qwen3") -> AnyConfig:
+def model_config(shape: Shape, vocab_size: int, family: Family = DEFAULT_FAMILY) -> FamilyConfig:
     """The model's own configuration for a shape.
 
     Raises:
@@ -260,71 +254,6 @@ def model_config(shape: Shape, vocab_size: int, family: Family = "qwen3") -> Any
         raise ConfigError(f"the sizes in pretrain.model do not fit together: {problem['msg']}") from None
 
 
-def model_fields(shape: Shape, vocab_size: int, family: Family = "qwen3") -> dict[str, Any]:
+def model_fields(shape: Shape, vocab_size: int, family: Family = DEFAULT_FAMILY) -> dict[str, Any]:
     """The fields of the family's config, as plain values, without importing it."""
-    return {"vocab_size": vocab_size, **_FIELDS[family](shape, vocab_size)}
-
-
-def _qwen3_fields(shape: Shape, _: int) -> dict[str, Any]:
-    return {
-        "hidden_size": shape.hidden_size,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
-        "intermediate_size": shape.intermediate_size,
-        "max_position_embeddings": shape.context_length,
-        "tie_word_embeddings": shape.tie_embeddings,
-    }
-
-
-def _gpt2_fields(shape: Shape, _: int) -> dict[str, Any]:
-    return {
-        "n_embd": shape.hidden_size,
-        "n_layer": shape.layers,
-        "n_head": shape.heads,
-        "n_inner": shape.intermediate_size,
-        "n_positions": shape.context_length,
-        "tie_word_embeddings": shape.tie_embeddings,
-    }
-
-
-def _bert_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
-    """No dropout: a text is seen too few times to be learnt by heart (Geiping and Goldstein 2023)."""
-    return {
-        "hidden_size": shape.hidden_size,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.intermediate_size,
-        "max_position_embeddings": shape.context_length,
-        "tie_word_embeddings": shape.tie_embeddings,
-        "pad_token_id": vocab_size - 1,  # see `tasks.special_tokens`
-    }
-
-
-def _marian_fields(shape: Shape, vocab_size: int) -> dict[str, Any]:
-    """The layers are shared out between both sides; dropout as in the paper, since pairs are few and short."""
-    sides = {"encoder": (shape.layers + 1) // 2, "decoder": max(1, shape.layers // 2)}
-    fields: dict[str, Any] = {}
-    for side, layers in sides.items():
-        fields[f"{side}_layers"] = layers
-        fields[f"{side}_attention_heads"] = shape.heads
-        fields[f"{side}_ffn_dim"] = shape.intermediate_size
-    return {
-        **fields,
-        "d_model": shape.hidden_size,
-        "max_position_embeddings": shape.context_length,
-        "scale_embedding": True,
-        "dropout": 0.1,
-        "tie_word_embeddings": True,
-        "pad_token_id": vocab_size - 1,  # see `tasks.special_tokens`
-        "decoder_start_token_id": vocab_size - 1,
-    }
-
-
-_FIELDS: Mapping[Family, Callable[[Shape, int], dict[str, Any]]] = {
-    "qwen3": _qwen3_fields,
-    "gpt2": _gpt2_fields,
-    "bert": _bert_fields,
-    "marian": _marian_fields,
-}
+    return {"vocab_size": vocab_size, **FAMILIES[family].fields(shape, vocab_size)}

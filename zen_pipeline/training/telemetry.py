@@ -19,22 +19,13 @@ _SECONDS = 1.0  # between two readings
 
 
 def step_flops(model: FamilyModel, batch: Batch) -> float:
-    """FLOPs that the model itself needs for a step, as `flops_per_token` counts them; recomputation does not count.
-
-    Sequences count with their mean length, a source with its own; a head that is asked for some positions only counts
-    for those.
-    """
-    from zen_pipeline.models.base import CausalModel, linear_weights
-    from zen_pipeline.models.marian import Marian
-
-    tokens, rows = batch.tokens, len(batch.input_ids)
-    length = max(1, round(tokens / rows))
-    if isinstance(model, Marian) and batch.source_mask is not None:
-        return tokens * model.flops_per_token(length, max(1, round(int(batch.source_mask.sum()) / rows)))
-    flops = tokens * model.flops_per_token(length)
-    if isinstance(model, CausalModel):
-        flops -= 6.0 * (tokens - batch.supervised) * linear_weights(model.lm_head)
-    return flops
+    """`FamilyModel.step_flops` of a batch."""
+    return model.step_flops(
+        batch.tokens,
+        len(batch.input_ids),
+        supervised=batch.supervised,
+        source_tokens=None if batch.source_mask is None else int(batch.source_mask.sum()),
+    )
 
 
 def peak_of_all(job: TrainingJob, *, gpu: bool) -> float | None:
