@@ -60,9 +60,10 @@ def compare_starts(
     tokens: Path, starts: Mapping[StartName, Start], *, family: Family, width: int, steps: int, seed: int
 ) -> dict[StartName, Curve]:
     """Train the small model once from each start, on a tokens artifact."""
+    from zen_pipeline.stages.pretrain_material import vocab_size
+
     from zen_pipeline.models.families import new_model
     from zen_pipeline.models.starts.apply import apply_start
-    from zen_pipeline.stages.pretrain_material import vocab_size
     from zen_pipeline.training.data import TokenWindows
 
     data = TokenData(folder=str(tokens), validation_windows=VALIDATION_WINDOWS)

@@ -34,7 +34,7 @@ def publish(config: Config, ref: ArtifactRef) -> None:
     try:
         show(config, ref)
     except Exception as error:  # the run's result does not depend on what the UI shows
-        log.warning("%s: its Prefect artifact is missing: %s", ref.stage, first_line(error))
+        log.warning("%s: its Prefect artifact is missing: %s", ref.step, first_line(error))
 
 
 def _key(config: Config, name: str) -> str:
@@ -49,11 +49,11 @@ def _validation(config: Config, ref: ArtifactRef) -> None:
 
 def _scoreboard(config: Config, ref: ArtifactRef) -> None:
     page = ref.path / "report.html"
-    _report(config, "scores", "Scores", ref, page if page.is_file() else None)
+    _report(config, f"scores-{ref.model}", f"Scores of {ref.model}", ref, page if page.is_file() else None)
 
 
 def _optimization(config: Config, ref: ArtifactRef) -> None:
-    _report(config, "optimization", "Optimized models", ref, None)
+    _report(config, f"optimization-{ref.model}", f"Forms of {ref.model}", ref, None)
 
 
 def _report(config: Config, name: str, title: str, ref: ArtifactRef, page: Path | None) -> None:
@@ -106,14 +106,14 @@ def _curves(config: Config, ref: ArtifactRef) -> None:
         curves = {name: curve for name in _names(steps, kind) if len(curve := _curve(steps, name)) > 1}
         if not curves:
             continue
-        svg = _picture(f"{ref.stage}: {kind.replace('_', ' ')}", curves, unit)
+        svg = _picture(f"{ref.step}: {kind.replace('_', ' ')}", curves, unit)
         if svg is None:
             continue
         create_image_artifact(
             # Inline, so that the picture stays when the artifact is removed, and no file has to be served.
             f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}",
-            key=_key(config, f"{ref.stage}-{kind}"),
-            description=f"{ref.stage}, {unit}: " + ", ".join(f"{n} {c[-1][1]:.4g}" for n, c in curves.items()),
+            key=_key(config, f"{ref.step}-{kind}"),
+            description=f"{ref.step}, {unit}: " + ", ".join(f"{n} {c[-1][1]:.4g}" for n, c in curves.items()),
         )
 
 
@@ -130,7 +130,7 @@ def _release(config: Config, ref: ArtifactRef) -> None:
     for item in ref.summary.get("released", []):
         cells = (item.get(k, "") for k in ("model", "version", "alias", "new", "reason"))
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    create_markdown_artifact("\n".join(lines), key=_key(config, "release"), description="Release decision")
+    create_markdown_artifact("\n".join(lines), key=_key(config, ref.step), description=f"Release of {ref.model}")
 
 
 _SHOWN: dict[str, Callable[[Config, ArtifactRef], None]] = {

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.parameters import DEFAULT, Settings
 from flows.run import opened
-from zen_pipeline.pipeline.chain import STAGE_NAMES
+from zen_pipeline.pipeline.chain import all_steps
 from zen_pipeline.workspace import RunRecord
 
 
@@ -28,6 +28,6 @@ def pipeline(
         verify: check the digest of every stored artifact that is used.
     """
     with opened(config, require_release=require_release, recalibrate=recalibrate, wait=wait, verify=verify) as run:
-        for name in STAGE_NAMES:
-            run.stage(name)
+        for step in all_steps(run.config):
+            run.step(step)
     return run.record

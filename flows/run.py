@@ -23,7 +23,7 @@ from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
 from zen_pipeline.logs import get_logger
-from zen_pipeline.pipeline.chain import load_stage
+from zen_pipeline.pipeline.chain import Step
 from zen_pipeline.pipeline.runner import PipelineRun, start_run, status_of
 from zen_pipeline.workspace import RunRecord, Workspace
 
@@ -71,25 +71,25 @@ class FlowRun:
         """What has happened so far."""
         return self._run.record
 
-    def stage(self, name: str) -> ArtifactRef:
-        """Run one stage as a task named after it, on the artifacts of the stages that it needs.
+    def step(self, step: Step) -> ArtifactRef:
+        """Run one step as a task named after it, on the artifacts of the steps that it needs.
 
         The task always runs, because only the store knows whether the artifact is there and whole; a hit ends in a
-        state named `Cached`, a stage with nothing to do in one named `Skipped`.
+        state named `Cached`, a step with nothing to do in one named `Skipped`.
 
         Raises:
             ZenError: the stage's own failure.
         """
         if (who := caller.get()) is not None:
             who.tasks += 1
-        inputs = [self._run.artifacts[needed] for needed in load_stage(name).needs(self._run.config)]
-        return self._task(name)(*inputs).result()
+        inputs = [self._run.artifacts[needed] for needed in step.needs(self._run.config)]
+        return self._task(step)(*inputs).result()
 
-    def _task(self, name: str) -> Task[..., State[ArtifactRef]]:
-        def run_stage(*inputs: ArtifactRef) -> State[ArtifactRef]:
+    def _task(self, step: Step) -> Task[..., State[ArtifactRef]]:
+        def run_step(*inputs: ArtifactRef) -> State[ArtifactRef]:
             self._log_ids["task_run_id"] = str(task_run.id)
             try:
-                ref = self._run.run_stage(name, {ref.stage: ref for ref in inputs})
+                ref = self._run.run_step(step, {ref.step: ref for ref in inputs})
             except ValidationFailed as refused:
                 publish_refusal(self._run.config, refused)
                 raise
@@ -98,11 +98,11 @@ class FlowRun:
             publish(self._run.config, ref)
             return Completed(name=_STATE_NAMES[status_of(ref)], message=ref.skipped, data=ref)
 
-        retried = load_stage(name).retried
+        retried = step.stage.retried
         return Task(
-            run_stage,
-            name=name,
-            task_run_name=name,
+            run_step,
+            name=step.name,
+            task_run_name=step.name,
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=len(RETRY_DELAYS) if retried else 0,

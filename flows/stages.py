@@ -8,8 +8,8 @@ from prefect import Flow
 
 from flows.parameters import DEFAULT, Settings
 from flows.run import opened
-from zen_pipeline.pipeline.chain import STAGES
-from zen_pipeline.pipeline.runner import stages_up_to
+from zen_pipeline.pipeline import STAGES
+from zen_pipeline.pipeline.chain import steps_up_to
 from zen_pipeline.workspace import RunRecord
 
 
@@ -45,8 +45,8 @@ def stage_flow(stage: str) -> Flow[..., RunRecord]:
             wait=wait,
             verify=verify,
         ) as run:
-            for name in stages_up_to(stage, run.config):
-                run.stage(name)
+            for step in steps_up_to(stage, run.config):
+                run.step(step)
         return run.record
 
     return Flow(run_up_to, name=stage, description=STAGES[stage], persist_result=False)

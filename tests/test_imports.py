@@ -34,9 +34,11 @@ BASE = {
 LEVELS = [
     BASE,
     {"models", "inference"},
-    {"corpus", "embeddings", "training", "tasks"},
-    {"evaluation", "optimization", "serving"},
+    {"corpus", "embeddings", "training"},
+    {"evaluation"},
     {"reporting"},
+    {"tasks"},
+    {"optimization", "serving"},
     {"pipeline"},
     {"judging"},
     {"stages"},

@@ -174,6 +174,7 @@ class ArtifactRef(BaseModel):
 
     Attributes:
         stage: name of the stage that made it.
+        model: short name of the model that it is about; None for what is made once in a run.
         fingerprint: SHA-256 of what it was made from.
         digest: SHA-256 of what it holds.
         folder: absolute path of its directory.
@@ -186,6 +187,7 @@ class ArtifactRef(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
+    model: str | None = None
     fingerprint: str
     digest: str
     folder: str
@@ -193,6 +195,11 @@ class ArtifactRef(BaseModel):
     skipped: str | None = None
     summary: dict[str, Any] = {}
     cached: bool = False
+
+    @property
+    def step(self) -> str:
+        """The step of the chain that it comes from: `evaluate-chat`, or the stage's own name."""
+        return self.stage if self.model is None else f"{self.stage}-{self.model}"
 
     @property
     def path(self) -> Path:
@@ -204,6 +211,7 @@ class ArtifactRef(BaseModel):
         """The reference to the artifact that `manifest` describes."""
         return cls(
             stage=manifest.stage,
+            model=manifest.parts.get("model"),
             fingerprint=manifest.fingerprint,
             digest=manifest.digest,
             folder=str(folder),

@@ -23,20 +23,28 @@ StageStatus = Literal["ran", "cached", "skipped", "failed"]
 
 
 class StageRecord(BaseModel):
-    """What one stage did in one pipeline run.
+    """What one stage did in one pipeline run, for one model where it works on models.
 
     Attributes:
+        name: of the stage.
+        model: short name of the model.
         skipped: the reason why it had nothing to do.
         report: the page on what was judged, relative to the workspace.
     """
 
     name: str
+    model: str | None = None
     status: StageStatus
     seconds: float
     fingerprint: str | None = None
     artifact: str | None = None
     skipped: str | None = None
     report: str | None = None
+
+    @property
+    def step(self) -> str:
+        """The step of the chain: `evaluate-chat`, or the stage's own name."""
+        return self.name if self.model is None else f"{self.name}-{self.model}"
 
 
 class RunRecord(BaseModel):
@@ -252,11 +260,11 @@ class Workspace:
     def _checked_data(self) -> Path:
         return self.home / "checked-data"
 
-    def last_fingerprint(self, pipeline: str, stage: str) -> str | None:
-        """The fingerprint that the stage had when it last ended well in this pipeline."""
+    def last_fingerprint(self, pipeline: str, step: str) -> str | None:
+        """The fingerprint that the step had when it last ended well in this pipeline."""
         for record in reversed(self.runs(pipeline)):
             for done in record.stages:
-                if done.name == stage and done.fingerprint and done.status != "failed":
+                if done.step == step and done.fingerprint and done.status != "failed":
                     return done.fingerprint
         return None
 

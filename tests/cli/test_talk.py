@@ -13,7 +13,7 @@ from zen_pipeline.cli import app, completion
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
-from zen_pipeline.tasks.chat import write_template
+from zen_pipeline.tasks.chat_markup import write_template
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from zen_pipeline.optimization.quantization import Documents, Measurement, choose, compare, decoding_speed
 
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.int8 import is_quantized
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
-from zen_pipeline.optimization.quantization import Documents, Measurement, choose, compare, decoding_speed
 
 
 def measured(*, size: int = 100, bits: float = 2.0) -> Measurement:

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from zen_pipeline.evaluation.asking import choose, summarize
+from zen_pipeline.reporting.model_sections import model_reports
 
 from tests.reporting.untranslated import record_untranslated
 from zen_pipeline.blocks import Card, ModelReport, Note, Page, Section, phrase
-from zen_pipeline.evaluation.asking import choose, summarize
 from zen_pipeline.evaluation.results import Answer, Sample
 from zen_pipeline.reporting import shared_sections as shared
 from zen_pipeline.reporting.evaluation_page import models_page
-from zen_pipeline.reporting.model_sections import model_reports
 from zen_pipeline.reporting.rendering import render
 from zen_pipeline.reporting.wording import CHINESE, page_language
 from zen_pipeline.tasks.chat import question_and_answer

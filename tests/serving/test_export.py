@@ -19,7 +19,7 @@ from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.serving import registry
-from zen_pipeline.tasks.chat import write_template
+from zen_pipeline.tasks.chat_markup import write_template
 from zen_pipeline.workspace import Workspace
 
 TEXTS = ["The with statement wraps the execution of a block.", "A lambda expression makes an anonymous function, 42."]

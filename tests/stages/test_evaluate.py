@@ -23,7 +23,7 @@ from zen_pipeline.models.folder import load_model
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.settings.outcome import EvaluateConfig
 from zen_pipeline.stages import evaluate
-from zen_pipeline.tasks.chat import write_template
+from zen_pipeline.tasks.chat_markup import write_template
 from zen_pipeline.tasks.questions import collect_questions, write_questions
 from zen_pipeline.tracking import StageTracker, Tracker
 from zen_pipeline.workspace import Workspace

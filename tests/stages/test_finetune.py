@@ -16,7 +16,7 @@ from zen_pipeline.models.folder import load_model
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.settings.models import FinetuneConfig, PretrainConfig
 from zen_pipeline.stages import finetune
-from zen_pipeline.tasks.chat import CHAT_TEMPLATE, chat_format
+from zen_pipeline.tasks.chat_markup import CHAT_TEMPLATE, chat_format
 from zen_pipeline.tasks.questions import read_questions
 from zen_pipeline.training.resolved import Finetuning, Resolved, Shape
 from zen_pipeline.workspace import Workspace

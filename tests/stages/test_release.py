@@ -22,7 +22,6 @@ from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Kind, Record, record_writer
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
-from zen_pipeline.evaluation.asking import ask, greedy
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.int8 import is_quantized, quantize_
@@ -32,6 +31,7 @@ from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import model_files
 from zen_pipeline.stages.release import STAGE, build, find_released
 from zen_pipeline.tasks import chat
+from zen_pipeline.tasks.asking import ask, greedy
 from zen_pipeline.tasks.questions import Question
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import Workspace

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stages.evaluation_artifacts import store
 from zen_pipeline.evaluation.scores import Score, deciding_scores
-from zen_pipeline.reporting.run_summary import figures, note, summarize_run
+from zen_pipeline.pipeline.run_summary import figures, note, summarize_run
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 METRICS = {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zen_pipeline.tasks.span_corruption import corrupt_spans, span_counts
 
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.tasks.span_corruption import corrupt_spans, span_counts
 from zen_pipeline.tasks.special_tokens import extend_tokenizer, required_ids, sentinel_names
 
 FIRST = 1000

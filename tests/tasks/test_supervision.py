@@ -9,7 +9,7 @@ import pytest
 
 from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
-from zen_pipeline.tasks.chat import ChatML, question_and_answer
+from zen_pipeline.tasks.chat_markup import ChatML, question_and_answer
 from zen_pipeline.tasks.supervision import fitting_context, supervised_tokens, too_short
 
 TOKENIZER = train_tokenizer(["Who is there? Nobody is there, and nobody was.\n"] * 20, 320)

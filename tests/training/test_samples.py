@@ -10,7 +10,7 @@ import torch
 
 from tests.training.test_worker_families import JOBS
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, copy_tokenizer_files
-from zen_pipeline.tasks.chat import chat_format, write_template
+from zen_pipeline.tasks.chat_markup import chat_format, write_template
 from zen_pipeline.training.data import save_conversations
 from zen_pipeline.training.initial import initial_model
 from zen_pipeline.training.job import ConversationData, TrainingJob

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from zen_pipeline.tasks.span_corruption import span_counts
 
 from tests.training.test_worker import disturb, start, weights
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.bert import BertForMaskedLM
 from zen_pipeline.models.folder import load_any, load_model
 from zen_pipeline.models.marian import Marian
-from zen_pipeline.tasks.span_corruption import span_counts
 from zen_pipeline.tasks.special_tokens import extend_tokenizer
 from zen_pipeline.tasks.translation import Pair, encode_pairs, save_pairs
 from zen_pipeline.training.job import MaskedData, PairData, SpanData, TrainingJob

@@ -21,7 +21,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import typer.core
 
-from zen_pipeline.cli import data, embeddings, maintain, models, run, runs, talk
+from zen_pipeline.cli import answer, data, embeddings, maintain, models, run, runs, talk
 from zen_pipeline.loopback import except_loopback_from_proxies
 from zen_pipeline.subprocesses import FOLDER_SETTINGS_OFF
 from zen_pipeline.terminal import say, show, visible
@@ -99,6 +99,7 @@ def _options(
 run.add_to(app)
 runs.add_to(app)
 talk.add_to(app)
+answer.add_to(app)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(embeddings.app, name="embeddings")

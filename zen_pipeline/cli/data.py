@@ -132,7 +132,8 @@ def validate(
     """Read and judge files as a run would, and say what would be kept; exit code 3 when they may not be used."""
     from zen_pipeline.cli.data_summary import print_summary
     from zen_pipeline.errors import ValidationFailed
-    from zen_pipeline.pipeline.runner import run_stage
+    from zen_pipeline.pipeline.chain import Step, load_stage
+    from zen_pipeline.pipeline.runner import run_step
     from zen_pipeline.pipeline.stage import StageContext
     from zen_pipeline.stages.validate import STAGE
     from zen_pipeline.workspace import Workspace
@@ -141,10 +142,10 @@ def validate(
     common.show_logs()
     workspace = Workspace.find_or_create()
     context = StageContext(workspace=workspace, run_id="data-validate")
-    collected = run_stage("collect", settings, {}, context)
+    collected = run_step(Step(load_stage("collect")), settings, {}, context)
     workspace.note_checked_data(STAGE.identity(settings, {"collect": collected.fingerprint}, workspace).fingerprint)
     try:
-        validated = run_stage("validate", settings, {"collect": collected}, context)
+        validated = run_step(Step(STAGE), settings, {"collect": collected}, context)
     except ValidationFailed as refusal:
         print_summary(_refused(workspace, settings, collected), refusal=str(refusal), json=json)
         raise

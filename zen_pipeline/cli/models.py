@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +16,6 @@ Name = Annotated[
     str, typer.Argument(help="champion, zen-chat@champion, zen-base/3, or a folder.", autocompletion=completion.models)
 ]
 
-# What a version is compared with the champion by (`stages/release_compare.py`), by the kind of model.
-_DECIDES = {"base": "bits_per_byte", "chat": "f1"}
-
 
 @app.command("list")
 def list_models(json: Json = False) -> None:
@@ -31,12 +27,8 @@ def list_models(json: Json = False) -> None:
     if json:
         common.print_json({"models": [m.model_dump() for m in models]})
         return
-    rows = [(m.name, m.version, ", ".join(m.aliases), m.created, _figure(_DECIDES[m.kind], m.metrics)) for m in models]
+    rows = [(m.name, m.version, ", ".join(m.aliases), m.created, str(m.score or "")) for m in models]
     common.print_table("registered models", ["model", "version", "alias", "created", "figure"], rows)
-
-
-def _figure(measure: str, metrics: Mapping[str, float]) -> str:
-    return f"{measure} {metrics[measure]:.4g}" if measure in metrics else ""  # it had nothing to be measured on
 
 
 @app.command()

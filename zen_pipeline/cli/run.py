@@ -13,7 +13,7 @@ from zen_pipeline.cli.common import BudgetOption, ConfigFile, Data, FamilyOption
 from zen_pipeline.cli.rows import row_options
 from zen_pipeline.cli.runs import print_run
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.pipeline.chain import STAGES
+from zen_pipeline.pipeline import STAGES
 
 if TYPE_CHECKING:
     from zen_pipeline.pipeline.plan import StagePlan, TrainingPlan
@@ -99,7 +99,7 @@ def _command(target: str) -> Callable[..., None]:
 
 def run_result(record: RunRecord) -> dict[str, Any]:
     """What `zen run --json` prints."""
-    stages = [s.model_dump(include={"name", "status", "seconds", "artifact"}) for s in record.stages]
+    stages = [s.model_dump(include={"name", "model", "status", "seconds", "artifact"}) for s in record.stages]
     primary = record.released[-1] if record.released else None
     released = {k: primary[k] for k in ("model", "version", "alias")} if primary else None
     return {
@@ -142,7 +142,7 @@ def plan(
         right=[3, 4, 5],
     )
     expected = [s.seconds for s in stages if s.status == "would_run" and s.seconds is not None]
-    unknown = [s.name for s in stages if s.status == "would_run" and s.seconds is None]
+    unknown = [s.step for s in stages if s.status == "would_run" and s.seconds is None]
     if expected or unknown:
         besides = f", and {', '.join(unknown)} (not measured here yet)" if unknown else ""
         common.show(f"expected: {common.duration(sum(expected))}{besides}")
@@ -170,7 +170,7 @@ def _plan_row(stage: StagePlan) -> tuple[object, ...]:
     if len(stage.changed) > 6:
         why += f" and {len(stage.changed) - 6} more"
     return (
-        stage.name,
+        stage.step,
         "cached" if stage.status == "cached" else "would run",
         why,
         common.duration(stage.seconds),

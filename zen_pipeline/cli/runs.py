@@ -13,7 +13,7 @@ from zen_pipeline.errors import DataError
 from zen_pipeline.terminal import print_json, print_table, show
 
 if TYPE_CHECKING:
-    from zen_pipeline.reporting.run_summary import RunSummary
+    from zen_pipeline.pipeline.run_summary import RunSummary
     from zen_pipeline.workspace import RunRecord, Workspace
 
 _LONGEST_SAMPLE = 160  # characters of one side; two lines of a terminal
@@ -27,10 +27,10 @@ def add_to(app: typer.Typer) -> None:
 
 def print_run(record: RunRecord, workspace: Workspace) -> None:
     """The end of a run: its stages, the deciding figures, what was released, the report, samples, the next command."""
-    from zen_pipeline.reporting.run_summary import summarize_run
+    from zen_pipeline.pipeline.run_summary import summarize_run
 
     summary = summarize_run(record, workspace)
-    rows = [(s.name, s.status, common.duration(s.seconds), s.skipped) for s in record.stages]
+    rows = [(s.step, s.status, common.duration(s.seconds), s.skipped) for s in record.stages]
     print_table(f"run {record.run_id}", ["stage", "status", "time", "why"], rows, right=[2])
     show(f"done in {common.duration(common.seconds_since_start())}")
     for name, text in _lines(record, summary):
@@ -59,7 +59,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs of this project, newest first: when, how they ended, what they were worth."""
-    from zen_pipeline.reporting.run_summary import summarize_run
+    from zen_pipeline.pipeline.run_summary import summarize_run
     from zen_pipeline.workspace import Workspace
 
     workspace = Workspace.find()
@@ -113,7 +113,7 @@ def _find_report(workspace: Workspace, run: str | None) -> Path:
     Raises:
         DataError: there is no such run, or no report.
     """
-    from zen_pipeline.reporting.run_summary import summarize_run
+    from zen_pipeline.pipeline.run_summary import summarize_run
 
     records = [r for r in reversed(workspace.runs()) if run in (None, r.run_id)]
     if run is not None and not records:

@@ -17,7 +17,6 @@ from zen_pipeline.errors import ConfigError, ZenError
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
     from zen_pipeline.models.base import CausalModel
-    from zen_pipeline.serving.bundle import Kind
     from zen_pipeline.serving.registry import ResolvedModel
 
 Model = Annotated[
@@ -51,7 +50,7 @@ class Speaker:
     stop_ids: frozenset[int]
 
     @classmethod
-    def load(cls, name: str, kind: Kind | None = None) -> Speaker:
+    def load(cls, name: str, kind: str | None = None) -> Speaker:
         """The model of this name, a champion of this kind; a registered one is looked up in the nearest workspace."""
         if sys.stderr.isatty():
             common.say(f"loading {name} …")
@@ -63,11 +62,19 @@ class Speaker:
             common.say(
                 f"there is no champion yet, so {version} answers: `zen models show {version}` says why it is none"
             )
+        from zen_pipeline.tasks import load_task
+
+        task = load_task(source.task)
+        if task.command not in ("generate", "chat"):
+            raise ConfigError(
+                f"{source.name or source.folder} continues no text: {task.help[0].lower()}{task.help[1:-1]}; "
+                f"use `zen {task.command}`"
+            )
         import torch
 
         from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
         from zen_pipeline.models.folder import load_model
-        from zen_pipeline.tasks.chat import generation_ends
+        from zen_pipeline.tasks.chat_markup import generation_ends
 
         model = load_model(source.folder)
         if sum(p.numel() for p in model.parameters()) < _ONE_THREAD_BELOW_PARAMETERS:
@@ -171,7 +178,7 @@ def chat(
 ) -> None:
     """Talk with a released chat model; /help lists what else can be said, an empty line or Ctrl-D ends it."""
     speaker = Speaker.load(model, "chat")
-    if speaker.source.kind != "chat":
+    if speaker.source.task != "chat":
         raise ConfigError(
             f"{speaker.source.name or speaker.source.folder} is not a chat model: "
             "name one with --model, or use `zen generate`"
@@ -221,7 +228,7 @@ class Conversation:
     """Turns with a model, in the form that it was taught."""
 
     def __init__(self, speaker: Speaker, limit: int, options: dict[str, Any]) -> None:
-        from zen_pipeline.tasks.chat import chat_format
+        from zen_pipeline.tasks.chat_markup import chat_format
 
         self._speaker, self._limit, self._options = speaker, limit, options
         self._format = chat_format(speaker.source.folder)

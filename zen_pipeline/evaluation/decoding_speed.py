@@ -1,37 +1,39 @@
-"""How fast a model generates and how much memory it takes, measured in a process of its own.
+"""How fast a model works at batch 1, and how much memory it takes.
 
-In the process of a pipeline run, other threads and everything that was loaded before would be measured too.
-Run as a module, it reads a JSON request from its standard input and writes one JSON object.
+`measure_apart` measures in a process of its own: in that of a pipeline run, other threads and everything that was
+loaded before would be measured too. Run as a module, this reads a JSON request from standard input and writes one JSON
+object.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from zen_pipeline.errors import ZenError
 from zen_pipeline.machine import peak_memory
+from zen_pipeline.machine.threads import torch_threads
 from zen_pipeline.subprocesses import python_command, python_environment
 
-if TYPE_CHECKING:
-    from zen_pipeline.models.base import CausalModel
+_RUNS = 5  # short ones, of which the median counts: another process may disturb some
+_TOKENS = 64
 
-_WARM_UP = 8
-_PROMPT = 64
+Produce = Callable[[Any, int], Iterator[int]]  # of a task: works on a model until about so many tokens are done
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Generation at batch 1.
+    """Work at batch 1.
 
     Attributes:
-        tokens_per_second: new tokens, after the prompt is read.
+        tokens_per_second: tokens written, or read where a model does not write; after the prompt is read.
         threads: CPU threads with which that was; the fastest of those that were tried.
         peak_memory_bytes: of the whole process, or of the accelerator when there is one.
         parameters: numbers in the model, shared ones counted once.
@@ -45,21 +47,45 @@ class Speed:
     device: str
 
 
-def measure(folder: Path, prompt_ids: Sequence[int], *, tokens: int = 128) -> Speed:
-    """Load the model in a new process and generate.
+def tokens_per_second(model: Any, produce: Produce, *, tokens: int = _TOKENS) -> tuple[float, int]:
+    """Speed of a loaded model, and the number of threads that was fastest.
+
+    One thread and all of them are tried in turn; the median of several short runs counts for each.
+    """
+    import torch
+
+    found = {}
+    for threads in sorted({1, torch.get_num_threads()}):
+        with torch_threads(threads):
+            runs = [_rate(produce(model, tokens)) for _ in range(_RUNS + 1)]
+        found[threads] = statistics.median(runs[1:])  # the first one warms up
+    best = max(found, key=lambda threads: found[threads])
+    return found[best], best
+
+
+def _rate(work: Iterator[int]) -> float:
+    """Tokens per second; the first part, which reads the prompt, is left out where there are more."""
+    times, counts = [time.perf_counter()], [0]
+    for count in work:
+        times.append(time.perf_counter())
+        counts.append(count)
+    first = 1 if len(times) > 2 else 0
+    return sum(counts[first + 1 :]) / max(times[-1] - times[first], 1e-9)
+
+
+def measure_apart(folder: Path, task: str) -> Speed:
+    """Load the model in a new process and let it work as its task says.
 
     Args:
         folder: a model folder.
-        prompt_ids: what to continue; the first 64 are used.
-        tokens: how many to generate, fewer when the model's context is shorter.
+        task: name of what the model was taught.
 
     Raises:
         ZenError: the process failed; the message carries the end of its error output.
     """
-    request = json.dumps({"folder": str(folder), "prompt": list(map(int, prompt_ids[:_PROMPT])), "tokens": tokens})
     done = subprocess.run(
         python_command("-m", "zen_pipeline.evaluation.decoding_speed"),
-        input=request,
+        input=json.dumps({"folder": str(folder), "task": f"zen_pipeline.tasks.{task}"}),
         capture_output=True,
         text=True,
         check=False,
@@ -71,40 +97,21 @@ def measure(folder: Path, prompt_ids: Sequence[int], *, tokens: int = 128) -> Sp
     return Speed(**json.loads(done.stdout))
 
 
-def _measure_here(folder: Path, prompt_ids: list[int], tokens: int) -> Speed:
-    import torch
-
-    from zen_pipeline.models.folder import load_model
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(folder, device=device)
-    model.eval()
-    tokens = max(1, min(tokens, model.config.max_position_embeddings - len(prompt_ids)))
-    rates = {}
-    for threads in sorted({1, torch.get_num_threads()}):
-        torch.set_num_threads(threads)
-        _generate(model, prompt_ids, min(_WARM_UP, tokens))
-        rates[threads] = _generate(model, prompt_ids, tokens)
-    best = max(rates, key=lambda threads: rates[threads])
-    parameters = sum(p.numel() for p in model.parameters())
-    return Speed(rates[best], best, peak_memory(), parameters, device)
-
-
-def _generate(model: CausalModel, prompt_ids: list[int], tokens: int) -> float:
-    """New tokens per second; the first one, which reads the prompt, is left out where there are more."""
-    from zen_pipeline.inference.generate import generate
-
-    times = [time.perf_counter()]
-    times += [time.perf_counter() for _ in generate(model, prompt_ids, max_new_tokens=tokens, temperature=0.0)]
-    counted = times[1:] if len(times) > 2 else times
-    return (len(counted) - 1) / max(counted[-1] - counted[0], 1e-9)
-
-
 def main() -> None:
     """Answer one request."""
+    from importlib import import_module
+
+    import torch
+
+    from zen_pipeline.models.base import FamilyModel
+    from zen_pipeline.models.folder import load_any
+
     request = json.load(sys.stdin)
-    speed = _measure_here(Path(request["folder"]), request["prompt"], request["tokens"])
-    json.dump(asdict(speed), sys.stdout)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_any(Path(request["folder"]), FamilyModel, device=device)
+    rate, threads = tokens_per_second(model, import_module(request["task"]).TASK.produce)
+    parameters = sum(p.numel() for p in model.parameters())
+    json.dump(asdict(Speed(rate, threads, peak_memory(), parameters, device)), sys.stdout)
 
 
 if __name__ == "__main__":

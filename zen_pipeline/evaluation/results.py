@@ -1,4 +1,4 @@
-"""What the evaluation keeps of single texts and answers."""
+"""Single texts and answers that an evaluation keeps."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sample:
-    """A continuation beside the truth.
+    """Something that a model made of the test set.
 
     Attributes:
-        prompt: the beginning of a test document.
-        continuation: what the model wrote after it.
-        truth: what the document says after it, about as long.
+        prompt: what it was given.
+        text: what it made of it.
+        reference: what the test set says there.
+        score: figure of this one, 0 to 1; None where single ones have none.
+        group: kind of what it was given; None where there is one kind.
     """
 
     prompt: str
-    continuation: str
-    truth: str
+    text: str
+    reference: str
+    score: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

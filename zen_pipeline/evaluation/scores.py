@@ -10,6 +10,27 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Metric:
+    """The figure that decides about a model.
+
+    Attributes:
+        name: `bits_per_byte`.
+        measure: name and unit in words: `bits per byte of unseen text`.
+        unit: what the test set consists of, in the plural; resampling draws these.
+        lower_is_better: for losses.
+        seed_noise: how much two runs differ that differ in the seed alone; `release.seed_noise` overrides it.
+        digits: after the decimal point, when it is shown.
+    """
+
+    name: str
+    measure: str
+    unit: str
+    lower_is_better: bool
+    seed_noise: float
+    digits: int = 3
+
+
+@dataclass(frozen=True)
 class Score:
     """One deciding figure.
 
@@ -43,33 +64,35 @@ class Score:
         return f"{self.value:.{self.digits}f} {self.measure}{beside}"
 
 
+def score_of(metric: Metric, value: float, baselines: Mapping[str, float], *, count: int) -> Score:
+    """The score of a model, beside the best of its baselines.
+
+    Args:
+        metric: of the model's task.
+        value: the model's figure.
+        baselines: figures on the same test set, by name.
+        count: units of the test set, for the words.
+    """
+    best = min if metric.lower_is_better else max
+    name = best(baselines, key=lambda n: baselines[n]) if baselines else None
+    return Score(
+        metric.name,
+        value,
+        metric.measure.format(count=count),
+        name,
+        baselines[name] if name is not None else None,
+        metric.lower_is_better,
+        metric.digits,
+    )
+
+
 def read_metrics(folder: Path) -> dict[str, Any]:
     """The metrics.json of an evaluation's artifact; empty when there is none."""
     path = folder / "metrics.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def deciding_scores(metrics: Mapping[str, Any]) -> dict[str, Score]:
-    """The deciding figure of every model in an evaluation's metrics.json, by the model's short name."""
-    found = {}
-    if base := metrics.get("base"):
-        baseline, value = _best(metrics.get("baselines") or {}, lower=True)
-        found["base"] = Score(
-            "bits_per_byte",
-            base["bits_per_byte"],
-            "bits per byte of unseen text",
-            baseline,
-            value,
-            lower_is_better=True,
-        )
-    if chat := metrics.get("chat"):
-        baseline, value = _best({name: s["f1"] for name, s in (chat.get("baselines") or {}).items()}, lower=False)
-        found["chat"] = Score("f1", chat["f1"], f"F1 of {chat['questions']} answers", baseline, value)
-    return found
-
-
-def _best(figures: Mapping[str, float], *, lower: bool) -> tuple[str | None, float | None]:
-    if not figures:
-        return None, None
-    name = (min if lower else max)(figures, key=lambda n: figures[n])
-    return name.replace("_", " "), figures[name]
+def read_score(folder: Path) -> Score | None:
+    """The score in an evaluation's artifact; None when there is none."""
+    metrics = read_metrics(folder)
+    return Score(**metrics["score"]) if metrics else None

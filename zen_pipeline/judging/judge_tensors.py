@@ -88,7 +88,7 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
     import pandas as pd
 
     from zen_pipeline.corpus.records import read_records
-    from zen_pipeline.tasks.chat import chat_format
+    from zen_pipeline.tasks.chat_markup import chat_format
     from zen_pipeline.tasks.supervision import supervised_tokens
 
     try:

@@ -12,16 +12,17 @@ from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError
 from zen_pipeline.machine import gpu_names
-from zen_pipeline.pipeline.chain import STAGE_NAMES, load_stage
-from zen_pipeline.pipeline.stage import Stage
+from zen_pipeline.pipeline.chain import Step, all_steps
 from zen_pipeline.pipeline.verdicts import stored_refusal
 from zen_pipeline.workspace import Workspace
 
 
 class StagePlan(BaseModel):
-    """One stage of a plan.
+    """One step of a plan.
 
     Attributes:
+        name: of the stage.
+        model: short name of the model, where the stage works on models.
         status: `cached` when its artifact is stored and whole, else `would_run`.
         reason: why, in words.
         changed: the parts of the fingerprint that differ from the last run of this pipeline.
@@ -31,6 +32,7 @@ class StagePlan(BaseModel):
     """
 
     name: str
+    model: str | None = None
     status: Literal["cached", "would_run"]
     reason: str
     changed: list[str] = []
@@ -39,6 +41,11 @@ class StagePlan(BaseModel):
     memory_bytes: float | None = None
     disk_bytes: int | None = None
     artifact: str | None = None
+
+    @property
+    def step(self) -> str:
+        """The step of the chain: `evaluate-chat`, or the stage's own name."""
+        return self.name if self.model is None else f"{self.name}-{self.model}"
 
 
 class TrainingPlan(BaseModel):
@@ -67,22 +74,28 @@ def make_plan(config: Config, workspace: Workspace) -> list[StagePlan]:
     """The plan of the whole chain; nothing is built and nothing is changed."""
     fingerprints: dict[str, str] = {}
     plans: list[StagePlan] = []
-    for name in STAGE_NAMES:
-        stage = load_stage(name)
-        plan = _plan_stage(stage, config, fingerprints, workspace)
-        if stage.is_done is not None:
-            plan = _plan_live(stage, plan, plans, config, workspace)
-        fingerprints[name] = plan.fingerprint
+    for step in all_steps(config):
+        plan = _plan_step(step, config, fingerprints, workspace)
+        if step.stage.is_done is not None:
+            plan = _plan_live(step, plan, plans, config, workspace)
+        fingerprints[step.name] = plan.fingerprint
         plans.append(plan)
     return _with_training_estimates(plans, config, workspace)
 
 
-def _plan_stage(stage: Stage, config: Config, upstream: dict[str, str], workspace: Workspace) -> StagePlan:
-    identity = stage.identity(config, upstream, workspace)
+def _plan_step(step: Step, config: Config, upstream: dict[str, str], workspace: Workspace) -> StagePlan:
+    stage, model = step.stage, step.model
+    identity = stage.identity(config, upstream, workspace, model)
     store = workspace.store
     status, problem = store.inspect(stage.name, identity.fingerprint)
-    earlier = _last_manifest(workspace, config.name, stage.name)
-    plan = StagePlan(name=stage.name, status="would_run", reason="", fingerprint=identity.fingerprint)
+    earlier = _last_manifest(workspace, config.name, step)
+    plan = StagePlan(
+        name=stage.name,
+        model=model.name if model else None,
+        status="would_run",
+        reason="",
+        fingerprint=identity.fingerprint,
+    )
     if earlier is not None:
         plan.seconds, plan.disk_bytes = earlier.seconds, earlier.size
     if status == "present":
@@ -105,32 +118,31 @@ def _plan_stage(stage: Stage, config: Config, upstream: dict[str, str], workspac
     return plan
 
 
-def _last_manifest(workspace: Workspace, pipeline: str, stage: str) -> Manifest | None:
-    fingerprint = workspace.last_fingerprint(pipeline, stage)
+def _last_manifest(workspace: Workspace, pipeline: str, step: Step) -> Manifest | None:
+    fingerprint = workspace.last_fingerprint(pipeline, step.name)
     if fingerprint is None:
         return None
     try:
-        return read_manifest(workspace.store.folder(stage, fingerprint))
+        return read_manifest(workspace.store.folder(step.stage.name, fingerprint))
     except StoreError:
         return None
 
 
 def _plan_live(
-    stage: Stage, plan: StagePlan, upstream: list[StagePlan], config: Config, workspace: Workspace
+    step: Step, plan: StagePlan, upstream: list[StagePlan], config: Config, workspace: Workspace
 ) -> StagePlan:
-    """A live stage stores nothing: it would run unless everything before it is stored and its own work is done."""
+    """A live step stores nothing: it would run unless everything that it needs is stored and its own work is done."""
     plan.disk_bytes = plan.memory_bytes = None
-    waiting = [p.name for p in upstream if p.status == "would_run"]
+    needed = [p for p in upstream if p.step in step.needs(config)]
+    waiting = [p.step for p in needed if p.status == "would_run"]
     if waiting:
         plan.status, plan.reason, plan.changed = "would_run", "changed", [f"inputs.{n}" for n in waiting]
         return plan
     store = workspace.store
-    inputs = {p.name: _stored(store.find(p.name, p.fingerprint)) for p in upstream}
-    registered = stage.is_done is not None and stage.is_done(config, inputs, workspace)
-    plan.status = "cached" if registered else "would_run"
-    plan.reason, plan.changed = (
-        ("already registered", []) if registered else ("not registered, or its files are damaged", [])
-    )
+    inputs = {p.step: _stored(store.find(p.name, p.fingerprint)) for p in needed}
+    done = step.stage.is_done is not None and step.stage.is_done(config, inputs, workspace, step.model)
+    plan.status = "cached" if done else "would_run"
+    plan.reason, plan.changed = ("already registered", []) if done else ("not registered, or its files are damaged", [])
     return plan
 
 
@@ -142,11 +154,10 @@ def _stored(ref: ArtifactRef | None) -> ArtifactRef:
 
 def plan_training(config: Config, plans: list[StagePlan], workspace: Workspace) -> TrainingPlan | None:
     """The choice of the `resolve` stage and its consequences; None where that has not been made yet."""
-    by_name = {p.name: p for p in plans}
-    resolved = _resolved(by_name["resolve"], workspace)
+    resolved = _resolved(plans, workspace)
     if resolved is None:
         return None
-    trainings = [p for p in (by_name["pretrain"], by_name["finetune"]) if p.status == "would_run"]
+    trainings = [p for p in plans if p.name in ("pretrain", "finetune") and p.status == "would_run"]
     hours = sum(p.seconds or 0.0 for p in trainings) / 3600
     own, estimates = config.pretrain, resolved["estimates"]
     watt_hours = None if gpu_names() else resolved["threads"] * own.watts_per_core * hours
@@ -168,22 +179,23 @@ def plan_training(config: Config, plans: list[StagePlan], workspace: Workspace) 
 
 def _with_training_estimates(plans: list[StagePlan], config: Config, workspace: Workspace) -> list[StagePlan]:
     """Expected time and memory of training: from the resolved sizes when they are stored, else from the budget."""
-    by_name = {p.name: p for p in plans}
-    estimates = (_resolved(by_name["resolve"], workspace) or {}).get("estimates", {})
+    estimates = (_resolved(plans, workspace) or {}).get("estimates", {})
     budget = parse_budget(config.budget)
-    for name, share in (("pretrain", 0.85), ("finetune", 0.15)):
-        plan = by_name[name]
-        if plan.status == "cached":
+    shares = {"pretrain": 0.85, "finetune": 0.15}
+    for plan in plans:
+        name = plan.name
+        if name not in shares or plan.status == "cached":
             continue
         if f"{name}_seconds" in estimates:
             plan.seconds = estimates[f"{name}_seconds"]
         elif budget.kind == "seconds":
-            plan.seconds = share * budget.amount
+            plan.seconds = shares[name] * budget.amount
         plan.memory_bytes = estimates.get("memory_bytes")
     return plans
 
 
-def _resolved(resolve: StagePlan, workspace: Workspace) -> dict[str, Any] | None:
+def _resolved(plans: list[StagePlan], workspace: Workspace) -> dict[str, Any] | None:
+    resolve = next(p for p in plans if p.name == "resolve")
     if resolve.status != "cached":
         return None
     path = workspace.store.folder("resolve", resolve.fingerprint) / "resolved.json"

@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError, ZenError, first_line
 from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
-from zen_pipeline.pipeline.chain import STAGE_NAMES, load_stage
+from zen_pipeline.pipeline.chain import Step, all_steps, steps_up_to
+from zen_pipeline.pipeline.run_summary import figures, note, summarize_run
 from zen_pipeline.pipeline.stage import Inputs, StageContext
 from zen_pipeline.reporting.evaluation_page import corpus_names, run_page
-from zen_pipeline.reporting.run_summary import figures, note, summarize_run
 from zen_pipeline.tracking import MlflowTracker, Tracker, mlflow_client
 from zen_pipeline.workspace import RunRecord, StageRecord, StageStatus, Workspace
 
@@ -36,19 +35,6 @@ _MLFLOW_STATUS: dict[RunStatus, Literal["FINISHED", "FAILED", "KILLED"]] = {
 }
 
 log = get_logger(__name__)
-
-
-def stages_up_to(target: str, config: Config) -> list[str]:
-    """The stages that `target` needs, directly or not, and itself, in order.
-
-    Raises:
-        KeyError: there is no such stage.
-    """
-    wanted = {load_stage(target).name}
-    for name in reversed(STAGE_NAMES):
-        if name in wanted:
-            wanted.update(load_stage(name).needs(config))
-    return [name for name in STAGE_NAMES if name in wanted]
 
 
 def run_pipeline(
@@ -79,12 +65,12 @@ def run_pipeline(
         ZenError: a stage failed or was interrupted; the record says which.
         KeyError: `until` is not a stage.
     """
-    names = STAGE_NAMES if until is None else stages_up_to(until, config)
+    steps = all_steps(config) if until is None else steps_up_to(until, config)
     with start_run(
         config, workspace, target=until, recalibrate=recalibrate, wait=wait, verify=verify, progress=progress
     ) as run:
-        for name in names:
-            run.run_stage(name, run.artifacts)
+        for step in steps:
+            run.run_step(step, run.artifacts)
     return run.record
 
 
@@ -97,7 +83,7 @@ class PipelineRun:
         workspace: the `.zen` folder.
         record: what has happened so far; also in `.zen/runs/<run_id>.json`.
         context: what the stages get.
-        artifacts: the artifacts so far, by stage.
+        artifacts: the artifacts so far, by step.
     """
 
     config: Config
@@ -106,28 +92,28 @@ class PipelineRun:
     context: StageContext
     artifacts: dict[str, ArtifactRef] = field(default_factory=dict)
 
-    def run_stage(self, name: str, inputs: Inputs) -> ArtifactRef:
-        """Run one stage, or find its artifact, and record what it did.
+    def run_step(self, step: Step, inputs: Inputs) -> ArtifactRef:
+        """Run one step, or find its artifact, and record what it did.
 
         Args:
-            name: one of `STAGE_NAMES`.
-            inputs: artifacts of (at least) the stages that it needs, by name.
+            step: of the chain.
+            inputs: artifacts of (at least) the steps that it needs, by name.
 
         Raises:
             ZenError: the stage's own failure, after it has been recorded.
         """
         started = time.monotonic()
+        about: dict[str, Any] = {"name": step.stage.name, "model": step.model.name if step.model else None}
         try:
-            ref = run_stage(name, self.config, inputs, self.context)
+            ref = run_step(step, self.config, inputs, self.context)
         except BaseException:
-            self._note(StageRecord(name=name, status="failed", seconds=_since(started)))
+            self._note(StageRecord(**about, status="failed", seconds=_since(started)))
             raise
-        self.artifacts[name] = ref
-        if name == "release":
-            self.record.released = list(ref.summary.get("released", []))
+        self.artifacts[step.name] = ref
+        self.record.released += ref.summary.get("released", [])
         self._note(
             StageRecord(
-                name=name,
+                **about,
                 status=status_of(ref),
                 seconds=_since(started),
                 fingerprint=ref.fingerprint,
@@ -154,9 +140,7 @@ class PipelineRun:
             log.warning("the report of run %s could not be written: %s", self.record.run_id, first_line(error))
 
     def _report(self) -> None:
-        evaluated = self.artifacts.get("evaluate")
-        inputs = {n: self.artifacts[n] for n in load_stage("evaluate").needs(self.config) if n in self.artifacts}
-        page = run_page(self.config, evaluated, inputs, self.record.released)
+        page = run_page(self.config, self.artifacts, self.record.released)
         if page is not None:
             write_atomically(self.workspace.report_file(self.record.run_id), page)
         summary = summarize_run(self.record, self.workspace)
@@ -164,25 +148,22 @@ class PipelineRun:
 
     def _note(self, stage: StageRecord) -> None:
         """Add or (after a retry) replace the record of one stage; the seconds of all its attempts count."""
-        earlier = [s for s in self.record.stages if s.name == stage.name]
+        earlier = [s for s in self.record.stages if s.step == stage.step]
         stage.seconds = round(stage.seconds + sum(s.seconds for s in earlier), 3)
-        self.record.stages = [s for s in self.record.stages if s.name != stage.name] + [stage]
+        self.record.stages = [s for s in self.record.stages if s.step != stage.step] + [stage]
         _save(self.workspace, self.record)
 
 
-def run_stage(name: str, config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
-    """The artifact of one stage, from the store or built now; the disk's failures come as `StoreError`.
+def run_step(step: Step, config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
+    """The artifact of one step, from the store or built now; the disk's failures come as `StoreError`.
 
     Raises:
-        KeyError: there is no such stage.
         ZenError: the stage's own failure.
     """
-    if name not in STAGE_NAMES:
-        raise KeyError(name)
     started = time.monotonic()
-    log.info("%s: started", name)
+    log.info("%s: started", step.name)
     try:
-        ref: ArtifactRef = import_module(f"zen_pipeline.stages.{name}").run(config, inputs, context)
+        ref = step.stage.run(config, inputs, context, step.model)
     except ZenError:
         raise
     except Exception as error:
@@ -190,7 +171,7 @@ def run_stage(name: str, config: Config, inputs: Inputs, context: StageContext) 
             raise
         raise StoreError(message) from error
     why = f": {ref.skipped}" if ref.skipped else ""
-    log.info("%s: %s in %.1f s%s", name, status_of(ref), _since(started), why)
+    log.info("%s: %s in %.1f s%s", step.name, status_of(ref), _since(started), why)
     return ref
 
 
@@ -302,7 +283,7 @@ def _close(workspace: Workspace, record: RunRecord, tracker: Tracker | None, sta
     try:
         _save(workspace, record)
         if tracker is not None:
-            seconds = {f"seconds/{s.name}": s.seconds for s in record.stages}
+            seconds = {f"seconds/{s.step}": s.seconds for s in record.stages}
             tracker.finish(_MLFLOW_STATUS[status], {**seconds, "seconds": record.seconds})
     except Exception as error:
         if status == "completed":

@@ -58,7 +58,7 @@ def evaluation_page(
         released: what became of each model, once the release stage has run (`release_section` says the keys).
     """
     records = inputs["validate"].summary
-    words = inputs["embed"]
+    words = inputs.get("embed")
     settings = {name: _settings(ref) for name, ref in inputs.items() if name != "resolve"}
     measured = {name: value for name, value in config.evaluate.identity().items() if value is not None}
     sections = [
@@ -66,9 +66,7 @@ def evaluation_page(
         shared.training_section(_trainings(inputs)),
         shared.data_section(records),
         shared.tokens_section(inputs["tokenize"].summary),
-        shared.words_section(
-            words.summary, _read_json(words.path / "neighbours.json", {}), _read_json(words.path / "map.json", [])
-        ),
+        *([] if words is None else _word_sections(words)),
         shared.skipped_section({name: ref.skipped for name, ref in inputs.items() if ref.skipped}),
         shared.glossary_section(),
         shared.lineage_section(
@@ -86,16 +84,28 @@ def evaluation_page(
     return render(replace(page, about=about, language=page_language(records.get("languages", {}))))
 
 
-def run_page(
-    config: Config,
-    evaluated: ArtifactRef | None,
-    inputs: Mapping[str, ArtifactRef],
-    released: Sequence[Mapping[str, Any]],
-) -> str | None:
-    """The page of a whole run: its evaluation and what was released; None when nothing was evaluated."""
-    if evaluated is None or evaluated.skipped:
+def run_page(config: Config, artifacts: Mapping[str, ArtifactRef], released: Sequence[Mapping[str, Any]]) -> str | None:
+    """The page of a whole run: its evaluations and what was released; None when nothing was evaluated.
+
+    Args:
+        config: the whole configuration.
+        artifacts: of the run, by step.
+        released: what became of each model.
+    """
+    evaluated = [ref for ref in artifacts.values() if ref.stage == "evaluate" and not ref.skipped]
+    if not evaluated:
         return None
-    return evaluation_page(config, inputs, read_reports(evaluated.path), released)
+    models = {name: report for ref in evaluated for name, report in read_reports(ref.path).items()}
+    later = {"evaluate", "optimize", "release"}
+    inputs = {name: ref for name, ref in artifacts.items() if ref.stage not in later}
+    return evaluation_page(config, inputs, models, released)
+
+
+def _word_sections(words: ArtifactRef) -> list[Section]:
+    neighbours = _read_json(words.path / "neighbours.json", {})
+    return [
+        shared.words_section(words.summary, neighbours, _read_json(words.path / "map.json", [])),
+    ]
 
 
 def models_page(name: str, models: Mapping[str, ModelReport], sections: Sequence[Section] = ()) -> Page:

@@ -15,6 +15,7 @@ from zen_pipeline.blocks import (
     Facts,
     Label,
     Note,
+    Phrase,
     Point,
     Scatter,
     Section,
@@ -73,13 +74,19 @@ def training_section(trainings: Mapping[str, tuple[History, Mapping[str, Any]]])
     for name, (history, totals) in trainings.items():
         if len(_points(history, "loss")) < 2:
             continue
-        shown.append(_loss_curves(_STAGES.get(name, name), history))
+        shown.append(_loss_curves(_training_title(name), history))
         if totals:
             shown.append(_totals(totals))
     return Section("training", "Training", shown)
 
 
-def _loss_curves(title: str, history: History) -> Curves:
+def _training_title(step: str) -> Phrase:
+    """`Pretraining (base)` of the step `pretrain-base`."""
+    stage, _, model = step.partition("-")
+    return phrase("{stage} ({model})", stage=phrase(_STAGES.get(stage, stage)), model=model)
+
+
+def _loss_curves(title: Phrase, history: History) -> Curves:
     losses = _points(history, "loss")
     window = max(1, len(losses) // 50)
     curves = [Curve("training", losses)]
@@ -91,7 +98,7 @@ def _loss_curves(title: str, history: History) -> Curves:
         ]
     if held_out := _points(history, "validation_loss"):
         curves.append(Curve("validation", held_out, "second"))
-    return Curves(phrase("Loss: {stage}", stage=phrase(title)), curves, x="steps", y="loss, nats per token")
+    return Curves(phrase("Loss: {stage}", stage=title), curves, x="steps", y="loss, nats per token")
 
 
 def _points(history: History, key: str) -> list[Point]:

@@ -5,7 +5,7 @@ A version is an MLflow pyfunc model whose code is this package. Its files, below
     release.json     which form is deployed, and what the version is (class `Release`)
     float/           a Hugging Face folder with the float weights
     int8/            the same model with int8 weights, only when that is the deployed form
-    evaluation/      what the next candidate is compared with: documents.npz, answers.jsonl
+    evaluation/      what the next candidate is compared with: units.npz
     lineage.json     every artifact that it was made from, back to the digests of the sources
 
 Where MLflow keeps its artifacts in a folder of the same file system, the files are hard links to those in the
@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 import zen_pipeline
 from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
@@ -34,7 +34,7 @@ from zen_pipeline.corpus.tokens.tokenizer import tokenizer_files
 from zen_pipeline.errors import StoreError, first_line
 from zen_pipeline.files import file_digest, own_file
 from zen_pipeline.logs import get_logger
-from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
+from zen_pipeline.tasks.chat_markup import CHAT_TEMPLATE, folder_template
 from zen_pipeline.tracking import current_place, local_database
 
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-Kind = Literal["base", "chat"]
-Form = Literal["float", "int8"]
 
 BUNDLE = "artifacts/model"  # where MLflow puts the artifact called `model`
 RELEASE_FILE = "release.json"
 LINEAGE_FILE = "lineage.json"
+EVIDENCE = "units.npz"  # of an evaluation: what two versions are compared by
 WEIGHTS = "model*.safetensors*"  # one file, or shards and their index
 # What answering needs; MLflow itself is added by MLflow. Named, since MLflow's own way imports everything to find out.
 _REQUIREMENTS = (
@@ -68,6 +67,8 @@ class Release(BaseModel):
     """The content of `release.json`.
 
     Attributes:
+        model: short name of the model.
+        task: name of what it was taught.
         default: the form that answers when nothing else is asked for.
         float_bytes: size of the float weights.
         test_set: SHA-256 of what `evaluation/` was measured on.
@@ -75,11 +76,22 @@ class Release(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
-    kind: Kind
-    default: Form
+    format: Literal[2] = 2
+    model: str
+    task: str
+    default: str
     float_bytes: int
     test_set: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, data: Any) -> Any:
+        """Versions from before there were other tasks: `kind` was `base` or `chat`."""
+        if not isinstance(data, dict) or data.get("format") != 1:
+            return data
+        kind = data.get("kind")
+        task = {"base": "language", "chat": "chat"}.get(str(kind))
+        return {**{k: v for k, v in data.items() if k != "kind"}, "format": 2, "model": kind, "task": task}
 
 
 @dataclass(frozen=True)
@@ -146,8 +158,9 @@ def log_bundle(
     """
     from mlflow.entities import LoggedModelOutput
 
-    kind = bundle.release.kind
-    model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=tags, model_type=kind)
+    model = client.create_logged_model(
+        experiment, name=name, source_run_id=run_id, tags=tags, model_type=bundle.release.task
+    )
     location = str(model.artifact_location)
     try:
         with TemporaryDirectory(dir=scratch) as temporary:
@@ -166,7 +179,7 @@ def log_bundle(
 
 def _requirements(bundle: Bundle) -> Sequence[str]:
     template = folder_template(bundle.files[f"{bundle.release.default}/tokenizer.json"].parent)
-    foreign = bundle.release.kind == "chat" and template not in (None, CHAT_TEMPLATE)
+    foreign = template not in (None, CHAT_TEMPLATE)
     return (*_REQUIREMENTS, *_FOR_TEMPLATES) if foreign else _REQUIREMENTS
 
 
@@ -190,6 +203,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
         from mlflow.models import Model
 
         from zen_pipeline.serving.signature import signature
+        from zen_pipeline.tasks import load_task
 
         model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id, artifact_path=location)
         mlflow.pyfunc.save_model(
@@ -197,7 +211,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
             python_model=str(package / "serving" / "model_code.py"),
             artifacts={"model": str(small)},
             code_paths=[str(package)],
-            signature=signature(bundle.release.kind),
+            signature=signature(load_task(bundle.release.task)),
             pip_requirements=[_pinned(name) for name in _requirements(bundle)],
             mlflow_model=model,
         )

@@ -8,10 +8,11 @@ and larger than two standard errors of the paired difference.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from zen_pipeline.evaluation.scores import Score
+from zen_pipeline.evaluation.scores import Metric, Score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,10 +49,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Decision:
-    """The alias that a version gets, and why, in words and numbers."""
+    """The alias that a version gets, and why, in words and numbers.
+
+    Attributes:
+        compared: `measure`, `candidate`, `champion` and the champion's `version`; None where nothing was compared.
+    """
 
     alias: Alias
     reason: str
+    compared: Mapping[str, Any] | None = None
 
 
 def refuse_below_baseline(score: Score | None) -> Decision | None:
@@ -65,57 +71,38 @@ def refuse_below_baseline(score: Score | None) -> Decision | None:
     return None if score.beats_baseline else Decision("challenger", f"not above its plain baseline: {score}")
 
 
-def compare_bits_per_byte(
-    candidate_nats: NDArray[np.float64], champion_nats: NDArray[np.float64], text_bytes: NDArray[np.int64]
+def compare_units(
+    candidate: NDArray[np.float64],
+    champion: NDArray[np.float64],
+    *,
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    metric: Metric,
 ) -> Comparison:
-    """Compare two models by the bits that they need per byte of the same documents.
+    """Compare two models by the deciding figure of the same test set.
 
-    The figure is a ratio of sums, so its standard error is that of the ratio estimator (Cochran, Sampling
-    Techniques, 1977, chapter 6) with documents as the units.
+    The standard error is that of the delete-one jackknife over units (Efron and Stein 1981): each unit is left out of
+    both models' sums in turn, so the differences are paired. For a mean it is the usual standard error.
 
     Args:
-        candidate_nats: (documents,) float64, the new model's nats over all tokens of each document.
-        champion_nats: (documents,) float64, the champion's.
-        text_bytes: (documents,) int64, UTF-8 bytes of each document.
+        candidate: (units, k) sums of the new model.
+        champion: (units, k) sums of the champion.
+        figure: makes the deciding figure of (..., k) sums.
+        metric: name, unit and direction of the figure.
     """
-    count = len(text_bytes)
+    import numpy as np
+
+    measure = metric.measure.format(count=len(candidate))
+    count = len(candidate)
     if count == 0:
-        return _nothing("bits per byte", "documents")
-    scale = math.log(2) * float(text_bytes.sum())
-    candidate, champion = float(candidate_nats.sum()) / scale, float(champion_nats.sum()) / scale
-    improvement = champion - candidate
-    residual = (champion_nats - candidate_nats) / math.log(2) - improvement * text_bytes
+        return Comparison(measure, metric.unit, 0, math.nan, math.nan, 0.0, math.inf)
+    sign = -1.0 if metric.lower_is_better else 1.0
+    totals = candidate.sum(axis=0), champion.sum(axis=0)
+    ours, theirs = (float(figure(total)) for total in totals)
     error = math.inf
     if count > 1:
-        error = math.sqrt(count / (count - 1) * float((residual**2).sum())) / float(text_bytes.sum())
-    return Comparison("bits per byte", "documents", count, candidate, champion, improvement, error)
-
-
-def compare_f1(candidate: NDArray[np.float64], champion: NDArray[np.float64]) -> Comparison:
-    """Compare two models by the mean F1 of their answers to the same questions.
-
-    Args:
-        candidate: (questions,) float64, F1 of the new model's answers.
-        champion: (questions,) float64, F1 of the champion's.
-    """
-    difference = candidate - champion
-    count = len(difference)
-    if count == 0:
-        return _nothing("answer F1", "questions")
-    error = float(difference.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-    return Comparison(
-        "answer F1",
-        "questions",
-        count,
-        float(candidate.mean()),
-        float(champion.mean()),
-        float(difference.mean()),
-        error,
-    )
-
-
-def _nothing(measure: str, unit: str) -> Comparison:
-    return Comparison(measure, unit, 0, math.nan, math.nan, 0.0, math.inf)
+        left_out = figure(totals[0] - candidate) - figure(totals[1] - champion)  # (units,)
+        error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
+    return Comparison(measure, metric.unit, count, ours, theirs, sign * (ours - theirs), error)
 
 
 def decide(comparison: Comparison, *, champion: str, seed_noise: float) -> Decision:

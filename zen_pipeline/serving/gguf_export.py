@@ -129,7 +129,7 @@ def _add_tokenizer(writer: Any, folder: Path, model: CausalModel) -> None:
     import gguf
 
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
-    from zen_pipeline.tasks.chat import CHAT_TEMPLATE, folder_template
+    from zen_pipeline.tasks.chat_markup import CHAT_TEMPLATE, folder_template
 
     data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     start, stops, vocab_size = Tokenizer.load(folder).start_id, model.config.eos_token_id, model.config.vocab_size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DIGEST, DECISION, DECIDED_AGAINST = "zen.digest", "zen.decision", "zen.decided_against"
+COMPARED = "zen.compared"  # figures of the comparison that decided, as JSON
 
 _PUT_BACK = "%s/%s was damaged (%s): its files were put back from the store"
 
@@ -49,6 +50,8 @@ class Released(BaseModel):
     Attributes:
         new: True when the version was registered now, False when it was found.
         restored: True when its files were damaged or gone and have been put back.
+        compared: `measure`, `candidate`, `champion` and `version` (the champion's then) of the comparison that decided;
+            None where nothing was compared.
     """
 
     model: str
@@ -57,6 +60,7 @@ class Released(BaseModel):
     reason: str
     new: bool
     restored: bool = False
+    compared: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,20 @@ def release(candidate: Candidate, context: ReleaseContext) -> Released:
         if found is not None and str(found.version) == model.champion:
             reason = found.tags.get(REASON, "it is the champion")
             return Released(
-                model=name, version=model.champion, alias=CHAMPION, reason=reason, new=False, restored=restored
+                model=name,
+                version=model.champion,
+                alias=CHAMPION,
+                reason=reason,
+                new=False,
+                restored=restored,
+                compared=compared_of(found),
             )
         prepared = candidate.prepare()
         version = found or client.get_model_version(name, _register(candidate, prepared, context))
         decision, against = _decide(candidate, prepared, model, version, context)
-        _update_tags(client, version, {REASON: decision.reason, DECISION: decision.alias, DECIDED_AGAINST: against})
+        compared = compared_of(version) if decision.compared is None else decision.compared
+        tags = {REASON: decision.reason, DECISION: decision.alias, DECIDED_AGAINST: against}
+        _update_tags(client, version, {**tags, **({COMPARED: json.dumps(compared)} if compared else {})})
         move = aliases.make_champion if decision.alias == CHAMPION else aliases.make_challenger
         move(client, model, str(version.version))
     log.info("%s/%s is %s: %s", name, version.version, decision.alias, decision.reason)
@@ -160,6 +172,7 @@ def release(candidate: Candidate, context: ReleaseContext) -> Released:
         reason=decision.reason,
         new=found is None,
         restored=restored,
+        compared=compared,
     )
 
 
@@ -214,7 +227,18 @@ def _judge(candidate: Candidate, prepared: PreparedCandidate, champion: str, con
     size = read_release(bundle).float_bytes
     grown = prepared.bundle.release.float_bytes
     refusal = check_growth(grown, size, champion=champion, max_growth=candidate.max_growth)
-    return refusal or decide(prepared.compare(bundle), champion=champion, seed_noise=candidate.seed_noise)
+    if refusal is not None:
+        return refusal
+    comparison = prepared.compare(bundle)
+    figures = {"measure": comparison.measure, "candidate": comparison.candidate, "champion": comparison.champion}
+    decision = decide(comparison, champion=champion, seed_noise=candidate.seed_noise)
+    return replace(decision, compared={**figures, "version": champion} if comparison.count else None)
+
+
+def compared_of(version: Any) -> dict[str, Any] | None:
+    """The figures that a registered version was compared by, from its tags."""
+    found: dict[str, Any] | None = json.loads(version.tags.get(COMPARED, "null"))
+    return found
 
 
 def _champion_files(candidate: Candidate, champion: str, context: ReleaseContext) -> Path:

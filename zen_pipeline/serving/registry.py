@@ -19,19 +19,24 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from zen_pipeline.errors import ConfigError, StoreError
+from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.files import expanded, read_json_object
+from zen_pipeline.optimization.forms import FLOAT
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
-from zen_pipeline.serving.bundle import LINEAGE_FILE, RELEASE_FILE, Form, Kind, fetch, model_files, read_release
+from zen_pipeline.serving.bundle import LINEAGE_FILE, RELEASE_FILE, fetch, model_files, read_release
 from zen_pipeline.serving.gguf_export import write_gguf
+from zen_pipeline.tasks import TASKS, load_task
 from zen_pipeline.tracking import local_database, local_tracking_uri, mlflow_client
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from zen_pipeline.tasks.base import Task
+
 FORMATS = ("hf", "gguf")
-KIND, METRICS = "zen.kind", "zen.metrics"
+KIND, METRICS, SCORE = "zen.kind", "zen.metrics", "zen.score"  # short name of the model, figures, the deciding one
 FINGERPRINT = "zen.fingerprint."  # and the name of a stage
 _DEFAULT_PIPELINE = "zen"
 _VERSION = re.compile(r"(?P<name>[^/@\s]+)/(?P<version>\d+)")
@@ -47,7 +52,8 @@ class ResolvedModel:
         name: of the registered model; None for a folder given by path.
         version: None for a folder given by path.
         alias: by which it was found, None when by version or path.
-        kind: `base` continues texts, `chat` answers messages.
+        kind: short name of the model: `base` continues texts, `chat` answers messages.
+        task: name of what it was taught.
         form: `float` or `int8` weights.
     """
 
@@ -55,8 +61,9 @@ class ResolvedModel:
     name: str | None
     version: str | None
     alias: str | None
-    kind: Kind
-    form: Form = "float"
+    kind: str
+    task: str
+    form: str = FLOAT
 
 
 class ModelVersion(BaseModel):
@@ -64,20 +71,22 @@ class ModelVersion(BaseModel):
 
     Attributes:
         created: UTC, ISO 8601.
+        score: the deciding figure; None of versions that were registered without one.
         reason: why it has its alias.
     """
 
     name: str
     version: str
-    kind: Kind
+    kind: str
     aliases: list[str]
     created: str
     metrics: dict[str, float]
+    score: Score | None
     reason: str
 
 
 def resolve_model(
-    text: str, workspace: Workspace | None = None, *, pipeline: str | None = None, kind: Kind | None = None
+    text: str, workspace: Workspace | None = None, *, pipeline: str | None = None, kind: str | None = None
 ) -> ResolvedModel:
     """The model of this name.
 
@@ -101,32 +110,40 @@ def resolve_model(
     name, version, alias = _find(client, text, workspace, pipeline, kind)
     bundle = fetch(client, name, version, workspace.models_folder)
     release = read_release(bundle)
-    return ResolvedModel(bundle / release.default, name, version, alias, release.kind, release.default)
+    return ResolvedModel(bundle / release.default, name, version, alias, release.model, release.task, release.default)
 
 
 def _resolve_folder(path: Path) -> ResolvedModel:
     path = path.resolve()
     if (path / RELEASE_FILE).is_file():
         release = read_release(path)
-        return ResolvedModel(path / release.default, None, None, None, release.kind, release.default)
+        return ResolvedModel(path / release.default, None, None, None, release.model, release.task, release.default)
     if not (path / "config.json").is_file():
         raise ConfigError(f"{path} is not a model folder: there is no config.json in it")
-    return ResolvedModel(path, None, None, None, _kind_of(path), _form_of(path))
+    task = task_of(path)
+    return ResolvedModel(path, None, None, None, task.model, task.name, _form_of(path))
 
 
-def _kind_of(folder: Path) -> Kind:
-    """`chat` when the tokenizer has a chat template."""
-    from zen_pipeline.tasks.chat import folder_template
+def task_of(folder: Path) -> Task:
+    """The task that the model in a folder was taught, by its family and its tokenizer.
 
-    return "base" if folder_template(folder) is None else "chat"
+    Raises:
+        ConfigError: none that is known.
+    """
+    family = read_json_object(folder / "config.json").get("model_type")
+    for task in map(load_task, reversed(TASKS)):
+        if family in task.families and task.taught(folder):
+            return task
+    known = sorted({name for task in map(load_task, TASKS) for name in task.families})
+    raise ConfigError(f"{folder} holds a model of the family {str(family)[:80]!r}: known ones are {', '.join(known)}")
 
 
-def _form_of(folder: Path) -> Form:
-    return "int8" if "quantization_config" in read_json_object(folder / "config.json") else "float"
+def _form_of(folder: Path) -> str:
+    return "int8" if "quantization_config" in read_json_object(folder / "config.json") else FLOAT
 
 
 def _find(
-    client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None, kind: Kind | None
+    client: MlflowClient, text: str, workspace: Workspace, pipeline: str | None, kind: str | None
 ) -> tuple[str, str, str | None]:
     """Name, version and alias that a model's name stands for."""
     models = aliases.registered_models(client)
@@ -168,12 +185,12 @@ def _existing_version(
 
 
 def _most_finished(
-    models: Mapping[str, Registered], alias: str, workspace: Workspace, pipeline: str | None, kind: Kind | None
+    models: Mapping[str, Registered], alias: str, workspace: Workspace, pipeline: str | None, kind: str | None
 ) -> tuple[str, str]:
-    """The pipeline's chat model when it has the alias, else its base model; without any champion, the challenger."""
+    """The pipeline's most finished model that has the alias; without any champion, the challenger."""
     runs = workspace.runs() if pipeline is None else []
     chosen = pipeline or (runs[-1].pipeline if runs else _DEFAULT_PIPELINE)
-    names = [f"{chosen}-{kind}"] if kind else [f"{chosen}-chat", f"{chosen}-base"]
+    names = [f"{chosen}-{kind or task.model}" for task in map(load_task, reversed(TASKS))]
     for accepted in (alias, CHALLENGER):
         found = [name for name in names if name in models and accepted in models[name].aliases]
         if found:
@@ -218,6 +235,7 @@ def _model_version(version: Any, model: Registered) -> ModelVersion:
         aliases=sorted(a for a, v in model.aliases.items() if v == number),
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
         metrics=json.loads(version.tags.get(METRICS, "{}")),
+        score=Score(**json.loads(found)) if (found := version.tags.get(SCORE)) else None,
         reason=version.tags.get(REASON, ""),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
+
+    from zen_pipeline.tasks.base import Task
 
 
 class Parameters(BaseModel):
@@ -20,23 +22,19 @@ class Parameters(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
 
 
-def signature(kind: Literal["base", "chat"]) -> ModelSignature:
+def signature(task: Task) -> ModelSignature:
     """What a released model takes and gives; MLflow checks every request against it.
 
-    Nothing is required here, so that what is missing is said in our words.
-
-    A base model takes `prompt`. A chat model takes `prompt`, which is one question, or `messages`, a conversation
-    that ends with the user's turn.
+    Nothing is required here, so that what is missing is said in our words. All fields are texts, but `messages`, a
+    conversation that ends with the user's turn.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    chat = kind == "chat"
-    columns = [ColSpec(DataType.string, "prompt", required=False)]
-    if chat:
-        turn = Object([Property("role", DataType.string), Property("content", DataType.string)])
-        columns.append(ColSpec(Array(turn), "messages", required=False))
+    turn = Object([Property("role", DataType.string), Property("content", DataType.string)])
+    kinds = {name: Array(turn) if name == "messages" else DataType.string for name in task.columns}
+    columns = [ColSpec(kind, name, required=False) for name, kind in kinds.items()]
     types = {int: DataType.long, float: DataType.double}
     params = [ParamSpec(name, types[type(value)], value) for name, value in Parameters().model_dump().items()]
-    return ModelSignature(Schema(columns), Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
+    return ModelSignature(Schema(columns), Schema([ColSpec(DataType.string, task.output)]), ParamSchema(params))

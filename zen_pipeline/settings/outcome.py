@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from zen_pipeline.settings.base import Section
@@ -15,6 +17,7 @@ class EvaluateConfig(Section):
         None, ge=1000, description="the first so many tokens of the test split; null: as many as suit the budget"
     )
     max_questions: int | None = Field(None, ge=1, description="null: as many as suit the budget")
+    max_pairs: int | None = Field(None, ge=1, description="translations; null: as many as suit the budget")
     samples: int = Field(5, ge=0)
     sample_tokens: int = Field(80, ge=1)
 
@@ -22,22 +25,34 @@ class EvaluateConfig(Section):
 class OptimizeConfig(Section):
     """Smaller and faster weights, kept only when they are as good."""
 
+    former = {"max_bits_per_byte_loss": "set max_loss, in the unit of the model's task"}
+
     enabled: bool = True
     max_test_tokens: int | None = Field(
         None,
         ge=1000,
         description="both forms are compared on the first so many tokens of the test split; null: as suits the budget",
     )
-    max_bits_per_byte_loss: float = Field(0.01, ge=0.0, description="how much worse the optimized model may be")
+    max_loss: float = Field(
+        0.01,
+        ge=0.0,
+        description="how much worse another form of a model may be, in the unit of its task (bits per byte of text)",
+    )
 
 
 class ReleaseConfig(Section):
     """When a model becomes the champion."""
 
-    seed_noise_bits_per_byte: float = Field(
-        0.011, ge=0.0, description="two runs that differ in the seed alone differ by this much; docs/experiments.md"
+    former = {
+        "seed_noise_bits_per_byte": "set seed_noise: {bits_per_byte: 0.011}",
+        "seed_noise_f1": "set seed_noise: {f1: 0.02}",
+    }
+
+    seed_noise: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        default_factory=dict,
+        description="how much two runs differ that differ in the seed alone, by figure, such as {f1: 0.02}; "
+        "what is not named is as the task says",
     )
-    seed_noise_f1: float = Field(0.02, ge=0.0, description="the same for the answer F1; an assumption, not measured")
     above_baseline: bool = Field(
         True, description="only a model above its plain baseline (n-grams, most frequent answer) becomes champion"
     )

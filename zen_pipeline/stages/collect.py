@@ -120,4 +120,3 @@ STAGE = Stage(
     sources=_digests,
     libraries=("py3langid",),  # its model names the languages
 )
-run = STAGE.run

@@ -242,4 +242,3 @@ STAGE = Stage(
     libraries=("numba", "numpy", "scipy", "jieba", "scikit-learn", "torch"),
     judge=judge_vectors,
 )
-run = STAGE.run

@@ -1,7 +1,7 @@
 """Release: register what the run made, and make it the champion when it is better than the present one.
 
 Nothing is stored and nothing is cached: the live registry is asked each time, and what is registered is not registered
-again. The base model is compared by bits per byte of the test documents, the chat model by the F1 of its answers.
+again. Models are compared by the deciding figure of their task, on the same test set.
 """
 
 from __future__ import annotations
@@ -11,30 +11,50 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.config import Config
-from zen_pipeline.errors import TrackingError
-from zen_pipeline.evaluation.scores import deciding_scores, read_metrics
+from zen_pipeline.errors import StoreError, TrackingError
+from zen_pipeline.evaluation.scores import read_score
 from zen_pipeline.files import file_digest
-from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always, own_section
+from zen_pipeline.logs import get_logger
+from zen_pipeline.optimization.forms import FLOAT
+from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
+from zen_pipeline.pipeline.models_made import models_of
+from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, own_section
 from zen_pipeline.serving import aliases
-from zen_pipeline.serving.bundle import LINEAGE_FILE, Bundle, Form, Kind, Release, lineage_of, model_files, weight_bytes
+from zen_pipeline.serving.bundle import (
+    EVIDENCE,
+    LINEAGE_FILE,
+    Bundle,
+    Release,
+    lineage_of,
+    model_files,
+    read_release,
+    weight_bytes,
+)
+from zen_pipeline.serving.decision import Comparison, compare_units
 from zen_pipeline.serving.promotion import (
     DIGEST,
     Candidate,
     PreparedCandidate,
     ReleaseContext,
     Released,
+    compared_of,
     find_version,
     find_version_damage,
     release,
 )
-from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS
-from zen_pipeline.stages.release_compare import answers_evidence, documents_evidence
+from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS, SCORE
+from zen_pipeline.stages.evaluate import evaluation_request
+from zen_pipeline.tasks import load_task
+from zen_pipeline.tasks.base import Skipped
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers
 
 if TYPE_CHECKING:
@@ -43,52 +63,53 @@ if TYPE_CHECKING:
     from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 2
-# The stage that makes each model, the most finished one last.
-_MAKERS: Mapping[Kind, str] = {"base": "pretrain", "chat": "finetune"}
-_EVIDENCE: Mapping[Kind, str] = {"base": "documents.npz", "chat": "answers.jsonl"}  # what versions are compared by
-_NEEDS = ("validate", "tokenize", "pretrain", "finetune", "evaluate", "optimize")
+
+log = get_logger(__name__)
 
 
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    """Release every model that the run made.
+    """Release one model.
 
     Args:
         config: the whole configuration.
-        inputs: artifacts of the needed stages.
-        output: scratch in which the versions are put together; nothing in it is kept.
+        inputs: artifacts of the needed steps.
+        output: scratch in which the version is put together; nothing in it is kept.
         context: workspace and tracking.
     """
-    if inputs["evaluate"].skipped:
-        why = f"a model is released by what it was measured at: {inputs['evaluate'].skipped}"
+    evaluated = inputs[step_name("evaluate", context.spec.name)]
+    if evaluated.skipped:
+        why = f"a model is released by what it was measured at: {evaluated.skipped}"
         return Built("release", {"released": []}, skipped=why)
-    candidates = [_candidate(kind, config, inputs, context.store) for kind in _made(inputs)]
-    if not candidates:
-        return Built("release", {"released": []}, skipped="no model was trained: see pretrain and finetune")
+    candidate = _candidate(context.spec, config, inputs, context.store)
     client = mlflow_client(context.workspace.mlflow_folder)
     with _run_of(client, config, context) as (experiment, run_id):
         target = ReleaseContext(
             client, context.workspace, experiment, run_id, output, wait=context.wait, verify=context.verify
         )
-        released = [release(candidate, target) for candidate in candidates]
-    return Built("release", {"released": [r.model_dump() for r in released], "primary": released[-1].model})
+        released = release(candidate, target)
+    return Built("release", {"released": [released.model_dump()]})
 
 
 class ReleaseStage(Stage):
     """A stage that asks the live registry instead of the store."""
 
-    def run(self, config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
-        """What was released; `cached` when every version was found registered."""
-        needed = {name: inputs[name] for name in self.needs(config)}
-        identity = self.identity(config, {n: r.fingerprint for n, r in needed.items()}, context.workspace)
+    def run(self, config: Config, inputs: Inputs, context: StageContext, model: ModelSpec | None = None) -> ArtifactRef:
+        """What was released; `cached` when the version was found registered."""
+        assert model is not None
+        needed = {name: inputs[name] for name in self.needs(config, model)}
+        fingerprints = {n: r.fingerprint for n, r in needed.items()}
+        identity = self.identity(config, fingerprints, context.workspace, model)
         work = context.workspace.work_folder(self.name, identity.fingerprint)
         shutil.rmtree(work, ignore_errors=True)  # left by a killed run
         work.mkdir(parents=True)
         try:
-            with context.tracker.stage(self.name, identity, needed) as tracked:
-                built = self.build(config, needed, work, replace(context, work=work, tracked=tracked))
+            with context.tracker.stage(step_name(self.name, model.name), identity, needed) as tracked:
+                inside = replace(context, model=model, work=work, tracked=tracked)
+                built = self.build(config, needed, work, inside)
                 released = built.summary["released"]
                 ref = ArtifactRef(
                     stage=self.name,
+                    model=model.name,
                     fingerprint=identity.fingerprint,
                     digest=hashlib.sha256(canonical_json(built.summary).encode()).hexdigest(),
                     folder=str(context.workspace.mlflow_folder),
@@ -103,49 +124,56 @@ class ReleaseStage(Stage):
         return ref
 
 
-def find_released(config: Config, inputs: Inputs, workspace: Workspace) -> list[Released]:
-    """The versions that a release of these artifacts would find, or nothing when one is missing or damaged.
+def find_released(config: Config, inputs: Inputs, workspace: Workspace, spec: ModelSpec) -> Released | None:
+    """The version that a release of these artifacts would find; None when it is missing or damaged.
 
     Changes nothing.
     """
     database = local_database(local_tracking_uri(workspace.mlflow_folder))
     if database is not None and not database.is_file():
-        return []
+        return None
     client = mlflow_client(workspace.mlflow_folder)
     models = aliases.registered_models(client)
-    found = []
-    for kind in _made(inputs):
-        candidate = _candidate(kind, config, inputs, workspace.store)
-        name = candidate.name
-        version = find_version(client, name, candidate.digest) if name in models else None
-        alias = _alias_of(models[name], str(version.version)) if version is not None else None
-        if version is None or alias is None or find_version_damage(client, version, candidate, digests=False):
-            return []
-        reason = version.tags.get(aliases.REASON, "")
-        found.append(Released(model=name, version=str(version.version), alias=alias, reason=reason, new=False))
-    return found
+    candidate = _candidate(spec, config, inputs, workspace.store)
+    name = candidate.name
+    version = find_version(client, name, candidate.digest) if name in models else None
+    alias = _alias_of(models[name], str(version.version)) if version is not None else None
+    if version is None or alias is None or find_version_damage(client, version, candidate, digests=False):
+        return None
+    reason = version.tags.get(aliases.REASON, "")
+    return Released(
+        model=name,
+        version=str(version.version),
+        alias=alias,
+        reason=reason,
+        new=False,
+        compared=compared_of(version),
+    )
+
+
+def _is_done(config: Config, inputs: Inputs, workspace: Workspace, spec: ModelSpec | None) -> bool:
+    """Nothing to release, or released already."""
+    assert spec is not None
+    if inputs[step_name("evaluate", spec.name)].skipped:
+        return True
+    return find_released(config, inputs, workspace, spec) is not None
 
 
 def _alias_of(model: aliases.Registered, version: str) -> Any:
     return next((a for a in (aliases.CHAMPION, aliases.CHALLENGER) if model.aliases.get(a) == version), None)
 
 
-def _made(inputs: Inputs) -> list[Kind]:
-    if inputs["evaluate"].skipped:
-        return []
-    return [kind for kind, stage in _MAKERS.items() if not inputs[stage].skipped]
-
-
-def _forms(kind: Kind, inputs: Inputs) -> dict[Form, Path]:
-    """The folders that a version holds; the deployed form is the last."""
-    forms: dict[Form, Path] = {"float": inputs[_MAKERS[kind]].path}
-    optimized = inputs["optimize"]
-    if not optimized.skipped and optimized.summary.get(kind, {}).get("chosen") == "int8":
-        forms["int8"] = optimized.path / kind
+def _forms(spec: ModelSpec, inputs: Inputs) -> dict[str, Path]:
+    """The folders that a version holds, by form; the deployed form is the last."""
+    forms = {FLOAT: inputs[spec.training].path}
+    optimized = inputs[step_name("optimize", spec.name)]
+    chosen = None if optimized.skipped else optimized.summary["chosen"]
+    if chosen not in (None, FLOAT):
+        forms[chosen] = optimized.path / chosen
     return forms
 
 
-def _digest(forms: Mapping[Form, Path]) -> str:
+def _digest(forms: Mapping[str, Path]) -> str:
     """SHA-256 of what a version holds, from the digests in the manifests: nothing large is read."""
     held: dict[str, dict[str, str]] = {}
     for form, folder in forms.items():
@@ -160,79 +188,109 @@ def _file_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def _candidate(kind: Kind, config: Config, inputs: Inputs, store: Store) -> Candidate:
-    settings = config.release
-    forms = _forms(kind, inputs)
+def _candidate(spec: ModelSpec, config: Config, inputs: Inputs, store: Store) -> Candidate:
+    settings, metric = config.release, load_task(spec.task).metric
+    forms = _forms(spec, inputs)
     return Candidate(
-        name=f"{config.name}-{kind}",
+        name=f"{config.name}-{spec.name}",
         digest=_digest(forms),
-        seed_noise=settings.seed_noise_bits_per_byte if kind == "base" else settings.seed_noise_f1,
+        seed_noise=settings.seed_noise.get(metric.name, metric.seed_noise),
         max_growth=settings.max_growth,
-        files=_files(kind, forms, inputs),
-        prepare=lambda: _prepared(kind, config, inputs, store),
-        rebuild=lambda version: _rebuild(kind, config, version, store),
+        files=_files(spec, forms, inputs),
+        prepare=lambda: _prepared(spec, config, inputs, store),
+        rebuild=lambda version: _rebuild(spec, config, version, store),
     )
 
 
-def _files(kind: Kind, forms: Mapping[Form, Path], inputs: Inputs) -> dict[str, Path]:
+def _files(spec: ModelSpec, forms: Mapping[str, Path], inputs: Inputs) -> dict[str, Path]:
     """What a version holds, by name in its bundle."""
     files = {f"{form}/{name}": path for form, folder in forms.items() for name, path in model_files(folder).items()}
-    evidence = _EVIDENCE[kind]
-    files[f"evaluation/{evidence}"] = inputs["evaluate"].path / evidence
+    files[f"evaluation/{EVIDENCE}"] = inputs[step_name("evaluate", spec.name)].path / EVIDENCE
     return files
 
 
-def _rebuild(kind: Kind, config: Config, version: Any, store: Store) -> Bundle | None:
+def _rebuild(spec: ModelSpec, config: Config, version: Any, store: Store) -> Bundle | None:
     """What an earlier version held, when the store still has all that it was made from."""
-    names = _NEEDS
-    found = {n: store.find(n, version.tags[f"{FINGERPRINT}{n}"]) for n in names if f"{FINGERPRINT}{n}" in version.tags}
+    names = _needs(config, spec)
+    tagged = {name: version.tags.get(f"{FINGERPRINT}{name}") for name in names}
+    stages = {name: name.removesuffix(f"-{spec.name}") for name in names}
+    found = {name: store.find(stages[name], value) for name, value in tagged.items() if value}
     inputs = {name: ref for name, ref in found.items() if ref is not None}
-    if len(inputs) < len(names) or _digest(_forms(kind, inputs)) != version.tags.get(DIGEST):
+    if len(inputs) < len(names) or _digest(_forms(spec, inputs)) != version.tags.get(DIGEST):
         return None
-    return _prepared(kind, config, inputs, store).bundle
+    return _prepared(spec, config, inputs, store).bundle
 
 
-def _prepared(kind: Kind, config: Config, inputs: Inputs, store: Store) -> PreparedCandidate:
-    forms = _forms(kind, inputs)
-    evidence = documents_evidence(inputs) if kind == "base" else answers_evidence(inputs)
+def _prepared(spec: ModelSpec, config: Config, inputs: Inputs, store: Store) -> PreparedCandidate:
+    task, forms = load_task(spec.task), _forms(spec, inputs)
+    evaluated = inputs[step_name("evaluate", spec.name)]
+    ours = read_units(evaluated.path / EVIDENCE)
+    asked = evaluation_request(config, inputs, spec)
+    test = task.test_set(asked)
+    if isinstance(test, Skipped):
+        raise StoreError(f"{evaluated.path} measured {spec.name}, but now {test.reason}: evaluate again")
     held = Release(
-        kind=kind,
+        model=spec.name,
+        task=spec.task,
         default=list(forms)[-1],
-        float_bytes=weight_bytes(forms["float"]),
-        test_set=evidence.test_set,
+        float_bytes=weight_bytes(forms[FLOAT]),
+        test_set=test.digest,
     )
-    figure = {} if evidence.figure is None else {evidence.measure: evidence.figure}
-    metrics = {**figure, **numbers(inputs["evaluate"].summary.get(kind, {}))}
+
+    def compare(champion: Path) -> Comparison:
+        measured = champion / "evaluation" / EVIDENCE
+        if read_release(champion).test_set == test.digest and measured.is_file():
+            theirs = read_units(measured)
+        else:
+            log.info("the champion of %s was measured on another test set: measuring it on the present one", spec.name)
+            theirs = task.measure(champion / FLOAT, test).units
+        return compare_units(ours, theirs, figure=task.figure, metric=task.metric)
+
+    score = read_score(evaluated.path)
+    metrics = numbers(evaluated.summary)
     lineage = lineage_of(inputs, store)
-    fingerprints = {f"{FINGERPRINT}{stage}": entry["fingerprint"] for stage, entry in lineage.items()}
+    fingerprints = {f"{FINGERPRINT}{step}": entry["fingerprint"] for step, entry in lineage.items()}
     return PreparedCandidate(
-        bundle=Bundle(held, _files(kind, forms, inputs), written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
-        tags={**_tags(kind, config, inputs, metrics), **fingerprints},
-        description=_description(kind, config, metrics, held),
-        compare=evidence.compare,
-        score=deciding_scores(read_metrics(inputs["evaluate"].path)).get(kind),
+        bundle=Bundle(held, _files(spec, forms, inputs), written={LINEAGE_FILE: json.dumps(lineage, indent=1)}),
+        tags={
+            **_tags(spec, config, inputs),
+            METRICS: canonical_json(metrics),
+            SCORE: "" if score is None else canonical_json(asdict(score)),
+            **fingerprints,
+        },
+        description=_description(spec, config, metrics, held, task.help),
+        compare=compare,
+        score=score,
         above_baseline=config.release.above_baseline,
     )
 
 
-def _tags(kind: Kind, config: Config, inputs: Inputs, metrics: Mapping[str, float]) -> dict[str, str]:
+def read_units(file: Path) -> NDArray[np.float64]:
+    """The (units, k) sums of an evaluation.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["units"].astype(np.float64)  # type: ignore[no-any-return]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{file} cannot be read: {error}; evaluate again") from error
+
+
+def _tags(spec: ModelSpec, config: Config, inputs: Inputs) -> dict[str, str]:
     judgement = inputs["validate"].summary.get("judgement", {})
     verdict = {"zen.validation": judgement["report"], "zen.verdict": judgement["verdict"]} if judgement else {}
-    return {
-        KIND: kind,
-        METRICS: canonical_json(dict(metrics)),
-        "zen.pipeline": config.name,
-        **verdict,
-        "zen.report": str(inputs["evaluate"].path / "report.html"),
-    }
+    report = inputs[step_name("evaluate", spec.name)].path / "report.html"
+    return {KIND: spec.name, "zen.pipeline": config.name, **verdict, "zen.report": str(report)}
 
 
-def _description(kind: Kind, config: Config, metrics: Mapping[str, float], held: Release) -> str:
-    what = "Continues texts." if kind == "base" else "Answers messages."
+def _description(spec: ModelSpec, config: Config, metrics: Mapping[str, float], held: Release, what: str) -> str:
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     size = f"{held.default} weights are deployed; {held.float_bytes / 1e6:.2f} MB as float."
     return (
-        f"Model `{config.name}-{kind}`, made by Zen Pipeline. {what} {size}\n\n| measure | value |\n|---|---|\n{rows}"
+        f"Model `{config.name}-{spec.name}`, made by Zen Pipeline. {what} {size}\n\n"
+        f"| measure | value |\n|---|---|\n{rows}"
     )
 
 
@@ -262,12 +320,18 @@ def _is_active(client: MlflowClient, run_id: str) -> bool:
         raise
 
 
+def _needs(_config: Config, model: ModelSpec | None) -> tuple[str, ...]:
+    assert model is not None
+    measured = (step_name("evaluate", model.name), step_name("optimize", model.name))
+    return ("validate", "resolve", "tokenize", model.training, *measured)
+
+
 STAGE = ReleaseStage(
     name="release",
     version=STAGE_VERSION,
-    needs=always(*_NEEDS),
+    needs=_needs,
     build=build,
     settings=own_section("release"),
-    is_done=lambda config, inputs, workspace: bool(find_released(config, inputs, workspace)),
+    models=models_of,
+    is_done=_is_done,
 )
-run = STAGE.run

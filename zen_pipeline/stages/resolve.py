@@ -13,18 +13,20 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.files import file_digest, read_json_object, write_atomically
+from zen_pipeline.files import file_digest, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine import profile
+from zen_pipeline.pipeline.model_specs import ModelSpec, family_of, pretrains, start_folder
+from zen_pipeline.pipeline.models_made import finetuned, pretrained
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.progress import progress
-from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family
+from zen_pipeline.tasks import load_task
 from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
 from zen_pipeline.workspace import Workspace
 
@@ -41,50 +43,6 @@ log = get_logger(__name__)
 def load_resolved(folder: Path) -> Resolved:
     """The answer that a `sizes` artifact holds."""
     return Resolved.model_validate_json((folder / FILE).read_bytes())
-
-
-def start_folder(config: Config) -> str | None:
-    """The given model that training starts from, if any: fine-tuning's own makes pretraining needless."""
-    return config.pretrain.init_from or (config.finetune.init_from if config.finetune.enabled else None)
-
-
-def pretrains(config: Config) -> bool:
-    """Whether there is a pretraining: not when only a given model is fine-tuned."""
-    return not (config.finetune.enabled and config.finetune.init_from and not config.pretrain.init_from)
-
-
-def family_of(config: Config) -> Family:
-    """The family of the model that is trained: that of a given model, else the one that is set.
-
-    Raises:
-        ConfigError: the given model is of a family that is not known, or of another one than is set.
-    """
-    own, folder = config.pretrain.family, start_folder(config)
-    if folder is None:
-        return own or "qwen3"
-    try:
-        found: Any = read_json_object(Path(folder) / "config.json").get("model_type")
-    except ConfigError as error:
-        raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
-    if found not in get_args(Family):
-        known = ", ".join(get_args(Family))
-        raise ConfigError(
-            f"init_from names {folder}, a model of the family {str(found)[:80]!r}: known ones are {known}"
-        )
-    if own is not None and own != found:
-        raise ConfigError(f"pretrain.family is {own}, but init_from names a {found} model: leave the family out")
-    family: Family = found
-    return family
-
-
-def only_for_causal(config: Config, what: str) -> str | None:
-    """Why a stage has nothing to do for a model that does not continue text; None for one that does."""
-    family = family_of(config)
-    if family in CAUSAL_FAMILIES:
-        return None
-    return (
-        f"{what} needs a model that continues text ({' or '.join(CAUSAL_FAMILIES)}), and this one is a {family} model"
-    )
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -118,10 +76,13 @@ def _config_digest(folder: Path) -> str:
         raise ConfigError(f"init_from names {folder}, which is not a model folder: {error}") from None
 
 
-def run(config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
-    """The sizes, from the store or chosen now."""
-    _doubt(config, inputs, context)
-    return STAGE.run(config, inputs, context)
+class ResolveStage(Stage):
+    """A stage whose stored answer is doubted where it was measured on a busy machine."""
+
+    def run(self, config: Config, inputs: Inputs, context: StageContext, model: ModelSpec | None = None) -> ArtifactRef:
+        """The sizes, from the store or chosen now."""
+        _doubt(config, inputs, context)
+        return super().run(config, inputs, context, model)
 
 
 def _doubt(config: Config, inputs: Inputs, context: StageContext) -> None:
@@ -171,18 +132,21 @@ def _request(config: Config, inputs: Inputs, context: StageContext) -> Request:
     from zen_pipeline.embeddings.training import will_compile
 
     records = inputs["validate"].path / "records.parquet"
-    finetuning = _finetunes(config, records)
+    learnt = [load_task(model.task) for model in pretrained(config)]
+    first = next((task for task in learnt if task.teaches(records)), learnt[0])
+    taught = [load_task(model.task) for model in finetuned(config)] if config.finetune.enabled else []
+    taught = [task for task in taught if task.teaches(records)]
     return Request(
         budget=config.budget,
-        train_bytes=text_bytes(records, family_of(config)),
+        train_bytes=first.train_bytes(records),
         cores=profile().cores,
         vocab_size=config.tokenize.vocab_size,
         family=family_of(config),
         init_from=start_folder(config),
         pretraining=pretrains(config),
-        finetuning=finetuning,
-        pairs=_pair_lengths(records) if family_of(config) == "marian" else (),
-        supervised_context=_supervised_context(records) if finetuning else 0,
+        finetuning=bool(taught),
+        pairs=first.pair_lengths(records, BYTES_PER_TOKEN),
+        supervised_context=max((task.needed_context(records, _CAUTIOUS_BYTES_PER_TOKEN) for task in taught), default=0),
         vectors=_makes_vectors(config),
         compiling=config.embed.enabled and will_compile(config.embed.method),
         side_by_side=config.pretrain.devices in ("auto", 1),
@@ -190,27 +154,6 @@ def _request(config: Config, inputs: Inputs, context: StageContext) -> Request:
         spent_seconds=max(time.time() - context.began, _seconds_of(inputs["validate"], context.store)),
         **{name: getattr(config.pretrain, name) for name in _SIZES},
     )
-
-
-def _finetunes(config: Config, records: Path) -> bool:
-    """Whether the chat model will have something to learn, without making the questions."""
-    from zen_pipeline.tasks.questions import asks_anything
-
-    return config.finetune.enabled and family_of(config) in CAUSAL_FAMILIES and asks_anything(records)
-
-
-def _pair_lengths(records: Path) -> tuple[tuple[int, int], ...]:
-    from zen_pipeline.corpus.records import read_records
-    from zen_pipeline.tasks.translation import estimated_lengths, pairs_of
-
-    return estimated_lengths(pairs_of(read_records(records, kind="translation", split="train")), BYTES_PER_TOKEN)
-
-
-def _supervised_context(records: Path) -> int:
-    from zen_pipeline.corpus.records import read_records
-    from zen_pipeline.tasks.supervision import estimated_lengths, fitting_context
-
-    return fitting_context(estimated_lengths(read_records(records, split="train"), _CAUTIOUS_BYTES_PER_TOKEN))
 
 
 def _makes_vectors(config: Config) -> bool:
@@ -224,25 +167,6 @@ def _seconds_of(ref: ArtifactRef, store: Store) -> float:
     return manifest.seconds + sum(read_manifest(folder).seconds for folder in before if folder.is_dir())
 
 
-def text_bytes(records: Path, family: Family) -> int:
-    """UTF-8 bytes that the family is trained on once per epoch: of translations, those of the targets."""
-    if family != "marian":
-        return train_bytes(records)
-    from zen_pipeline.corpus.records import read_records
-    from zen_pipeline.tasks.translation import pairs_of
-
-    pairs = pairs_of(read_records(records, kind="translation", split="train"))
-    return sum(len(pair.target.encode()) for pair in pairs) or train_bytes(records)
-
-
-def train_bytes(records: Path) -> int:
-    """UTF-8 bytes of the training split that a base model reads: of the documents, else of records of every kind."""
-    from zen_pipeline.corpus.records import base_kind
-    from zen_pipeline.corpus.texts import text_bytes
-
-    return text_bytes(records, kind=base_kind(records), split="train")
-
-
 def _summary(resolved: Resolved) -> dict[str, Any]:
     shown = {"parameters", "vocab_size", "steps", "batch_tokens", "micro_batch", "precision", "threads", "workers"}
     return {
@@ -254,7 +178,7 @@ def _summary(resolved: Resolved) -> dict[str, Any]:
     }
 
 
-STAGE = Stage(
+STAGE = ResolveStage(
     name="resolve",
     version=STAGE_VERSION,
     needs=always("validate"),

@@ -14,11 +14,14 @@ from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.files import file_digest
 from zen_pipeline.judging.judge_tensors import judge_tokens
 from zen_pipeline.logs import get_logger
+from zen_pipeline.pipeline.models_made import pretrained
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
-from zen_pipeline.stages.resolve import family_of
+from zen_pipeline.tasks import load_task
 from zen_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zen_pipeline.corpus.records import Kind
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
@@ -41,7 +44,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
 
     records = inputs["validate"].path / "records.parquet"
     sizes = json.loads((inputs["resolve"].path / "resolved.json").read_text())
-    kind = _kind(records, pairs_first=_learns_pairs(config))
+    kind = _kind(records, _wanted(config))
     vocab_size = config.tokenize.vocab_size or int(sizes["vocab_size"])
     tokenizer = _tokenizer(config, records, kind, vocab_size, context.work)
     splits = write_shards(records, context.work / "tokens", tokenizer, kind=kind)
@@ -118,13 +121,12 @@ def _summary(
     return summary
 
 
-def _kind(records: Path, *, pairs_first: bool) -> Kind | None:
-    """What the tokens are made of; an encoder-decoder reads the pairs where there are any."""
+def _kind(records: Path, wanted: Sequence[Kind]) -> Kind | None:
+    """The kind of the records that the tokens are made of: the first wanted one that there is, else the usual one."""
     from zen_pipeline.corpus.records import base_kind, read_records
 
-    if pairs_first and next(read_records(records, kind="translation"), None) is not None:
-        return "translation"
-    return base_kind(records)
+    found = (kind for kind in wanted if next(read_records(records, kind=kind), None) is not None)
+    return next(found, base_kind(records))
 
 
 def _given_folder(config: Config) -> Path | None:
@@ -134,15 +136,16 @@ def _given_folder(config: Config) -> Path | None:
 
 def _settings(config: Config) -> dict[str, Any]:
     own = {**config.tokenize.identity(), "given": _given_folder(config) is not None}
-    return {**own, "pairs_first": _learns_pairs(config)}
+    return {**own, "wanted": list(_wanted(config))}
 
 
-def _learns_pairs(config: Config) -> bool:
-    """Whether the model is an encoder-decoder, whose tokens are those of the translation pairs."""
+def _wanted(config: Config) -> tuple[Kind, ...]:
+    """Kinds of records that the pretrained models read rather than the usual one."""
     given = _given_folder(config)
     if given is not None and not (given / "config.json").is_file():
-        return False  # only a tokenizer
-    return family_of(config) == "marian"
+        return ()  # only a tokenizer
+    kinds = (load_task(model.task).text for model in pretrained(config))
+    return tuple(kind for kind in kinds if kind is not None)
 
 
 def _sources(config: Config, _workspace: Workspace) -> dict[str, Any]:
@@ -168,4 +171,3 @@ STAGE = Stage(
     libraries=("tokenizers",),
     judge=judge_tokens,
 )
-run = STAGE.run

@@ -314,4 +314,3 @@ STAGE = Stage(
     libraries=("pandas", "py3langid", "selectolax"),
     judge=judge_data,
 )
-run = STAGE.run

@@ -1,319 +1,382 @@
-"""Conversations as token ids: ChatML, or the template that a Hugging Face folder brings along.
-
-A message is `{"role": "system" | "user" | "assistant", "content": text}`. Training learns the supervised ids only: each
-answer and the `<|im_end|>` that closes it, but for answers with `"weight": 0`, which are context.
-"""
+"""Chat: answers to messages, learnt from conversations of which the answers alone are targets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zen_pipeline.corpus.tokens.tokenizer import END_OF_TEXT as START
-from zen_pipeline.corpus.tokens.tokenizer import MESSAGE_END as END
-from zen_pipeline.corpus.tokens.tokenizer import MESSAGE_START as ROLE
-from zen_pipeline.corpus.tokens.tokenizer import (
-    MORE_TEMPLATES,
-    OLD_TEMPLATE_FILE,
-    SPECIAL_ROLES,
-    TEMPLATE_FILE,
-    TOKENIZER_CONFIG,
-    Tokenizer,
-    special_tokens,
-    token_text,
-    tokenizer_files,
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from zen_pipeline.artifacts import canonical_json
+from zen_pipeline.blocks import Block, Cell, Facts, Label, ModelReport, Note, Quote, Section, Share, Table, phrase
+from zen_pipeline.config import Config
+from zen_pipeline.errors import DataError
+from zen_pipeline.evaluation.results import Sample
+from zen_pipeline.evaluation.scores import Metric, Score
+from zen_pipeline.logs import get_logger
+from zen_pipeline.progress import Tell, counted
+from zen_pipeline.settings.models import CAUSAL_FAMILIES
+from zen_pipeline.tasks.base import (
+    Answerer,
+    EvaluationRequest,
+    Material,
+    Measured,
+    Say,
+    Skipped,
+    Task,
+    TestSet,
+    TrainingRequest,
+    digest_of,
+    load_ready,
 )
-from zen_pipeline.errors import ConfigError, DataError
-from zen_pipeline.files import own_file, read_json_object
-from zen_pipeline.limited import LimitExceeded, Refused
-from zen_pipeline.tasks.template_process import render_template
+from zen_pipeline.tasks.language import TASK as LANGUAGE
+from zen_pipeline.tasks.language import check_fits, continue_prompt
+from zen_pipeline.tasks.reports import score_card, speed_rows, verdict
+from zen_pipeline.tasks.shown import MOST_SAMPLES, NEW_TOKENS, learnt, sample
 
-Message = Mapping[str, Any]
+if TYPE_CHECKING:
+    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
+    from zen_pipeline.tasks.chat_markup import ChatFormat
+    from zen_pipeline.tasks.questions import Question, Split
+    from zen_pipeline.training.data import Source
+    from zen_pipeline.training.job import ConversationData, TrainingJob
 
-# The same ids as `render` and `prompt`, for `apply_chat_template` of transformers and for every engine that reads
-# tokenizer_config.json. Content loses the line ends on both sides, or one would merge with the role's; spaces stay,
-# since they indent the first line of code.
-CHAT_TEMPLATE = (
-    "{{ '<|endoftext|>' }}"
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'].strip('\\n') + '<|im_end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+_MAX_VALIDATION = 256  # conversations; their loss then varies by a few hundredths of a nat
+_NOTHING_TO_LEARN = (
+    "the corpus holds no conversations to learn from and to test with, and documents no functions or classes: add a "
+    ".jsonl file with messages, or with question and answer (test.jsonl for the test), or the source python_docs"
 )
 
-ROLES = ("system", "user", "assistant")
+_MAX_SHOWN = 12  # answers, before the rest is folded away
+_VERDICTS = (
+    "The chat model's answers to {questions} new questions reach F1 {value}.",
+    "The chat model's answers to {questions} new questions reach F1 {value}, above what a fixed answer gets ({other}).",
+    "The chat model's answers to {questions} new questions reach F1 {value}; a fixed answer gets {other}.",
+)
+_API_NOTE = "Training never asks about the subjects of the questions on documentation, and holds none of their answers."
+_READ_NOTE = "But the documentation that they come from was part of the text that the model was pretrained on."
+_CHAT_NOTE = "Questions of the kind chat are dialogues from the test split of the corpus."
+_ANSWERS_NOTE = (
+    "Answers are the likeliest tokens one after the other (greedy), compared with the reference as in SQuAD: words "
+    "without case, punctuation and articles. The other rows are what can be had without a model: the answer that is "
+    "most frequent in training, and the question itself, said again (echo)."
+)
+
+Rendered = tuple[list[int], list[bool]]  # the ids of a conversation, and which of them are learnt
+
+log = get_logger(__name__)
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-    """A conversation and which of its ids are learnt.
+class _Asked(NamedTuple):
+    """Test questions, and the reference answers of the training questions."""
 
-    Args:
-        tokenizer: with the ChatML special tokens.
-        messages: in order.
-
-    Returns:
-        ids, and for each whether it is supervised (the answers of the assistant, each with its `<|im_end|>`).
-
-    Raises:
-        DataError: a message without a known role or without text.
-    """
-    ids, supervised = [tokenizer.token_id(START)], [False]
-    for message in messages:
-        role, content = _checked(message)
-        said = tokenizer.encode(f"{role}\n{content}")
-        head = 1 + _common_prefix(said, tokenizer.encode(f"{role}\n"))
-        body = [tokenizer.token_id(ROLE), *said, tokenizer.token_id(END)]
-        tail = tokenizer.encode("\n")
-        ids += body + tail
-        supervised += [False] * head + [_is_learnt(message)] * (len(body) - head) + [False] * len(tail)
-    return ids, supervised
+    questions: list[Question]
+    training_answers: list[str]
 
 
-def _is_learnt(message: Message) -> bool:
-    return message["role"] == "assistant" and message.get("weight") != 0
+class Chat(Task):
+    """Answers messages; decided by the F1 of its answers, against the best fixed answer."""
 
+    name = "chat"
+    model = "chat"
+    help = "Answers messages."
+    families = frozenset(CAUSAL_FAMILIES)
+    starts_from = "language"
+    metric = Metric(
+        "f1",
+        "F1 of {count} answers",
+        "questions",
+        lower_is_better=False,
+        seed_noise=0.02,  # an assumption, not measured
+    )
+    command = "chat"
+    columns = ("prompt", "messages")
+    decodes = True
 
-def prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """The ids after which the assistant's next answer begins; it ends at `<|im_end|>` or `<|endoftext|>`.
+    # training
 
-    Raises:
-        DataError: a message without a known role or without text.
-    """
-    ids, _ = render(tokenizer, messages)
-    return [*ids, tokenizer.token_id(ROLE), *tokenizer.encode("assistant\n")]
+    @override
+    def teaches(self, records: Path) -> bool:
+        from zen_pipeline.tasks.questions import asks_anything
 
+        return asks_anything(records)
 
-def question_and_answer(question: str, answer: str) -> list[dict[str, str]]:
-    """A conversation of one question and its answer."""
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    @override
+    def needed_context(self, records: Path, bytes_per_token: float) -> int:
+        from zen_pipeline.corpus.records import read_records
+        from zen_pipeline.tasks.supervision import estimated_lengths, fitting_context
 
+        return fitting_context(estimated_lengths(read_records(records, split="train"), bytes_per_token))
 
-def _checked(message: Message) -> tuple[str, str]:
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES or not isinstance(content, str):
-        raise DataError(
-            f"a message must have a role ({', '.join(ROLES)}) and a text as content, found role {str(role)[:40]!r} "
-            f"with {type(content).__name__}: correct or leave out this conversation"
+    @override
+    def material(self, asked: TrainingRequest) -> Material | Skipped:
+        from zen_pipeline.models.folder import read_config
+        from zen_pipeline.tasks.supervision import too_short
+
+        assert asked.start is not None
+        questions = questions_of(asked.config, asked.records)
+        if not questions.train or not questions.test:
+            return Skipped(_NOTHING_TO_LEARN)
+        tokenizer, chat = _tokenizer(asked.start, asked.work / "tokenizer")
+        questions, rendered, refused = _rendered(questions, chat)
+        if not questions.train or not questions.test:
+            return Skipped(f"the chat template of {asked.start} refuses all conversations to learn from or to ask")
+        shape = read_config(asked.start)
+        positions = min(asked.resolved.model.context_length, shape.max_position_embeddings)
+        data, counts = _write_data(rendered, positions, asked.work)
+        note = too_short([len(ids) - 1 for ids, _ in rendered["train"]], positions)
+        if data is None:
+            return Skipped(f"nothing fits: {note}")
+        if note is not None:
+            log.warning("%s", note)
+
+        def finish(folder: Path) -> None:
+            _write_questions(folder, questions)
+            _end_at_message_end(folder, chat)
+
+        own = asked.config.finetune
+        return Material(
+            data=data,
+            tokenizer=tokenizer,
+            vocab_size=shape.vocab_size,
+            batch=own.batch_size,
+            micro_batch=min(own.batch_size, asked.resolved.finetune.micro_batch),
+            context=positions,
+            counts=_counts(questions, {**counts, "refused": refused}),
+            finish=finish,
         )
-    return role, content.strip("\n")
+
+    @override
+    def say(self, job: TrainingJob, source: Source, tokenizer: Tokenizer) -> Say | None:
+        from zen_pipeline.inference.generate import generate
+        from zen_pipeline.training.data import IGNORED
+
+        batches = source.validation()
+
+        def answers(model: Any) -> list[Sample]:
+            """The likeliest answers to the first questions; each ends with the token that ends the true one."""
+            said, batch = [], batches[0]
+            for row in range(min(MOST_SAMPLES, len(batch.input_ids))):
+                places = (batch.targets[row] != IGNORED).nonzero().flatten()
+                prompt = batch.input_ids[row, : int(places[0]) + 1].tolist()
+                reference = learnt(batch, row)
+                stop = {*tokenizer.stop_ids, reference[-1]}
+                new = generate(model, prompt, max_new_tokens=NEW_TOKENS, temperature=0.0, stop_ids=stop)
+                said.append(sample(tokenizer, prompt, list(new), reference))
+            return said
+
+        return answers if batches else None
+
+    # evaluation
+
+    @override
+    def test_set(self, asked: EvaluationRequest) -> TestSet | Skipped:
+        from zen_pipeline.tasks.asking import choose
+        from zen_pipeline.tasks.questions import read_questions
+
+        most = asked.config.evaluate.max_questions or asked.sizes.questions
+        questions = choose(read_questions(asked.model / "questions_test.jsonl"), most)
+        training_answers = [q.answer for q in read_questions(asked.model / "questions_train.jsonl")]
+        digest = digest_of([canonical_json(question.messages) for question in questions])
+        return TestSet(_Asked(questions, training_answers), digest, {"questions": len(questions)})
+
+    @override
+    def measure(self, folder: Path, test: TestSet, tell: Tell | None = None) -> Measured:
+        from zen_pipeline.tasks.asking import ask, greedy, summarize
+        from zen_pipeline.tasks.chat_markup import chat_format
+
+        asked: _Asked = test.items
+        model = load_ready(folder)
+        answers = ask(counted(asked.questions, tell), greedy(model, chat_format(folder)))
+        units = np.array([[answer.f1, 1.0] for answer in answers], dtype=np.float64)
+        samples = [Sample(a.question, a.answer, a.reference, a.f1, a.form) for a in answers]
+        return Measured(units, summarize(answers), samples)
+
+    @override
+    def figure(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+        return found
+
+    @override
+    def baselines(self, asked: EvaluationRequest, test: TestSet) -> dict[str, float]:
+        from zen_pipeline.tasks.asking import fixed_answers
+
+        return fixed_answers(test.items.questions, test.items.training_answers)
+
+    @override
+    def loss(self, folder: Path, asked: EvaluationRequest, most: int, tell: Tell | None = None) -> float:
+        return LANGUAGE.loss(folder, asked, most, tell)
+
+    @override
+    def report(self, asked: EvaluationRequest, metrics: Mapping[str, Any], samples: Sequence[Sample]) -> ModelReport:
+        score, figures = Score(**metrics["score"]), metrics["figures"]
+        read = asked.config.finetune.init_from is None
+        blocks: list[Block] = [Note(note) for note in _notes(list(figures["forms"]), read=read)]
+        rows: list[tuple[Label, Cell, Cell]] = [("this model", round(score.value, 3), round(figures["exact_match"], 3))]
+        rows += [(phrase(name), round(f1, 3), None) for name, f1 in metrics["baselines"].items()]
+        blocks.append(Table(("", "F1", "exact match"), rows))
+        if forms := figures["forms"]:
+            kinds = [(n, f["questions"], round(f["f1"], 3), round(f["echo_f1"], 3)) for n, f in forms.items()]
+            blocks.append(Table(("kind of question", "questions", "F1", "F1 of the question said again"), kinds))
+        blocks.append(Facts(speed_rows(metrics["speed"])))
+        quoted = [(Quote(s.prompt), Quote(s.text), Quote(s.reference), Share(s.score or 0.0)) for s in samples]
+        blocks.append(Table(("question", "answer", "reference", "F1"), quoted, stacked=True, shown=_MAX_SHOWN))
+        said = verdict(score, _VERDICTS, questions=figures["questions"])
+        return ModelReport(said, [score_card(score, "answer F1")], [Section("answers", "Answers", blocks)])
+
+    @override
+    def produce(self, model: Any, tokens: int) -> Iterator[int]:
+        return continue_prompt(model, tokens)
+
+    # answers
+
+    @override
+    def taught(self, folder: Path) -> bool:
+        from zen_pipeline.tasks.chat_markup import folder_template
+
+        return folder_template(folder) is not None
+
+    @override
+    def load(self, folder: Path) -> Answerer:
+        return _Answering(folder)
 
 
-# --- formats of folders ---------------------------------------------------------------------------------------
+class _Answering(Answerer):
+    def __init__(self, folder: Path) -> None:
+        from zen_pipeline.models.folder import load_model
+        from zen_pipeline.tasks.chat_markup import chat_format
+
+        self._chat, self._model = chat_format(folder), load_model(folder)
+
+    @override
+    def answer(self, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[str]:
+        from zen_pipeline.inference.generate import generate
+
+        answers = []
+        for number, row in enumerate(rows):
+            ids = self._chat.prompt(_messages(row, number))
+            check_fits(ids, self._model, number)
+            new = generate(self._model, ids, stop_ids=self._chat.stop_ids, **settings)
+            answers.append(self._chat.decode(list(new)))
+        return answers
 
 
-class ChatFormat(Protocol):
-    """How one model writes conversations."""
-
-    stop_ids: frozenset[int]
-
-    def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """As the function `render`."""
-
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """As the function `prompt`."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of an answer's ids, special tokens left out."""
+def _messages(row: Mapping[str, Any], number: int) -> list[dict[str, str]]:
+    value = row.get("messages")
+    # a frame holds a list of turns as a list or as an array; an absent one is None or NaN
+    turns: Any = value if value is None or isinstance(value, list) else getattr(value, "tolist", list)()
+    messages = [dict(turn) for turn in turns] if isinstance(turns, list) else []
+    if not messages and isinstance(row.get("prompt"), str):
+        messages = [{"role": "user", "content": row["prompt"]}]
+    if not messages:
+        found = ", ".join(sorted(map(str, row))) or "nothing"
+        raise DataError(f"row {number}: expected a text in `prompt` or turns in `messages`, found {found}")
+    return messages
 
 
-class ChatML:
-    """The project's own format.
-
-    Raises:
-        ConfigError: the tokenizer lacks one of ChatML's special tokens.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self.stop_ids = frozenset({tokenizer.token_id(START), tokenizer.token_id(END)})
-        tokenizer.token_id(ROLE)
-
-    def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """As the function `render`."""
-        return render(self._tokenizer, messages)
-
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """As the function `prompt`."""
-        return prompt(self._tokenizer, messages)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of an answer's ids, special tokens left out."""
-        return self._tokenizer.decode(ids)
+def _notes(forms: Sequence[str], *, read: bool) -> list[str]:
+    """What the questions are, and what the model may have read of them."""
+    api = any(form != "chat" for form in forms)
+    return [_API_NOTE] * api + [_READ_NOTE] * (api and read) + [_CHAT_NOTE] * ("chat" in forms) + [_ANSWERS_NOTE]
 
 
-class FolderTemplate:
-    """The chat template of a Hugging Face folder.
-
-    Templates that can think are asked not to. Control tokens that are written in a message stay text: a mark is put
-    into each, and the text is cut at the marks before it is encoded.
-
-    Args:
-        folder: of the model.
-        template: that it brings.
-
-    Raises:
-        ConfigError: the tokenizer cannot be used.
-    """
-
-    def __init__(self, folder: Path, template: str) -> None:
-        self._folder, self._template, self._tokenizer = folder, template, Tokenizer.load(folder)
-        names = special_tokens(folder)
-        self._variables = {name: text for name in SPECIAL_ROLES if (text := token_text(names.get(name))) is not None}
-        vocabulary = self._tokenizer.vocabulary
-        ends = (vocabulary.get(self._variables.get(name, "")) for name in ("eos_token", "pad_token"))
-        found = {i for i in (*ends, vocabulary.get(END)) if i is not None}
-        self.stop_ids = frozenset(found) | generation_ends(folder)
-
-    def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """As the function `render`: an answer goes from where its prompt ends to the first token that ends it.
-
-        Templates write earlier answers in another way than the last one (Qwen3's leaves out the empty thoughts that its
-        prompt ends with), so a prompt ends where the conversation differs from it. What an assistant says before
-        anybody asked is not learnt: most templates have no prompt for it.
-
-        Raises:
-            DataError: also when the template refuses this order of roles.
-        """
-        checked = [dict(zip(("role", "content"), _checked(m), strict=True)) for m in messages]
-        ids = self._apply(checked, ask=False)
-        supervised = [False] * len(ids)
-        for index, message in enumerate(messages):
-            if index == 0 or not _is_learnt(message):
-                continue
-            begin = _common_prefix(ids, self._apply(checked[:index], ask=True))
-            end = next((place for place in range(begin, len(ids)) if ids[place] in self.stop_ids), begin - 1) + 1
-            supervised[begin:end] = [True] * (end - begin)
-        return ids, supervised
-
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """As the function `prompt`."""
-        return self._apply([dict(zip(("role", "content"), _checked(m), strict=True)) for m in messages], ask=True)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of an answer's ids, special tokens left out."""
-        return self._tokenizer.decode(ids)
-
-    def _apply(self, messages: list[dict[str, str]], *, ask: bool) -> list[int]:
-        mark = next(m for m in map(chr, range(0xFDD0, 0xFDF0)) if not any(m in x["content"] for x in messages))
-        marked = [{**m, "content": self._tokenizer.mark_special(m["content"], mark)} for m in messages]
-        variables = {**self._variables, "enable_thinking": False}
-        roles = ", ".join(m["role"] for m in messages)[:200]
-        try:
-            text = render_template(self._template, marked, ask=ask, variables=variables)
-        except Refused as error:
-            raise DataError(
-                f"the chat template of {self._folder} refuses a conversation of {len(messages)} messages ({roles}): "
-                f"{error}"
-            ) from None
-        except LimitExceeded as error:
-            raise ConfigError(
-                f"the chat template of {self._folder} cannot be used: {error}; write another one into {TEMPLATE_FILE}"
-            ) from None
-        return [i for part in text.split(mark) for i in self._tokenizer.encode_with_special(part)]
+# --- what is learnt ---------------------------------------------------------------------------------------------------
 
 
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids both begin with."""
-    shorter = min(len(one), len(other))
-    return next((place for place in range(shorter) if one[place] != other[place]), shorter)
+def questions_of(config: Config, records: Path) -> Split:
+    """The questions of the validated records in a folder, by split."""
+    from zen_pipeline.corpus.records import read_records
+    from zen_pipeline.tasks.questions import collect_questions
 
-
-def generation_ends(folder: Path) -> frozenset[int]:
-    """The tokens at which generation_config.json lets an answer end: none, one, or a list."""
-    if own_file(folder, "generation_config.json") is None:
-        return frozenset()
-    found = read_json_object(folder / "generation_config.json").get("eos_token_id")
-    ends = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(isinstance(end, int) for end in ends):
-        raise ConfigError(f"{folder / 'generation_config.json'}: eos_token_id must be an id or a list of ids")
-    return frozenset(ends)
-
-
-def folder_template(folder: Path) -> str | None:
-    """The chat template that a tokenizer's folder brings along, if any.
-
-    It is the first of chat_template.jinja, `chat_template` in tokenizer_config.json, chat_template.json. Of several
-    named ones, also those in additional_chat_templates/, the one that is called `default` counts, as in transformers,
-    or the only one.
-
-    Raises:
-        ConfigError: there is one in another form, or several of which none is the default.
-    """
-    file = own_file(folder, TEMPLATE_FILE)
-    if file is not None:
-        return _text(file)
-    more = {
-        path.stem: _text(path)
-        for name, path in tokenizer_files(folder).items()
-        if name.startswith(f"{MORE_TEMPLATES}/")
-    }
-    for name in (TOKENIZER_CONFIG, OLD_TEMPLATE_FILE):
-        if own_file(folder, name) is None:
-            continue
-        found = read_json_object(folder / name).get("chat_template")
-        if isinstance(found, str) and found:
-            return found
-        if found not in (None, ""):
-            return _chosen({**more, **_named(found, folder / name)}, folder / name)
-    return _chosen(more, folder / MORE_TEMPLATES) if more else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except ValueError:
-        raise ConfigError(f"{path} is not UTF-8") from None
-
-
-def _named(found: object, path: Path) -> dict[str, str]:
-    """Templates by name, from a list of `{"name", "template"}` or from an object."""
-    if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
-        found = {entry.get("name"): entry.get("template") for entry in found}
-    if not isinstance(found, dict) or not all(isinstance(x, str) for pair in found.items() for x in pair):
-        raise ConfigError(
-            f"{path}: chat_template is a {type(found).__name__}, where a text is expected, or a list of objects with "
-            f"`name` and `template`: write the template into {TEMPLATE_FILE}"
-        )
-    return {str(name): str(template) for name, template in found.items()}
-
-
-def _chosen(named: Mapping[str, str], path: Path) -> str:
-    if "default" in named or len(named) == 1:
-        return named.get("default") or next(iter(named.values()))
-    raise ConfigError(
-        f"{path} holds the chat templates {', '.join(named) or '(none)'}, of which none is called default: copy the "
-        f"one for conversations to {TEMPLATE_FILE}"
+    return collect_questions(
+        read_records(records / "records.parquet"),
+        test_fraction=config.finetune.test_fraction,
+        salt=f"{config.validate_.split_salt} questions",
     )
 
 
-def chat_format(folder: Path) -> ChatFormat:
-    """How the model in a folder writes conversations: with the template that it brings, else ChatML.
+def _tokenizer(start: Path, folder: Path) -> tuple[Path, ChatFormat]:
+    """The tokenizer's files with a chat template: the one that they bring along, else ChatML."""
+    from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files
+    from zen_pipeline.tasks.chat_markup import chat_format, folder_template, write_template
 
-    Raises:
-        ConfigError: its template is in a form that is not known or cannot be used, or it brings none and its tokenizer
-            lacks ChatML's special tokens.
+    copy_tokenizer_files(start, folder)
+    if folder_template(folder) is None:
+        write_template(folder)
+    return folder, chat_format(folder)
+
+
+def _rendered(questions: Split, chat: ChatFormat) -> tuple[Split, dict[str, list[Rendered]], int]:
+    """Every conversation as ids, by split, and how many are left out because the chat template refuses them.
+
+    A template may refuse roles in an order that it does not know; what it refuses is neither learnt nor asked.
     """
-    template = folder_template(folder)
-    if template is not None and template != CHAT_TEMPLATE:
-        return FolderTemplate(folder, template)
-    try:
-        return ChatML(Tokenizer.load(folder))
-    except ConfigError as error:
-        raise ConfigError(
-            f"{folder} brings no chat template, and ChatML cannot be used: {error}; "
-            "name a folder with a chat template, or one whose tokenizer has <|im_start|> and <|im_end|>"
-        ) from None
+    from zen_pipeline.tasks.questions import Split
+
+    kept: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
+    rendered: dict[str, list[Rendered]] = {"train": [], "valid": [], "test": []}
+    refused: list[str] = []
+    for name, part in (("train", questions.train), ("valid", questions.valid), ("test", questions.test)):
+        for question in part:
+            try:
+                rendered[name].append(chat.render(question.messages))
+            except DataError as error:
+                refused.append(str(error))
+            else:
+                kept[name].append(question)
+    if refused:
+        log.warning("%d conversations are left out; the first one: %s", len(refused), refused[0])
+    return Split(**kept, dropped=questions.dropped), rendered, len(refused)
 
 
-def write_template(folder: Path) -> None:
-    """Put ChatML into a folder's tokenizer_config.json, with `<|im_end|>` as the end of what a model says.
+def _fitting(rendered: list[Rendered], positions: int) -> list[Rendered]:
+    """Conversations that fit into the context: half a question teaches nothing."""
+    return [(ids, supervised) for ids, supervised in rendered if len(ids) <= positions + 1]
 
-    Raises:
-        ConfigError: tokenizer_config.json cannot be read.
-    """
-    path = folder / TOKENIZER_CONFIG
-    config = {} if own_file(folder, TOKENIZER_CONFIG) is None else read_json_object(path)
-    config |= {"chat_template": CHAT_TEMPLATE, "eos_token": END}
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+def _write_data(
+    rendered: dict[str, list[Rendered]], positions: int, work: Path
+) -> tuple[ConversationData | None, dict[str, int]]:
+    """The files of the training process, and what became of the conversations; no files when none fits."""
+    from zen_pipeline.training.data import save_conversations
+    from zen_pipeline.training.job import ConversationData
+
+    train, valid = _fitting(rendered["train"], positions), _fitting(rendered["valid"][:_MAX_VALIDATION], positions)
+    too_long = len(rendered["train"]) - len(train)
+    if not train:
+        return None, {"too_long": too_long}
+    paths = {"train": work / "train.safetensors", "valid": work / "valid.safetensors"}
+    counts = save_conversations(paths["train"], train, context=positions)
+    if valid:
+        save_conversations(paths["valid"], valid, context=positions)
+    data = ConversationData(train=str(paths["train"]), valid=str(paths["valid"]) if valid else None)
+    return data, {**counts, "too_long": too_long}
+
+
+def _counts(questions: Split, counts: Mapping[str, int]) -> dict[str, Any]:
+    asked = {"train": len(questions.train), "valid": len(questions.valid), "test": len(questions.test)}
+    left_out = {"dropped_same_answer": questions.dropped, "too_long": counts["too_long"], "refused": counts["refused"]}
+    return {"questions": {**asked, **left_out}, "supervised_tokens": counts["supervised_tokens"]}
+
+
+def _write_questions(folder: Path, questions: Split) -> None:
+    from zen_pipeline.tasks.questions import write_questions
+
+    for name in ("train", "valid", "test"):
+        write_questions(folder / f"questions_{name}.jsonl", getattr(questions, name))
+
+
+def _end_at_message_end(folder: Path, chat: ChatFormat) -> None:
+    """Let every engine that reads generation_config.json stop where an answer ends."""
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["eos_token_id"] = sorted(chat.stop_ids)
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+TASK = Chat()

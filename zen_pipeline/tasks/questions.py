@@ -22,7 +22,7 @@ from zen_pipeline.corpus.records import Kind, Record
 from zen_pipeline.corpus.split import position
 from zen_pipeline.errors import StoreError
 from zen_pipeline.files import read_json_lines, write_json_lines
-from zen_pipeline.tasks.chat import question_and_answer
+from zen_pipeline.tasks.chat_markup import question_and_answer
 
 MAX_ANSWER = 300  # characters; longer first sentences are lists or formulas more often than sentences
 _MIN_WORDS = 3

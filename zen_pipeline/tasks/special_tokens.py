@@ -1,30 +1,21 @@
-"""Special tokens that a family needs besides those of our own tokenizer.
+"""Special tokens that a task needs besides those of our own tokenizer.
 
-They are appended to the vocabulary, in this order, when pretraining starts: `<|mask|>` for a masked language model, and
-`<|pad|>`, the last one, where padding must not be confused with the end of a text. Span corruption puts its sentinels,
-named as T5's, before them.
+They are appended to the vocabulary, in the order given, when pretraining starts: `<|mask|>` where tokens are hidden,
+and `<|pad|>`, the last one, where padding must not be confused with the end of a text. Sentinels, named as T5's, come
+before them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from zen_pipeline.corpus.tokens.tokenizer import END_OF_TEXT, Tokenizer, frame_texts, special_tokens, token_text
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.settings.models import Family
 
 MASK, PAD = "<|mask|>", "<|pad|>"
-EXTRA_TOKENS: Mapping[Family, tuple[str, ...]] = {
-    "qwen3": (),
-    "gpt2": (),
-    "bert": (MASK, PAD),
-    "marian": (PAD,),
-}
 _ROLES = {MASK: "mask_token", PAD: "pad_token"}
-
-
 SENTINEL = "first_sentinel"
 
 
@@ -33,11 +24,35 @@ def sentinel_names(count: int) -> list[str]:
     return [f"<extra_id_{number}>" for number in range(count)]
 
 
-def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int = 0) -> dict[str, int]:
-    """Copy a tokenizer with the family's tokens appended; returns their ids, by role (`mask_token`, `pad_token`).
+def tokenizer_with(
+    names: Sequence[str], *, tokens: Path, given: Path | None, work: Path, sentinels: int = 0, framed: bool = False
+) -> tuple[Path, dict[str, int]]:
+    """The folder of a tokenizer that has these tokens, and their ids by role; a given model brings its own.
 
-    With `sentinels`, so many of them come first, and `first_sentinel` is the id of the first.
-    An encoder's sequences begin and end with `<|endoftext|>`, so it is named as `cls_token` and `sep_token`.
+    Args:
+        names: `MASK`, `PAD`.
+        tokens: artifact with our tokenizer.
+        given: folder of a given model.
+        work: where an extended tokenizer is written.
+        sentinels: how many sentinels there must be, one after the other.
+        framed: texts begin as well as end with `<|endoftext|>`, as an encoder's do.
+
+    Raises:
+        ConfigError: a given tokenizer lacks one of them.
+    """
+    if given is not None:
+        return tokens / "tokenizer", required_ids(given, names, sentinels)
+    ids = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", names, sentinels=sentinels, framed=framed)
+    return work / "tokenizer", ids
+
+
+def extend_tokenizer(
+    source: Path, target: Path, names: Sequence[str], *, sentinels: int = 0, framed: bool = False
+) -> dict[str, int]:
+    """Copy a tokenizer with tokens appended; returns their ids, by role (`mask_token`, `pad_token`).
+
+    With `sentinels`, so many of them come first, and `first_sentinel` is the id of the first. With `framed`, texts
+    begin and end with `<|endoftext|>`, which is named as `cls_token` and `sep_token`; otherwise they end with it.
 
     Raises:
         ConfigError: the tokenizer cannot be read, or has one of the tokens in another place.
@@ -47,7 +62,7 @@ def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int 
     raw = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
     settings = special_tokens(source)
     first = max(raw.get_vocab().values()) + 1
-    added = [*sentinel_names(sentinels), *EXTRA_TOKENS[family]]
+    added = [*sentinel_names(sentinels), *names]
     raw.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in added])
     ids = {SENTINEL: first} if sentinels else {}
     for place, token in enumerate(added, first):
@@ -57,10 +72,10 @@ def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int 
             continue
         ids[_ROLES[token]] = place
         settings[_ROLES[token]] = token
-    if family == "bert":  # its windows run over the ends of documents, which all begin with the token
+    if framed:  # training windows run over the ends of documents, which all begin with the token
         frame_texts(raw, before=END_OF_TEXT, after=END_OF_TEXT)
         settings |= {"cls_token": settings.get("bos_token"), "sep_token": settings.get("eos_token")}
-    if family == "marian":
+    else:
         frame_texts(raw, after=END_OF_TEXT)
     target.mkdir(parents=True, exist_ok=True)
     raw.save(str(target / "tokenizer.json"))
@@ -68,18 +83,18 @@ def extend_tokenizer(source: Path, target: Path, family: Family, sentinels: int 
     return ids
 
 
-def required_ids(folder: Path, family: Family, sentinels: int = 0) -> dict[str, int]:
-    """The ids of the family's tokens in a given model's tokenizer, by role, and of the first of so many sentinels.
+def required_ids(folder: Path, names: Sequence[str], sentinels: int = 0) -> dict[str, int]:
+    """The ids of tokens in a given model's tokenizer, by role, and of the first of so many sentinels.
 
     Raises:
         ConfigError: the tokenizer has none for a role, or not so many sentinels, one after the other.
     """
     vocabulary, settings = Tokenizer.load(folder).vocabulary, special_tokens(folder)
     ids = {}
-    for role in (_ROLES[token] for token in EXTRA_TOKENS[family]):
+    for role in (_ROLES[token] for token in names):
         found = vocabulary.get(token_text(settings.get(role)) or "")
         if found is None:
-            raise ConfigError(f"the tokenizer in {folder} has no {role}, which a {family} model is trained with")
+            raise ConfigError(f"the tokenizer in {folder} has no {role}, which the model's task needs")
         ids[role] = found
     if sentinels:
         places = [vocabulary.get(name) for name in sentinel_names(sentinels)]

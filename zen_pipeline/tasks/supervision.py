@@ -8,7 +8,7 @@ from itertools import islice
 
 from zen_pipeline.corpus.records import Record
 from zen_pipeline.errors import DataError
-from zen_pipeline.tasks.chat import ChatFormat
+from zen_pipeline.tasks.chat_markup import ChatFormat
 from zen_pipeline.tasks.questions import CONVERSATIONS, dialogue
 
 FITTING_SHARE = 0.95  # of the conversations, that a context is chosen for

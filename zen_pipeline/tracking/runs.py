@@ -255,7 +255,7 @@ def _dataset_input(name: str, ref: ArtifactRef) -> DatasetInput:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
-        name=ref.stage,
+        name=ref.step,
         digest=ref.digest[:36],  # the longest that MLflow accepts
         source_type="local",
         source=json.dumps({"uri": ref.folder}),

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from zen_pipeline.corpus.tokens.shards import TokenSplit
 from zen_pipeline.errors import DataError
-from zen_pipeline.training.job import ConversationData, MaskedData, SpanData, TokenData
+from zen_pipeline.training.job import ConversationData, TokenData
 
+_EXAMPLES = 2  # third word of the seed of a task's examples; 0 and 1 are the order and the offset of an epoch
 IGNORED = -100  # a target that is not supervised: what torch's cross entropy leaves out
 
 
@@ -42,6 +43,11 @@ class Batch(NamedTuple):
     def tokens(self) -> int:
         """Positions that can change the loss: padding is not work done."""
         return self.input_ids.numel() if self.bidirectional else int(used_lengths(self.targets).sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same sequences on a device."""
+        moved: dict[str, Any] = {n: part.to(device) for n, part in self._asdict().items() if isinstance(part, Tensor)}
+        return self._replace(**moved)
 
     def share(self, rank: int, size: int, *, even: bool = False) -> Batch:
         """The sequences of one of several processes: every `size`-th, so that long and short ones are spread.
@@ -131,18 +137,37 @@ class TokenWindows:
 
     Every epoch starts its windows at another offset and takes them in another order. What does not fill a window at
     the two ends of the stream (less than two contexts) is left out of that epoch.
+
+    Args:
+        data: the token shards.
+        context: tokens of a window.
+        batch: windows per optimizer step.
+        seed: of the order, the offsets, and `transform`.
+        micro: windows per forward pass.
+        transform: makes the examples of a task of the windows, with a generator that follows from seed and step; the
+            targets are no text as it stands then, and have no bits per byte.
     """
 
     def __init__(
-        self, data: TokenData | MaskedData | SpanData, *, context: int, batch: int, seed: int, micro: int
+        self,
+        data: TokenData,
+        *,
+        context: int,
+        batch: int,
+        seed: int,
+        micro: int,
+        transform: Callable[[Batch, np.random.Generator], Batch] | None = None,
     ) -> None:
         folder = Path(data.folder)
-        self.token_bytes: np.ndarray | None = np.load(folder / "token_bytes.npy")  # (vocab_size,) int32
+        self._transform = transform
+        self.token_bytes: np.ndarray | None = None  # (vocab_size,) int32
+        if transform is None:
+            self.token_bytes = np.load(folder / "token_bytes.npy")
         self._tokens = TokenSplit.open(folder, "train").tokens
         self._held_out = TokenSplit.open(folder, "valid").tokens
         self._context, self._seed, self._micro = context, seed, micro
         self._validation_windows = data.validation_windows
-        self._document_start = data.document_start if data.kind == "tokens" else None
+        self._document_start = data.document_start
         if len(self._tokens) < context + 1:
             raise DataError(
                 f"{folder / 'train.bin'} holds {len(self._tokens)} tokens, less than one sequence of {context} and its "
@@ -164,17 +189,23 @@ class TokenWindows:
     def batch(self, step: int) -> Batch:
         """The windows of one optimizer step."""
         starts = [self._offset(epoch) + index * self._context for epoch, index in self._order.at(step)]
-        return self._windows(self._tokens, starts, self._context, step)
+        windows = self._windows(self._tokens, starts, self._context, step)
+        return self._transformed(windows, [self._seed, step, _EXAMPLES])
 
     def validation(self) -> list[Batch]:
         """Evenly spaced windows of the valid split, the same ones every time, whatever the seed and size of a batch."""
         windows = self._validation()
-        return [] if windows is None else list(micro_batches(windows, self._micro))
+        if windows is None:
+            return []
+        return list(micro_batches(self._transformed(windows, [0, 0, _EXAMPLES]), self._micro))
+
+    def _transformed(self, windows: Batch, seed: list[int]) -> Batch:
+        return windows if self._transform is None else self._transform(windows, np.random.default_rng(seed))
 
     def _validation(self) -> Batch | None:
         """All of them as one batch; None where there is not one."""
         length = min(self._context, len(self._held_out) - 1)
-        if length < 1:
+        if length < (1 if self._transform is None else 2):  # nothing would stand around what is asked for
             return None
         available = (len(self._held_out) - 1) // length
         wanted = min(available, self._validation_windows)

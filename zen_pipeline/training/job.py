@@ -25,7 +25,7 @@ class _Record(BaseModel):
 
 
 class TokenData(_Record):
-    """Pretraining: windows of a stream of tokens, all of them targets.
+    """Windows of a stream of tokens, all of them targets unless the task makes other examples of them.
 
     Attributes:
         folder: a tokens artifact, with `train.bin`, `valid.bin` and what belongs to them.
@@ -40,10 +40,10 @@ class TokenData(_Record):
 
 
 class ConversationData(_Record):
-    """Fine-tuning: padded conversations, some of whose tokens are targets; see `data.save_conversations`.
+    """Padded sequences, some of whose tokens are targets; see `data.save_conversations`.
 
     Attributes:
-        train: safetensors file of the training conversations.
+        train: safetensors file of the training sequences.
         valid: the same for validation; None: no validation.
     """
 
@@ -52,42 +52,8 @@ class ConversationData(_Record):
     valid: str | None = None
 
 
-class MaskedData(_Record):
-    """Pretraining of an encoder: windows of a stream of tokens, some of which are masked and are the targets.
-
-    Attributes:
-        folder: a tokens artifact.
-        mask_id: stands in the place of a masked token.
-        whole_words: mask all tokens of a word or none.
-        validation_windows: at most so many windows of the valid split are scored.
-    """
-
-    kind: Literal["masked"] = "masked"
-    folder: str
-    mask_id: int
-    whole_words: bool = False
-    validation_windows: int = Field(128, ge=1)
-
-
-class SpanData(_Record):
-    """Pretraining of an encoder-decoder on plain text: windows of a stream of tokens with spans cut out.
-
-    Attributes:
-        folder: a tokens artifact.
-        first_sentinel: id of the first sentinel; see `tasks.span_corruption`.
-        start_id: stands before every target.
-        validation_windows: at most so many windows of the valid split are scored.
-    """
-
-    kind: Literal["spans"] = "spans"
-    folder: str
-    first_sentinel: int
-    start_id: int
-    validation_windows: int = Field(128, ge=1)
-
-
 class PairData(_Record):
-    """Pretraining of an encoder-decoder: sources and targets; see `tasks.translation.save_pairs`.
+    """Sources and targets; see `training.pairs.save_pairs`.
 
     Attributes:
         train: safetensors file of the training pairs.
@@ -130,10 +96,12 @@ class TrainingJob(_Record):
 
     Attributes:
         name: what is shown: `pretrain`, `finetune`.
+        task: what the model is taught; makes examples of windows of text, and samples.
         family: of a model that starts at random.
         model: fields of the family's config for such a model; None with `init_from`.
         init_from: Hugging Face folder whose weights are trained on.
         start: what is put into the weights of a model that starts at random.
+        options: of the task, for its examples.
         context: longest sequence in tokens.
         batch: sequences per optimizer step.
         micro_batch: sequences per forward pass; only memory and speed depend on it, up to rounding.
@@ -156,11 +124,13 @@ class TrainingJob(_Record):
     """
 
     name: str
+    task: str = "language"
     family: Family = "qwen3"
     model: dict[str, Any] | None = None
     init_from: str | None = None
     start: Start = Start()
-    data: Annotated[TokenData | ConversationData | MaskedData | SpanData | PairData, Field(discriminator="kind")]
+    data: Annotated[TokenData | ConversationData | PairData, Field(discriminator="kind")]
+    options: dict[str, Any] = {}
     context: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -302,3 +272,19 @@ class TrainingResult(_Record):
     sharding: Sharding = "none"
     precision: Precision = "fp32"
     threads: int = 1
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that are worth showing; `final` keeps them apart from MLflow's curves."""
+        final = {"train_loss", "validation_loss", "validation_bits_per_byte", "tokens_per_second", "mfu"}
+        own = {
+            *("steps", "tokens", "parameters", "seconds", "precision", "threads", "device", "devices", "flops"),
+            *("peak_memory_bytes", "peak_resident_bytes", "checkpoint_seconds", "sample_seconds", "sharding"),
+        }
+        energy = {"joules": self.energy_joules, "measured": self.energy_measured, "source": self.energy_source}
+        return {
+            **self.model_dump(mode="json", include=own),
+            "energy": energy,
+            "resumed": len(self.resumed_from),
+            **({} if self.setback is None else {"setback": self.setback.model_dump(mode="json")}),
+            "final": self.model_dump(mode="json", include=final, exclude_none=True),
+        }

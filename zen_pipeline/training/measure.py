@@ -184,8 +184,8 @@ def random_pairs(config: FamilyConfig, lengths: Sequence[tuple[int, int]], token
     """Random pairs of these lengths, again and again until their targets have so many tokens, and pairs per pass."""
     import torch
 
+    from zen_pipeline.training.pairs import pair_batch
     from zen_pipeline.training.rules import pair_sizes
-    from zen_pipeline.training.sources import pair_batch
 
     generator, longest = torch.Generator().manual_seed(0), config.max_position_embeddings
 

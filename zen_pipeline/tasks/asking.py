@@ -12,7 +12,7 @@ from zen_pipeline.tasks.questions import Question
 
 if TYPE_CHECKING:
     from zen_pipeline.models.base import CausalModel
-    from zen_pipeline.tasks.chat import ChatFormat
+    from zen_pipeline.tasks.chat_markup import ChatFormat
 
 MAX_ANSWER_TOKENS = 128  # references have at most 300 characters
 
@@ -50,23 +50,13 @@ def greedy(model: CausalModel, chat: ChatFormat) -> Say:
     return say
 
 
-def summarize(answers: Sequence[Answer], training_answers: Sequence[str]) -> dict[str, Any]:
-    """F1 and exact match of the answers, by kind of question, and of what can be answered without a model.
-
-    Args:
-        answers: of the model.
-        training_answers: reference answers of the training questions; may be empty.
-    """
-    references = [a.reference for a in answers]
-    trivial = {"repeat_the_question": [a.question for a in answers]}
-    if training_answers:
-        trivial["most_frequent_answer"] = [most_frequent(training_answers)] * len(answers)
+def summarize(answers: Sequence[Answer]) -> dict[str, Any]:
+    """F1 and exact match of the answers, in all and by kind of question."""
     forms = {form: [a for a in answers if a.form == form] for form in sorted({a.form for a in answers})}
     return {
         "f1": mean(a.f1 for a in answers),
         "exact_match": mean(a.exact for a in answers),
         "questions": len(answers),
-        "baselines": {name: _scores(said, references) for name, said in trivial.items()},
         "forms": {
             form: {
                 "questions": len(group),
@@ -78,6 +68,15 @@ def summarize(answers: Sequence[Answer], training_answers: Sequence[str]) -> dic
     }
 
 
-def _scores(said: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    pairs = list(zip(said, references, strict=True))
-    return {"f1": mean(token_f1(*p) for p in pairs), "exact_match": mean(exact_match(*p) for p in pairs)}
+def fixed_answers(questions: Sequence[Question], training_answers: Sequence[str]) -> dict[str, float]:
+    """F1 of what can be answered without a model, by name.
+
+    Args:
+        questions: with their reference answers.
+        training_answers: reference answers of the training questions; may be empty.
+    """
+    fixed = {"repeat the question": [q.question for q in questions]}
+    if training_answers:
+        fixed["most frequent answer"] = [most_frequent(training_answers)] * len(questions)
+    references = [q.answer for q in questions]
+    return {name: mean(token_f1(*pair) for pair in zip(said, references, strict=True)) for name, said in fixed.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef
-from zen_pipeline.evaluation.scores import Score, deciding_scores, read_metrics
+from zen_pipeline.evaluation.scores import Score, read_metrics, read_score
+from zen_pipeline.tasks import load_task
 from zen_pipeline.workspace import RunRecord, Workspace
 
 
@@ -33,24 +34,23 @@ class RunSummary:
 
 def summarize_run(record: RunRecord, workspace: Workspace) -> RunSummary:
     """Collect what the run's artifacts say; what has been removed since is left out."""
-    found = {
-        stage.name: ref
+    found = [
+        ref
         for stage in record.stages
         if stage.fingerprint and (ref := workspace.store.find(stage.name, stage.fingerprint)) is not None
-    }
-    evaluated = found.get("evaluate")
-    if evaluated is None or evaluated.skipped:
-        scores = _validation_scores(found.get("pretrain"))
-        return RunSummary(scores, _last_page(record, workspace))
-    metrics = read_metrics(evaluated.path)
-    scores = {f"{record.pipeline}-{kind}": score for kind, score in deciding_scores(metrics).items()}
-    continued = _first(evaluated.path / "samples.jsonl", "prompt", "continuation")
-    answered = _first(evaluated.path / "answers.jsonl", "question", "answer")
+    ]
+    evaluated = [ref for ref in found if ref.stage == "evaluate" and not ref.skipped]
+    scores: dict[str, Score] = {}
+    for ref in evaluated:
+        if (score := read_score(ref.path)) is not None:
+            scores[f"{record.pipeline}-{ref.model}"] = score
+    if not scores:
+        scores = _validation_scores([ref for ref in found if ref.stage == "pretrain" and not ref.skipped])
     return RunSummary(
         scores=scores,
         report=_last_page(record, workspace),
-        samples=(*continued, *answered),
-        command=_next_command(record, answered=bool(answered)),
+        samples=tuple(sample for ref in evaluated for sample in _first(ref.path / "samples.jsonl")),
+        command=_next_command(record, evaluated),
     )
 
 
@@ -72,13 +72,16 @@ def note(record: RunRecord, summary: RunSummary) -> str:
     return "\n\n".join(["\n".join(lines), *shown]).strip()
 
 
-def _validation_scores(pretrained: ArtifactRef | None) -> dict[str, Score]:
-    final = {} if pretrained is None else pretrained.summary.get("final", {})
+def _validation_scores(trained: Sequence[ArtifactRef]) -> dict[str, Score]:
     measures = {"validation_bits_per_byte": "bits per byte", "validation_loss": "nats per token"}
-    for key, unit in measures.items():
-        if key in final:
-            return {"pretrain": Score(key, final[key], f"{unit} of the validation split", lower_is_better=True)}
-    return {}
+    found = {}
+    for ref in trained:
+        final = ref.summary.get("final", {})
+        for key, unit in measures.items():
+            if key in final:
+                found[ref.step] = Score(key, final[key], f"{unit} of the validation split", lower_is_better=True)
+                break
+    return found
 
 
 def _last_page(record: RunRecord, workspace: Workspace) -> Path | None:
@@ -88,16 +91,18 @@ def _last_page(record: RunRecord, workspace: Workspace) -> Path | None:
     return next((page.resolve() for page in pages if page.is_file()), None)
 
 
-def _first(path: Path, given: str, made: str) -> tuple[tuple[str, str], ...]:
-    """The first line of a JSONL file as one pair; nothing when there is none."""
+def _first(path: Path) -> tuple[tuple[str, str], ...]:
+    """Prompt and text of the first sample in a JSONL file; nothing when there is none."""
     if not path.is_file():
         return ()
     with path.open(encoding="utf-8") as lines:
         line: dict[str, Any] = json.loads(next(lines, "{}") or "{}")
-    return ((str(line[given]), str(line[made])),) if line else ()
+    return ((str(line["prompt"]), str(line["text"])),) if line else ()
 
 
-def _next_command(record: RunRecord, *, answered: bool) -> str:
-    if not record.released:
+def _next_command(record: RunRecord, evaluated: Sequence[ArtifactRef]) -> str:
+    """What to type next: the command of the most finished model, once it is released."""
+    if not record.released or not evaluated:
         return "zen release"
-    return "zen chat" if answered else 'zen generate "…"'
+    command = load_task(str(read_metrics(evaluated[-1].path)["task"])).command
+    return "zen chat" if command == "chat" else f'zen {command} "…"'

@@ -8,7 +8,7 @@ import pytest
 
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
-from zen_pipeline.tasks.chat import (
+from zen_pipeline.tasks.chat_markup import (
     CHAT_TEMPLATE,
     ChatML,
     FolderTemplate,
