@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -25,7 +26,7 @@ class EvaluateConfig(Section):
 class OptimizeConfig(Section):
     """Smaller and faster weights, kept only when they are as good."""
 
-    former = {"max_bits_per_byte_loss": "set max_loss, in the unit of the model's task"}
+    former: ClassVar[Mapping[str, str]] = {"max_bits_per_byte_loss": "set max_loss, in the unit of the model's task"}
 
     enabled: bool = True
     max_test_tokens: int | None = Field(
@@ -43,7 +44,7 @@ class OptimizeConfig(Section):
 class ReleaseConfig(Section):
     """When a model becomes the champion."""
 
-    former = {
+    former: ClassVar[Mapping[str, str]] = {
         "seed_noise_bits_per_byte": "set seed_noise: {bits_per_byte: 0.011}",
         "seed_noise_f1": "set seed_noise: {f1: 0.02}",
     }
