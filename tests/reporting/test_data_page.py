@@ -10,7 +10,9 @@ import pytest
 from tests.reporting.untranslated import record_untranslated
 from zen_pipeline.blocks import Table, phrase
 from zen_pipeline.corpus.expectations.judging import Finding
+from zen_pipeline.corpus.expectations.suites import SUITE_NAMES, load_suites
 from zen_pipeline.reporting.data_page import DataReport, Drift, Reason, data_page, much_set_aside
+from zen_pipeline.reporting.wording import CHINESE
 
 
 def summary(aside: int, **reasons: int) -> dict[str, Any]:
@@ -103,4 +105,9 @@ def test_everything_that_was_found_is_shown_and_escaped() -> None:
 def test_a_chinese_page_leaves_nothing_of_ours_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = record_untranslated(monkeypatch)
     assert '<html lang="zh">' in data_page(full({"zh": 1}))
-    assert missing <= {"x", "length", "kind", ""}
+    assert missing <= {"x", "length", "kind", "", *(f"Advice of {action}" for action in ("stop", "warn", "set_aside"))}
+
+
+def test_the_advice_of_every_shipped_suite_has_a_chinese_text() -> None:
+    advice = {entry.advice for entries in load_suites(None, SUITE_NAMES).values() for entry in entries}
+    assert {a[:1].upper() + a[1:] for a in advice if a} <= set(CHINESE)

@@ -87,7 +87,7 @@ def page(report: ModelReport, **more: Any) -> str:
 
 
 def shown(text: str) -> str:
-    """What a reader sees of a page."""
+    """The text of a page, as a reader sees it."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text.split("</style>")[1])).split())
 
 

@@ -1,4 +1,4 @@
-"""What a Chinese page says in English."""
+"""Labels of a Chinese page that have no translation."""
 
 from __future__ import annotations
 

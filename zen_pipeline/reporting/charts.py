@@ -24,7 +24,7 @@ _MAX_DOTS = 12  # points of a curve that are still marked one by one
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a chart is drawn of; as text an `<svg>` for a page, whose stylesheet colours it.
+    """A drawn chart; on a page it becomes an `<svg>`, which the page's stylesheet colours.
 
     Attributes:
         title: what a screen reader says.

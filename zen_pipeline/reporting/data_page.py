@@ -124,7 +124,7 @@ def much_set_aside(summary: Mapping[str, Any]) -> Phrase | None:
         share=f"{summary['share_set_aside']:.0%}",
         count=f"{counts[most]:,}",
         aside=f"{summary['set_aside']:,}",
-        reason=most,
+        reason=phrase(most),
     )
 
 
@@ -191,7 +191,7 @@ def _wrong(report: DataReport) -> list[Block]:
     rows = []
     for finding in unmet:
         examples = [Example(i, report.excerpts.get(i, "")) for i in finding.offenders[:_EXAMPLES]]
-        advice = finding.advice[:1].upper() + finding.advice[1:]
+        advice = Phrase(finding.advice[:1].upper() + finding.advice[1:])
         rows.append(
             (_status(finding), Lines([advice, *examples]), _measure(finding), finding.expected, finding.observed)
         )
@@ -220,7 +220,13 @@ def _reasons(reasons: Sequence[Reason]) -> list[Block]:
         return []
     total = sum(r.count for r in reasons)
     rows = [
-        (r.reason, r.stage, r.count, Share(r.count / total), Lines([Example(i, text) for i, text in r.examples]))
+        (
+            Phrase(r.reason),
+            r.stage,
+            r.count,
+            Share(r.count / total),
+            Lines([Example(i, text) for i, text in r.examples]),
+        )
         for r in reasons
     ]
     return [Table(("Reason", "Stage", "Records", "Share", "Examples"), rows, stacked=True)]

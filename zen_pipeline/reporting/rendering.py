@@ -10,15 +10,17 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from zen_pipeline.blocks import Amount, Bars, Curves, Histogram, Page, Scatter, Table, phrase
 from zen_pipeline.reporting import charts
 from zen_pipeline.reporting.formatting import number
 from zen_pipeline.reporting.wording import Language, in_language, said
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _JOINTS = re.compile(r"[_/.](?=\w)")
 _CODE = re.compile(r"`([^`\n]{1,200})`")
@@ -56,6 +58,8 @@ def render_template(name: str, *, language: Language = "en", **values: object) -
 @cache
 def environment() -> Environment:
     """Jinja2 with the project's templates: everything is escaped, and an unknown name is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, for commands that draw no page
+
     made = Environment(
         loader=PackageLoader("zen_pipeline.reporting"),
         autoescape=True,

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from zen_pipeline.blocks import Label, Phrase
+from zen_pipeline.reporting.chinese_data import DATA
 
 Language = Literal["en", "zh"]
 
@@ -241,89 +242,5 @@ CHINESE: Mapping[str, str] = {
     "a hash of everything that decides a result; the same fingerprint, the same result": (
         "由决定结果的全部因素算出的哈希；指纹相同，结果就相同"
     ),
-    # --- the page on data, tokens and vectors
-    "Validation of {name}": "{name}：数据校验",
-    "Tokens of {name}": "{name}：词元校验",
-    "Vectors of {name}": "{name}：向量校验",
-    "Refused": "拒绝",
-    "Accepted, with warnings": "通过，有警告",
-    "Accepted": "通过",
-    "{met} of {all} expectations are met.": "{all} 条期望中满足 {met} 条。",
-    "Unmet: {list}.": "未满足：{list}。",
-    "{a}, {b}": "{a}、{b}",
-    "{count} × {action}": "{action} {count} 条",
-    "{share} of the records are set aside, {count} of {aside} as: {reason}": (
-        "{share} 的记录被隔离，{aside} 条中有 {count} 条的原因是：{reason}"
-    ),
-    "records in": "读入记录",
-    "kept": "保留",
-    "set aside": "隔离",
-    "text kept": "保留文本量",
-    "duplicates": "重复",
-    "What was wrong": "问题",
-    "Nothing: every expectation is met.": "没有问题：全部期望均已满足。",
-    "Note: {note}.": "注：{note}。",
-    "What it means": "含义与处理",
-    "Measure": "指标",
-    "Expected": "期望",
-    "Observed": "实际",
-    "met": "满足",
-    "stop": "中止",
-    "warning": "警告",
-    "Set aside": "隔离的记录",
-    "Reason": "原因",
-    "Stage": "阶段",
-    "Share": "占比",
-    "Records": "记录数",
-    "Examples": "示例",
-    "Drift": "漂移",
-    "Compared with the last accepted data set, {name}.": "与上一次通过校验的数据集 {name} 相比。",
-    "The same shares as before: {names}.": "占比与之前相同：{names}。",
-    "before": "之前",
-    "now": "现在",
-    "moved, in points": "变化（百分点）",
-    "all others": "其余",
-    "{low} to {high} characters": "{low} 至 {high} 个字符",
-    "Length of the kept records": "保留记录的长度",
-    "characters of a record": "每条记录的字符数",
-    "Kind": "类型",
-    "Split": "划分",
-    "Language": "语种",
-    "Source": "来源",
-    "Text": "文本量",
-    "What the kept records are": "保留记录的构成",
-    "All expectations": "全部期望",
-    "Expectation": "期望",
-    "What rows were taken for": "各行识别为何种记录",
-    "kind, and what told it": "类型与判断依据",
-    "rows": "行数",
-    "Fields that were not used": "未使用的字段",
-    "field": "字段",
-    "Cleaning": "清洗",
-    "step": "步骤",
-    "places changed": "改动处数",
-    "Personal data": "个人信息",
-    "type": "类别",
-    "found": "检出",
-    "what was done": "处理方式",
-    "replaced by {placeholder}": "已替换为 {placeholder}",
-    "record set aside": "隔离该记录",
-    "left in the text": "保留在文本中",
-    "not looked for": "未查找",
-    "Names of persons and places are looked for with validate.clean.names_model.": (
-        "设置 validate.clean.names_model 后才会查找人名和地名。"
-    ),
-    "How much personal data is found": "个人信息检出率",
-    "labelled texts": "标注文本",
-    "labelled": "标注数",
-    "recall": "召回率",
-    "exact": "边界完全一致",
-    "precision": "精确率",
-    "Measured on the files of validate.personal_labels. A label counts as found when a finding of its "
-    "type overlaps it, and as exact when both ends agree.": (
-        "在 validate.personal_labels 的文件上测量。有同类检出与标注重叠即算检出，两端都一致才算边界完全一致。"
-    ),
-    "Personal data that was missed": "漏检的个人信息",
-    "after": "前文",
-    "shape": "形状",
+    **DATA,
 }
