@@ -3,63 +3,90 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from zen_pipeline.evaluation.asking import choose, summarize
-from zen_pipeline.reporting.model_sections import model_reports
 
 from tests.reporting.untranslated import record_untranslated
 from zen_pipeline.blocks import Card, ModelReport, Note, Page, Section, phrase
-from zen_pipeline.evaluation.results import Answer, Sample
+from zen_pipeline.config import Config
+from zen_pipeline.evaluation.results import Sample
+from zen_pipeline.evaluation.scores import score_of
 from zen_pipeline.reporting import shared_sections as shared
 from zen_pipeline.reporting.evaluation_page import models_page
 from zen_pipeline.reporting.rendering import render
 from zen_pipeline.reporting.wording import CHINESE, page_language
-from zen_pipeline.tasks.chat import question_and_answer
-from zen_pipeline.tasks.questions import Question
+from zen_pipeline.tasks import TASKS, load_task
+from zen_pipeline.tasks.base import EvaluationRequest
 from zen_pipeline.training.job import TrainingResult
+from zen_pipeline.training.resolved import Evaluation
 
-BASELINES = {"unigram": 2.9, "bigram": 1.8, "4-gram": 1.2, "5-gram": 1.3}
-BASE = {"bits_per_byte": 1.1, "loss": 3.0, "token_accuracy": 0.4}
+NGRAMS = {"unigram": 2.9, "bigram": 1.8, "4-gram": 1.2, "5-gram": 1.3}
 FORM = {"questions": 1, "f1": 0.0, "echo_f1": 0.0}
-CHAT: dict[str, Any] = {"f1": 0.25, "exact_match": 0.0, "questions": 7, "baselines": {}}
 SPEED = {"parameters": 5, "tokens_per_second": 9.0, "threads": 1, "peak_memory_bytes": 3e6, "device": "cpu"}
+FIGURES: dict[str, Any] = {
+    "loss": 3.0, "token_accuracy": 0.4, "bleu": 30.0, "bleu_signature": "x", "empty": 1, "copied": 2,
+    "questions": 7, "exact_match": 0.0, "forms": {"chat": FORM, "purpose": FORM},
+}  # fmt: skip
 
 
-def page_of(metrics: Mapping[str, Any], **more: Any) -> str:
-    return render(models_page("notes", model_reports(metrics, (), ()), **more))
+def request(**settings: Any) -> EvaluationRequest:
+    nowhere = Path("nowhere")
+    config = Config.model_validate(settings)
+    return EvaluationRequest(
+        config, nowhere, nowhere, nowhere, Evaluation(test_tokens=1, questions=1, int8_test_tokens=1)
+    )
 
 
-def verdict(metrics: Mapping[str, Any]) -> str:
-    found = re.search(r"<h1>(.*?)</h1>", page_of(metrics), re.S)
+def report(
+    name: str, value: float, baselines: Mapping[str, float], samples: Sequence[Sample] = (), **figures: Any
+) -> ModelReport:
+    """What a task shows of its figures."""
+    task = load_task(name)
+    metrics = {
+        "score": asdict(score_of(task.metric, value, baselines, count=7)),
+        "figures": {**FIGURES, **figures},
+        "baselines": baselines,
+        "test": {"documents": 1, "tokens": 2, "bytes": 3, "baseline_tokens": 4, "questions": 5, "pairs": 6},
+        "speed": SPEED,
+    }
+    return task.report(request(), metrics, samples)
+
+
+def page_of(models: Mapping[str, ModelReport], **more: Any) -> str:
+    return render(models_page("notes", models, **more))
+
+
+def verdict(models: Mapping[str, ModelReport]) -> str:
+    found = re.search(r"<h1>(.*?)</h1>", page_of(models), re.S)
     assert found is not None
-    return found[1].replace("&#39;", "'")
+    return re.sub("<[^>]*>", "", found[1]).replace("&#39;", "'")
 
 
 @pytest.mark.parametrize(
-    ("metrics", "words"),
+    ("task", "value", "baselines", "words"),
     [
-        (
-            {"base": BASE, "baselines": BASELINES},
-            "1.100 bits per byte of unseen text and beats the 4‑gram model's 1.200.",
-        ),
-        ({"base": {**BASE, "bits_per_byte": 1.5}, "baselines": BASELINES}, "does not reach the 4‑gram model's 1.200."),
-        ({"base": BASE, "baselines": BASELINES, "chat": CHAT}, "answers to 7 new questions reach F1 0.25."),
-        ({"chat": CHAT, "baselines": BASELINES}, "answers to 7 new questions reach F1 0.25."),
-        ({"chat": {**CHAT, "baselines": {"fixed": {"f1": 0.3, "exact_match": 0.0}}}}, "; a fixed answer gets 0.30."),
-        ({"baselines": BASELINES}, "nothing to judge"),
+        ("language", 1.1, NGRAMS, "1.100 bits per byte of unseen text and beats the 4‑gram model's 1.200."),
+        ("language", 1.5, NGRAMS, "does not reach the 4‑gram model's 1.200."),
+        ("chat", 0.25, {}, "answers to 7 new questions reach F1 0.250."),
+        ("chat", 0.25, {"fixed": 0.3}, "; a fixed answer gets 0.300."),
+        ("translation", 61.0, {"copying": 21.0}, "chrF 61.0"),
     ],
 )
-def test_the_verdict_is_true(metrics: dict[str, object], words: str) -> None:
-    assert words in verdict(metrics)
+def test_the_verdict_is_true(task: str, value: float, baselines: dict[str, float], words: str) -> None:
+    assert words in verdict({"model": report(task, value, baselines)})
+
+
+def test_without_a_model_there_is_nothing_to_judge() -> None:
+    assert "nothing to judge" in verdict({})
 
 
 @pytest.mark.parametrize(("bits", "kind"), [(1.1, "good"), (1.5, "bad")])
 def test_a_figure_is_coloured_by_its_verdict(bits: float, kind: str) -> None:
-    page = page_of({"base": {**BASE, "bits_per_byte": bits}, "baselines": BASELINES})
+    page = page_of({"base": report("language", bits, NGRAMS)})
     assert f'class="card {kind}"' in page
     assert f'class="bar main {kind}"' in page
 
@@ -101,11 +128,9 @@ def test_figures_are_shown_without_raw_structures_and_long_digests() -> None:
 
 
 def test_what_the_model_has_read_of_the_questions_is_said() -> None:
-    asked = {**CHAT, "forms": {"purpose": FORM}}
     read = "was part of the text that the model was pretrained on"
-    assert read in page_of({"chat": asked, "base": BASE})
-    assert read not in page_of({"chat": asked})  # a given model was fine-tuned
-    assert read not in page_of({"chat": {**CHAT, "forms": {"chat": FORM}}, "base": BASE})
+    assert read in page_of({"chat": report("chat", 0.2, {}, forms={"purpose": FORM})})
+    assert read not in page_of({"chat": report("chat", 0.2, {}, forms={"chat": FORM})})
 
 
 # --- languages --------------------------------------------------------------------------------------------------------
@@ -113,17 +138,9 @@ def test_what_the_model_has_read_of_the_questions_is_said() -> None:
 
 def full_page() -> Page:
     """A page with everything that a run of today can show."""
-    metrics = {
-        "base": BASE,
-        "baselines": BASELINES,
-        "chat": {
-            **CHAT,
-            "baselines": {n: {"f1": 0.1, "exact_match": 0.0} for n in ("most_frequent_answer", "repeat_the_question")},
-            "forms": {"chat": FORM, "purpose": FORM},
-        },
-        "test": {"documents": 1, "tokens": 2, "bytes": 3, "baseline_tokens": 4},
-        "speed": SPEED,
-    }
+    samples = [Sample("x", "x", "x", 0.5, "chat")] * 20
+    models = {f"{name} {value}": report(name, 0.5, {"x": value}, samples) for value in (0.4, 0.6) for name in TASKS}
+    models |= {f"{name} alone": report(name, 0.5, {}) for name in TASKS}
     history = [{"step": float(s), "loss": 9.0 - s / 100, "validation_loss": 9.0} for s in range(200)]
     totals = TrainingResult(
         name="pretrain", steps=1, tokens=2, supervised_tokens=2, parameters=3, seconds=1.0, tokens_per_second=2.0,
@@ -140,7 +157,7 @@ def full_page() -> Page:
     training = (history, totals.model_dump())
     return models_page(
         "x",
-        model_reports(metrics, [Sample("x", "x", "x")], [Answer("1", "x", "chat", "x", "x", "x", 0.0, 0.0)] * 20),
+        models,
         [
             shared.release_section(
                 [{**release, "alias": "champion", "compared": compared}, {**release, "alias": "challenger"}]
@@ -199,26 +216,3 @@ def test_the_page_is_chinese_when_the_corpus_or_the_locale_is(
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.setenv(name, locale)
     assert page_language(languages) == expected
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_questions_are_asked_whatever_their_order() -> None:
-    questions = [Question(f"q{n}", f"s{n}", "purpose", question_and_answer("?", "!")) for n in range(50)]
-    assert choose(questions, 10) == choose(list(reversed(questions)), 10)
-    assert len(choose(questions, 10)) == 10
-    assert len(choose(questions, 100)) == 50
-
-
-def test_scores_stand_beside_what_needs_no_model() -> None:
-    answers = [
-        Answer("1", "a", "purpose", "What does a do?", "opens files", "opens files", 1.0, 1.0),
-        Answer("2", "b", "module", "Is b in c?", "no", "b is in c", 0.0, 0.0),
-    ]
-    found = summarize(answers, ["opens files", "opens files", "other"])
-    assert (found["f1"], found["exact_match"], found["questions"]) == (0.5, 0.5, 2)
-    assert found["baselines"]["most_frequent_answer"] == {"f1": 0.5, "exact_match": 0.5}
-    assert found["baselines"]["repeat_the_question"]["f1"] == pytest.approx(0.5)  # all words of "b is in c"
-    assert found["forms"]["module"] == {"questions": 1, "f1": 0.0, "echo_f1": 1.0}
-    assert "most_frequent_answer" not in summarize(answers, [])["baselines"]

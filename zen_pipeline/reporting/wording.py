@@ -103,8 +103,6 @@ CHINESE: Mapping[str, str] = {
     "The model has read the grey beginning of a test document, and continues it (temperature 0.8, top-p 0.95).": (
         "灰色部分是测试文档的开头，由模型接着往下写（temperature 0.8，top-p 0.95）。"
     ),
-    "the model goes on": "模型续写",
-    "the document says": "原文",
     # --- the chat model
     "The chat model's answers to {questions} new questions reach F1 {value}.": (
         "对话模型回答 {questions} 个新问题，F1 为 {value}。"
@@ -140,6 +138,71 @@ CHINESE: Mapping[str, str] = {
         "回答采用贪心解码，按 SQuAD 的方式与参考答案比较，忽略大小写、标点和冠词。"
         "其余各行是不用模型也能得到的结果：训练集中最常见的回答，以及直接复述问题。"
     ),
+    # --- the encoder, gaps, translations
+    "The encoder needs {value} bits per byte of what is hidden.": "编码器预测被遮盖的内容为 {value} 比特/字节。",
+    "The encoder needs {value} bits per byte of what is hidden and beats the {baseline} model's {other}.": (
+        "编码器预测被遮盖的内容为 {value} 比特/字节，优于 {baseline} 模型的 {other}。"
+    ),
+    "The encoder needs {value} bits per byte of what is hidden and does not reach the {baseline} model's {other}.": (
+        "编码器预测被遮盖的内容为 {value} 比特/字节，未能胜过 {baseline} 模型（{other}）。"
+    ),
+    "bits per hidden byte": "比特/字节（被遮盖部分）",
+    "of hidden tokens right": "的被遮盖词元预测正确",
+    "hidden token right": "被遮盖词元正确率",
+    "{loss} nats per hidden token": "{loss} 奈特/被遮盖词元",
+    "Bits per byte of hidden tokens": "被遮盖词元的比特/字节",
+    "How many bits the model needs to write down one byte of the tokens that are hidden in the test documents, 15 % of "
+    "them; less is better. The unigram model knows how frequent each token is.": (
+        "测试文档中有 15 % 的词元被遮盖，此处是模型编码它们平均每字节所需的比特数，越低越好。"
+        "unigram 模型只知道各词元的频率。"
+    ),
+    "The beginning of test documents with hidden tokens in grey, and with the likeliest ones in their places.": (
+        "灰色是测试文档的开头（部分词元被遮盖），其后是填入最可能词元的结果。"
+    ),
+    "The model needs {value} bits per byte of the spans that were cut out.": (
+        "模型补写被挖去的片段为 {value} 比特/字节。"
+    ),
+    "The model needs {value} bits per byte of the spans that were cut out and beats the {baseline} model's {other}.": (
+        "模型补写被挖去的片段为 {value} 比特/字节，优于 {baseline} 模型的 {other}。"
+    ),
+    "The model needs {value} bits per byte of the spans that were cut out and does not reach the {baseline} "
+    "model's {other}.": "模型补写被挖去的片段为 {value} 比特/字节，未能胜过 {baseline} 模型（{other}）。",
+    "bits per cut byte": "比特/字节（被挖去部分）",
+    "Bits per byte of spans cut out": "被挖去片段的比特/字节",
+    "How many bits the model needs to write down one byte of the spans that are cut out of the test documents, 15 % of "
+    "the tokens; less is better. The unigram model knows how frequent each token is.": (
+        "测试文档中有 15 % 的词元成段挖去，此处是模型编码它们平均每字节所需的比特数，越低越好。"
+        "unigram 模型只知道各词元的频率。"
+    ),
+    "Test documents with numbered gaps in grey, what the model writes for them, and what was cut out.": (
+        "灰色是带编号空缺的测试文档，其后是模型补写的内容和原来被挖去的内容。"
+    ),
+    "The translations reach chrF {value}.": "译文的 chrF 为 {value}。",
+    "The translations reach chrF {value}, above {baseline} ({other}).": (
+        "译文的 chrF 为 {value}，高于“{baseline}”的 {other}。"
+    ),
+    "The translations reach chrF {value}; {baseline} gets {other}.": (
+        "译文的 chrF 为 {value}；“{baseline}”可得 {other}。"
+    ),
+    "chrF, test": "chrF（测试集）",
+    "BLEU, test": "BLEU（测试集）",
+    "BLEU": "BLEU",
+    "chrF of the translations": "译文的 chrF",
+    "copying the source": "照抄原文",
+    "Agreement of characters with the reference translations, from 0 to 100; more is better (Popović 2015, as "
+    "sacrebleu counts it). BLEU counts words.": (
+        "与参考译文在字符层面的吻合程度，从 0 到 100，越高越好（Popović 2015，由 sacrebleu 计算）。BLEU 按词计算。"
+    ),
+    "sacrebleu's signature": "sacrebleu 签名",
+    "empty translations": "空译文",
+    "copies of the source": "照抄原文的译文",
+    "Sources of the test set in grey, with the model's translation and the reference.": (
+        "灰色是测试集的原文，其后是模型译文和参考译文。"
+    ),
+    "test questions": "测试问题数",
+    "test pairs": "测试句对数",
+    "the model": "模型",
+    "the truth": "参考",
     # --- release
     "Release": "发布",
     "version": "版本",
@@ -152,6 +215,7 @@ CHINESE: Mapping[str, str] = {
     "Training": "训练",
     "Pretraining": "预训练",
     "Fine-tuning": "微调",
+    "{stage} ({model})": "{stage}（{model}）",
     "Loss: {stage}": "损失曲线：{stage}",
     "loss, nats per token": "损失（奈特/词元）",
     "each step": "每一步",
