@@ -42,9 +42,12 @@ def test_translations() -> None:
     assert measure_kind("translation", pair, "") == {
         "translation.source_characters": 8,
         "translation.target_characters": 2,
+        "translation.length_ratio": 4,
         "translation.same_text": 0,
         "translation.same_language": 0,
     }
+    empty = measure_kind("translation", {"source": "a side", "target": " "}, "")
+    assert empty["translation.length_ratio"] == float("inf"), "no limit is met when one side is empty"
     copied = measure_kind("translation", {"source": "Hi", "target": "hi ", "source_language": "und"}, "")
     assert copied["translation.same_text"] == 1
     assert "translation.same_language" not in copied, "nobody said which languages they are"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.reporting.untranslated import record_untranslated
 from zen_pipeline.blocks import Table, phrase
-from zen_pipeline.corpus.expectations.judging import Finding
+from zen_pipeline.corpus.expectations.findings import Finding
 from zen_pipeline.corpus.expectations.suites import SUITE_NAMES, load_suites
 from zen_pipeline.reporting.data_page import DataReport, Drift, Reason, data_page, much_set_aside
 from zen_pipeline.reporting.wording import CHINESE

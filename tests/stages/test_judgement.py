@@ -229,12 +229,12 @@ def test_shipped_suites_set_bad_records_of_every_kind_aside_and_count_them(conte
     assert kept | set(aside) == {r.id for r in records}
     assert not kept & set(aside)
     assert set(aside) == {r.id for r in BAD}
-    assert aside["qa1"] == "expect_answer_to_be_in_context on qa.answer_in_context"
-    assert aside["translation1"].endswith("translation.target_characters (max ratio 9)")
+    assert aside["qa1"] == "expect_column_values_to_be_in_set on qa.answer_in_context (value set [1])"
+    assert aside["translation1"] == "expect_column_values_to_be_between on translation.length_ratio (max 9)"
     assert (ref.summary["records_in"], ref.summary["records"], ref.summary["set_aside"]) == (33, 27, 6)
     held = json.loads((Path(ref.summary["judgement"]["report"]).parent / "validation.json").read_text())
-    counted = {f["expectation"]: f["observed"] for f in held["expectations"] if f["suite"] == "qa"}
-    assert counted["expect_answer_to_be_in_context"] == "1 of 4 do not (25.00%)"
+    counted = {f["column"]: f["observed"] for f in held["expectations"] if f["suite"] == "qa"}
+    assert counted["qa.answer_in_context"] == "1 of 4 do not (25.00%)"
 
 
 def test_only_suites_of_kinds_that_are_there_judge(context: StageContext) -> None:

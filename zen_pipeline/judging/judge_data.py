@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.blocks import Table, phrase
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.expectations.judging import Finding, Judge, set_aside_finding
+from zen_pipeline.corpus.expectations.findings import Finding, set_aside_finding
+from zen_pipeline.corpus.expectations.judge import Judge
 from zen_pipeline.corpus.expectations.suites import DATA_SUITES, KIND_SUITES, ROW_SUITES, Entry
 from zen_pipeline.corpus.profile.drift import drift_frame, largest_moves
 from zen_pipeline.corpus.profile.profile import PROFILE_FILE, Profile

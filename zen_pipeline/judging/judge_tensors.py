@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.blocks import Phrase, phrase
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.expectations.judging import Finding, Judge
+from zen_pipeline.corpus.expectations.findings import Finding
+from zen_pipeline.corpus.expectations.judge import Judge
 from zen_pipeline.corpus.expectations.suites import TOKEN_SUITES, VECTOR_SUITES
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.judging.judgement import Outcome, Suites, judged

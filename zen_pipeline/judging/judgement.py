@@ -20,7 +20,8 @@ from typing import Any
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity, read_manifest
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations import judging_process
-from zen_pipeline.corpus.expectations.judging import Finding, Judge
+from zen_pipeline.corpus.expectations.findings import Finding
+from zen_pipeline.corpus.expectations.judge import Judge
 from zen_pipeline.corpus.expectations.suites import Entry, load_suites, suite_digests
 from zen_pipeline.errors import ValidationFailed
 from zen_pipeline.logs import get_logger

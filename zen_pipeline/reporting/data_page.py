@@ -27,7 +27,7 @@ from zen_pipeline.blocks import (
     Table,
     phrase,
 )
-from zen_pipeline.corpus.expectations.judging import Finding
+from zen_pipeline.corpus.expectations.findings import Finding
 from zen_pipeline.reporting.rendering import render
 from zen_pipeline.reporting.wording import page_language
 

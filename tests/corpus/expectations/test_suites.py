@@ -105,6 +105,49 @@ def test_nothing_that_is_evaluated_can_stand_in_a_suite(
         load_suites(folder, ["records"])
 
 
+SIDES = {"column_A": "translation.source_characters", "column_B": "translation.target_characters"}
+
+
+@pytest.mark.parametrize(
+    ("written", "kwargs", "type", "meant"),
+    [
+        (
+            "expect_answer_to_be_in_context",
+            {"column": "qa.answer_in_context", "mostly": 0.9},
+            "expect_column_values_to_be_in_set",
+            {"column": "qa.answer_in_context", "mostly": 0.9, "value_set": [1]},
+        ),
+        (
+            "expect_column_values_to_have_supervised_tokens",
+            {"column": "supervised_tokens"},
+            "expect_column_values_to_be_between",
+            {"column": "supervised_tokens", "min_value": 1},
+        ),
+        (
+            "expect_translation_length_ratio_to_be_at_most",
+            {**SIDES, "max_ratio": 4, "ignore_row_if": "neither"},
+            "expect_column_values_to_be_between",
+            {"column": "translation.length_ratio", "max_value": 4},
+        ),
+    ],
+)
+def test_what_a_core_expectation_says_is_given_to_it(
+    tmp_path: Path, written: str, kwargs: dict[str, Any], type: str, meant: dict[str, Any]
+) -> None:
+    folder = write(tmp_path, "translation", entry(written, "warn", **kwargs))
+    (loaded,) = load_suites(folder, ["translation"])["translation"]
+    assert (loaded.type, loaded.kwargs) == (type, meant)
+
+
+def test_a_ratio_of_lengths_that_nobody_measures_names_the_one_that_is(tmp_path: Path) -> None:
+    kwargs = {"column_A": "characters", "column_B": "words", "max_ratio": 4}
+    folder = write(tmp_path, "translation", entry("expect_translation_length_ratio_to_be_at_most", **kwargs))
+    with pytest.raises(
+        ConfigError, match=r"translation\.json, expectation 1: .*translation\.length_ratio and max_value"
+    ):
+        load_suites(folder, ["translation"])
+
+
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no suite"):
         suite_digests(str(tmp_path))

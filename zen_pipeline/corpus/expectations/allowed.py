@@ -127,15 +127,16 @@ _BY_NAME = {
     "table_row_count_to_equal": "value",
     "table_columns_to_match_ordered_list": "column_list",
     "table_columns_to_match_set": "column_set exact_match",
-    # Ours, in `own`.
+    # Written in core terms by `suites`.
     "answer_to_be_in_context": "column mostly",
+    "column_values_to_have_supervised_tokens": "column mostly",
+    "translation_length_ratio_to_be_at_most": "column_A column_B mostly ignore_row_if max_ratio",
+    # Numbers about all rows, from `summaries`.
     "column_label_balance_to_be_at_least": "column min_balance",
     "column_share_of_duplicates_to_be_at_most": "column max_share",
     "column_share_of_foreign_language_to_be_at_most": "column max_share languages",
     "column_share_of_personal_data_to_be_at_most": "column max_share",
     "column_share_of_unknown_characters_to_be_at_most": "column max_share weight_column",
-    "column_values_to_have_supervised_tokens": "column mostly",
-    "translation_length_ratio_to_be_at_most": "column_A column_B mostly ignore_row_if max_ratio",
     "population_stability_index_to_be_less_than": "distribution max_value",
     "jensen_shannon_distance_to_be_less_than": "distribution max_value",
 }  # fmt: skip

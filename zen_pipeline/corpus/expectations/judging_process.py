@@ -100,7 +100,7 @@ def _end() -> None:
 
 def _serve(connection: Connection) -> None:
     """Answer calls until nobody asks, or the caller is gone."""
-    from zen_pipeline.corpus.expectations.judging import Judge
+    from zen_pipeline.corpus.expectations.judge import Judge
 
     Judge()
     while connection.poll(_IDLE):

@@ -1,4 +1,4 @@
-"""Suites: JSON files of expectations, the shipped ones beside this module, or the user's own.
+"""Suites: JSON files of expectations, the shipped ones next to this module, or the user's own.
 
 A file is `{"name", "expectations": [{"type", "kwargs", "meta"}]}`. `meta` holds `advice`, and as `action` what follows
 when the expectation is not met:
@@ -15,7 +15,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -42,6 +42,7 @@ ACTIONS = ("stop", "set_aside", "warn")
 _LOOK_AT_OTHERS = ("unique", "increasing", "decreasing", "z_scores", "outliers")
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "weight_column")
 _COLUMN_LISTS = ("column_list", "column_set")
+_BETWEEN = "expect_column_values_to_be_between"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Entry:
 
 
 def suite_paths(folder: str | None, names: Iterable[str] = SUITE_NAMES) -> dict[str, Path]:
-    """Where each suite lies: in the user's folder when it is there, else beside this module.
+    """Where each suite lies: in the user's folder when it is there, else next to this module.
 
     Raises:
         ConfigError: the folder holds no suite, or a JSON file that is none.
@@ -151,7 +152,34 @@ def _entry(suite: str, entry: Any, where: str) -> Entry:
     if action == "set_aside":
         _check_set_aside(made)
     check_allowed(where, made.type, kwargs)
-    return made
+    type, kwargs = _in_core_terms(where, made.type, kwargs)
+    return replace(made, type=type, kwargs=kwargs)
+
+
+_SIDES = ["translation.source_characters", "translation.target_characters"]
+
+
+def _in_core_terms(where: str, type: str, kwargs: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """An expectation of ours that suites were written with, as the core one that says the same; others as they are.
+
+    Raises:
+        ConfigError: it compares columns of which there is no measure.
+    """
+    column = {name: kwargs[name] for name in ("column", "mostly") if name in kwargs}
+    match type:
+        case "expect_answer_to_be_in_context":
+            return "expect_column_values_to_be_in_set", {**column, "value_set": [1]}
+        case "expect_column_values_to_have_supervised_tokens":
+            return _BETWEEN, {**column, "min_value": 1}
+        case "expect_translation_length_ratio_to_be_at_most":
+            if sorted(str(kwargs.get(name)) for name in ("column_A", "column_B")) != _SIDES:
+                raise ConfigError(
+                    f"{where}: {type} compares {' with '.join(_SIDES)} only; "
+                    f"write {_BETWEEN} with the column translation.length_ratio and max_value instead"
+                )
+            column["column"] = "translation.length_ratio"
+            return _BETWEEN, {**column, "max_value": kwargs.get("max_ratio")}
+    return type, kwargs
 
 
 def _check_set_aside(entry: Entry) -> None:

@@ -6,6 +6,7 @@ Texts are never kept: Great Expectations judges these numbers. 1.0 stands for ye
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,6 +23,7 @@ KIND_COLUMNS: Mapping[str, Literal["number", "text"]] = {
     "preference.rejected_characters": "number",
     "translation.source_characters": "number",
     "translation.target_characters": "number",
+    "translation.length_ratio": "number",
     "translation.same_text": "number",
     "translation.same_language": "number",
     "qa.impossible": "number",
@@ -90,9 +92,11 @@ def _preference(chosen: str, rejected: str) -> Measured:
 def _translation(meta: Mapping[str, Any]) -> Measured:
     source, target = _text(meta, "source"), _text(meta, "target")
     languages = _text(meta, "source_language"), _text(meta, "target_language")
+    shorter, longer = sorted(len(side.strip()) for side in (source, target))
     measured: Measured = {
         "translation.source_characters": float(len(source.strip())),
         "translation.target_characters": float(len(target.strip())),
+        "translation.length_ratio": longer / shorter if shorter else math.inf,
         "translation.same_text": float(_folded(source) == _folded(target)),
     }
     if all(name not in ("", "und") for name in languages):

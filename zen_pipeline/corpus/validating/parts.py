@@ -26,7 +26,7 @@ from zen_pipeline.corpus.duplicates.contamination import Matches, Protected, Win
 from zen_pipeline.corpus.duplicates.exact import text_keys
 from zen_pipeline.corpus.duplicates.minhash import MinHash, Signed
 from zen_pipeline.corpus.duplicates.normal_form import Hashes, Integers, Texts, compared_text, normal_form
-from zen_pipeline.corpus.expectations.judging import Gate
+from zen_pipeline.corpus.expectations.judge import Gate
 from zen_pipeline.corpus.kinds.kind_measures import KIND_COLUMNS, measure_kind
 from zen_pipeline.corpus.profile.profile import Profile
 from zen_pipeline.corpus.records import RECORD_SCHEMA, Record

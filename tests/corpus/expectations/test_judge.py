@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from zen_pipeline.corpus.expectations.allowed import ALLOWED
-from zen_pipeline.corpus.expectations.judging import Gate, Judge, set_aside_finding
-from zen_pipeline.corpus.expectations.suites import Entry
+from zen_pipeline.corpus.expectations.findings import set_aside_finding
+from zen_pipeline.corpus.expectations.judge import Gate, Judge
+from zen_pipeline.corpus.expectations.suites import Entry, load_suite
+from zen_pipeline.corpus.expectations.summaries import SUMMARIES
 from zen_pipeline.errors import ConfigError
 
 RECORDS = pd.DataFrame({"kind": ["qa", "qa", "chat"], "id": ["a", "b", "c"], "characters": [10, 20, 3]})
@@ -31,6 +35,7 @@ def between(action: str = "stop", **kwargs: Any) -> Entry:
 def test_findings_come_in_the_order_of_the_file_with_the_rows_that_do_not_meet_them(judge: Judge) -> None:
     entries = [
         between(column="characters", min_value=5),
+        entry("expect_column_label_balance_to_be_at_least", column="kind", min_balance=0.99),
         entry("expect_column_values_to_be_unique", column="id"),
         between("set_aside", column="characters", min_value=5),
         between("warn", column="characters", max_value=15),
@@ -38,11 +43,12 @@ def test_findings_come_in_the_order_of_the_file_with_the_rows_that_do_not_meet_t
     findings = judge.findings(RECORDS, entries)
     assert [(f.column, f.success, f.stops, f.warns) for f in findings] == [
         ("characters", False, True, False),
+        ("kind", False, True, False),
         ("id", True, False, False),
         ("characters", False, False, True),
     ]
     assert (findings[0].offenders, findings[0].observed) == (["2"], "1 of 3 do not (33.33%)")
-    assert (findings[2].offenders, findings[2].expected, findings[2].advice) == (["1"], "max 15", "do this")
+    assert (findings[3].offenders, findings[3].expected, findings[3].advice) == (["1"], "max 15", "do this")
 
 
 def test_of_one_row_about_everything_the_value_is_shown(judge: Judge) -> None:
@@ -65,11 +71,18 @@ def test_an_expectation_that_cannot_be_computed_is_the_users_mistake(judge: Judg
         judge.findings(RECORDS, [made])
 
 
-def test_great_expectations_knows_everything_that_a_suite_may_name(judge: Judge) -> None:
+def test_great_expectations_knows_everything_that_a_suite_may_name(tmp_path: Path) -> None:
     from great_expectations.expectations.registry import get_expectation_impl
 
-    for kind, arguments in ALLOWED.items():
-        assert arguments <= set(get_expectation_impl(kind).__fields__), kind
+    sides = {"column_A": "translation.source_characters", "column_B": "translation.target_characters"}
+    for kind in sorted(set(ALLOWED) - set(SUMMARIES)):
+        kwargs = sides if "length_ratio" in kind else {}
+        path = tmp_path / "translation.json"
+        path.write_text(json.dumps({"expectations": [{"type": kind, "kwargs": kwargs}]}))
+        (loaded,) = load_suite("translation", path)
+        fields = set(get_expectation_impl(loaded.type).__fields__)
+        assert set(loaded.kwargs) <= fields, kind
+        assert loaded.type != kind or ALLOWED[kind] <= fields, kind
 
 
 def test_records_are_set_aside_by_the_first_expectation_that_they_do_not_meet(judge: Judge) -> None:
@@ -94,10 +107,16 @@ def test_parts_of_a_data_set_are_set_aside_as_the_whole(judge: Judge) -> None:
     assert parts == whole
 
 
-def test_what_looks_at_no_single_record_cannot_set_one_aside(judge: Judge) -> None:
-    mean = entry("expect_column_mean_to_be_between", "set_aside", column="characters", max_value=1)
+@pytest.mark.parametrize(
+    "made",
+    [
+        entry("expect_column_mean_to_be_between", "set_aside", column="characters", max_value=1),
+        entry("expect_column_share_of_duplicates_to_be_at_most", "set_aside", column="id", max_share=0.5),
+    ],
+)
+def test_what_looks_at_no_single_record_cannot_set_one_aside(judge: Judge, made: Entry) -> None:
     with pytest.raises(ConfigError, match="does not look at single records; use stop or warn"):
-        judge.set_aside(RECORDS, {"records": [mean]})
+        judge.set_aside(RECORDS, {"records": [made]})
 
 
 def test_the_gate_lets_kinds_pass_that_no_suite_sets_aside() -> None:

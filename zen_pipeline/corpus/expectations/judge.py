@@ -1,68 +1,30 @@
-"""Ask Great Expectations: which expectations are met, by which rows they are not, and which records to set aside."""
+"""Ask Great Expectations which expectations are met, by which rows they are not, and which records to set aside."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zen_pipeline.corpus.expectations.findings import (
+    MOST_OFFENDERS,
+    Finding,
+    finding,
+    shown_result,
+    shown_value,
+)
 from zen_pipeline.corpus.expectations.suites import KIND_SUITES, ROW_SUITES, Entry, load_suites
+from zen_pipeline.corpus.expectations.summaries import CORE, SUMMARIES, summarize
 from zen_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_OFFENDERS = 20
-_SUMMARY = {"result_format": "SUMMARY", "partial_unexpected_count": _MOST_OFFENDERS}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one expectation found.
-
-    Attributes:
-        suite: the name of its suite, such as `records`.
-        expectation: its type, such as `expect_column_values_to_be_between`.
-        column: the measures that it looks at, or the distribution; empty for a whole table.
-        expected: its limits in words.
-        observed: what was found, in words.
-        success: whether it was met.
-        action: `stop`, `set_aside` or `warn`.
-        advice: what to do when it is not met.
-        offenders: names of some rows that do not meet it: ids of records once `judge_rows` gave them.
-    """
-
-    suite: str
-    expectation: str
-    column: str
-    expected: str
-    observed: str
-    success: bool
-    action: str
-    advice: str
-    offenders: list[str] = field(default_factory=list)
-
-    @property
-    def stops(self) -> bool:
-        """Whether the data must not be used."""
-        return not self.success and self.action == "stop"
-
-    @property
-    def warns(self) -> bool:
-        """Whether it is only said."""
-        return not self.success and self.action == "warn"
-
-    @property
-    def sets_aside(self) -> bool:
-        """Whether records were set aside for it."""
-        return not self.success and self.action == "set_aside"
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+_ROW = "row of the frame"
+_SUMMARY = {"result_format": "SUMMARY", "partial_unexpected_count": MOST_OFFENDERS}
+_ROWS = {"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]}
 
 
 class Judge:
@@ -88,8 +50,15 @@ class Judge:
         Raises:
             ConfigError: an entry names an expectation, an argument or a column that does not exist.
         """
+        began = time.perf_counter()
         mine = [entry for entry in entries if entry.action != "set_aside"]
-        return [_finding(entry, *asked) for entry, asked in self._results(frame, rows, mine, _SUMMARY)]
+        _check_columns(mine, list(frame.columns))
+        about_all = [entry for entry in mine if entry.type in SUMMARIES]
+        found = self._summaries(frame, about_all, rows)
+        for entry, asked in self._results(frame, [e for e in mine if e not in about_all], rows, _SUMMARY):
+            found[id(entry)] = _finding(entry, asked)
+        self.seconds += time.perf_counter() - began
+        return [found[id(entry)] for entry in mine]
 
     def set_aside(self, frame: pd.DataFrame, suites: Mapping[str, Sequence[Entry]]) -> dict[Any, str]:
         """The rows that do not meet an entry with the action `set_aside`: index of the row, reason.
@@ -104,53 +73,87 @@ class Judge:
         Raises:
             ConfigError: as `findings`.
         """
+        began = time.perf_counter()
         reasons: dict[Any, str] = {}
-        frame = frame.assign(**{_ROW: frame.index.to_numpy()})
-        wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]}
+        with_rows = frame.assign(**{_ROW: frame.index.to_numpy()})
         for name, entries in suites.items():
             mine = [entry for entry in entries if entry.action == "set_aside"]
             rows = frame["kind"] == name if name in KIND_SUITES else frame["kind"] != ""
             if not mine or not rows.any():
                 continue
-            for entry, (result, judged) in self._results(frame, rows, mine, wanted):
-                _check_computed(entry, result, judged)
-                if "unexpected_index_list" not in result.result:
-                    raise ConfigError(f"{entry.where}: {entry.type} does not look at single records; use stop or warn")
-                for row in result.result["unexpected_index_list"] or []:
+            _check_columns(mine, list(frame.columns))
+            for entry, asked in self._results(with_rows, mine, rows, _ROWS):
+                if "unexpected_index_list" not in asked.found:
+                    raise _about_no_row(entry)
+                for row in asked.found["unexpected_index_list"] or []:
                     reasons.setdefault(row[_ROW], entry.reason)
+        self.seconds += time.perf_counter() - began
         return reasons
 
+    def _summaries(self, frame: pd.DataFrame, entries: Sequence[Entry], rows: Any) -> dict[int, Finding]:
+        """Findings about one number each, by the identity of their entries: one table of one row holds them all."""
+        import pandas as pd
+
+        if not entries:
+            return {}
+        every = []
+        for entry in entries:
+            names = entry.columns or list(frame.columns)
+            part = frame[names] if rows is None else frame.loc[rows, names]
+            every.append(summarize(entry.where, entry.type, entry.kwargs, part))
+        names = [str(number) for number in range(len(every))]
+        bounds = [
+            Entry(entry.suite, entry.where, CORE, {"column": name, **made.limits}, entry.action, entry.advice)
+            for name, entry, made in zip(names, entries, every, strict=True)
+        ]
+        row = pd.DataFrame([[made.value for made in every]], columns=names)
+        found = {}
+        for entry, made, asked in zip(entries, every, self._ask(row, bounds, _SUMMARY), strict=True):
+            shown = shown_value(made.value)
+            if made.chance is not None:
+                shown += f" (chance alone gives up to {shown_value(made.chance)})"
+            found[id(entry)] = finding(entry, shown, asked.success)
+        return found
+
     def _results(
-        self, frame: pd.DataFrame, rows: Any, entries: Sequence[Entry], result_format: dict[str, Any]
-    ) -> Iterator[tuple[Entry, tuple[Any, pd.DataFrame]]]:
-        """Each entry with its result and the frame that it was asked of, in the order of the entries.
+        self, frame: pd.DataFrame, entries: Sequence[Entry], rows: Any, result_format: Mapping[str, Any]
+    ) -> list[tuple[Entry, _Asked]]:
+        """Each entry with its result, in the order of the entries.
 
         Great Expectations copies the frame for each expectation, so it is given the columns that it needs and no more.
         """
-        _check_columns(entries, [name for name in frame.columns if name != _ROW])
         groups: dict[tuple[str, ...], list[Entry]] = {}
         for entry in entries:
+            if entry.type in SUMMARIES:
+                raise _about_no_row(entry)
             groups.setdefault(tuple(dict.fromkeys(entry.columns)), []).append(entry)
-        found: dict[int, tuple[Any, pd.DataFrame]] = {}
+        found: dict[int, _Asked] = {}
         for columns, group in groups.items():
             picked = list(columns or frame.columns)
             if _ROW in frame.columns and _ROW not in picked:
                 picked.append(_ROW)
             part = frame[picked] if rows is None else frame.loc[rows, picked]
-            results = self._ask(part, group, result_format)
-            found |= {id(entry): (result, part) for entry, result in zip(group, results, strict=True)}
-        for entry in entries:
-            yield entry, found[id(entry)]
+            found |= {id(e): asked for e, asked in zip(group, self._ask(part, group, result_format), strict=True)}
+        return [(entry, found[id(entry)]) for entry in entries]
 
-    def _ask(self, frame: pd.DataFrame, entries: Sequence[Entry], result_format: dict[str, Any]) -> list[Any]:
-        began = time.perf_counter()
+    def _ask(self, frame: pd.DataFrame, entries: Sequence[Entry], result_format: Mapping[str, Any]) -> list[_Asked]:
         self._assets += 1
         asset = self._source.add_dataframe_asset(f"{entries[0].suite}-{self._assets}")
         batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-        results = batch.validate(_suite(entries), result_format=result_format).results
+        results = batch.validate(_suite(entries), result_format=dict(result_format)).results
         self._source.delete_asset(asset.name)  # it would keep the frame alive
-        self.seconds += time.perf_counter() - began
-        return sorted(results, key=lambda result: result.expectation_config.meta["order"])
+        results.sort(key=lambda result: result.expectation_config.meta["order"])
+        for entry, result in zip(entries, results, strict=True):
+            _check_computed(entry, result, frame)
+        return [_Asked(frame, bool(result.success), result.result) for result in results]
+
+
+class _Asked(NamedTuple):
+    """What Great Expectations was asked about and what it said."""
+
+    frame: pd.DataFrame
+    success: bool
+    found: Mapping[str, Any]
 
 
 class Gate:
@@ -164,7 +167,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is ever set aside."""
+        """True when nothing is ever set aside."""
         return not self._suites
 
     @property
@@ -182,32 +185,11 @@ class Gate:
         return self._judge.set_aside(frame, suites)
 
 
-_ROW = "row of the frame"
-
-
-def set_aside_finding(entry: Entry, aside: int, judged: int, offenders: Iterable[str] = ()) -> Finding:
-    """What an entry with the action `set_aside` did: how many of the records that it looked at are set aside for it."""
-    observed = f"{aside:,} of {judged:,} do not ({aside / max(judged, 1):.2%})"
-    return Finding(
-        suite=entry.suite,
-        expectation=entry.type,
-        column=entry.subject,
-        expected=entry.limits or "—",
-        observed=observed,
-        success=aside == 0,
-        action=entry.action,
-        advice=entry.advice,
-        offenders=list(offenders)[:_MOST_OFFENDERS],
-    )
-
-
 def _quiet_context() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when the library is imported
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    import zen_pipeline.corpus.expectations.own  # noqa: F401  (registers our expectations)
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -251,33 +233,16 @@ def _check_computed(entry: Entry, result: Any, frame: pd.DataFrame) -> None:
         )
 
 
-def _finding(entry: Entry, result: Any, frame: pd.DataFrame) -> Finding:
-    _check_computed(entry, result, frame)
-    found = result.result
-    rows = found.get("partial_unexpected_index_list") or [] if len(frame) > 1 else []  # one row is about everything
-    return Finding(
-        suite=entry.suite,
-        expectation=entry.type,
-        column=entry.subject,
-        expected=entry.limits or "—",
-        observed=_observed(found, frame, entry),
-        success=bool(result.success),
-        action=entry.action,
-        advice=entry.advice,
-        offenders=[str(row) for row in dict.fromkeys(rows)],
-    )
+def _about_no_row(entry: Entry) -> ConfigError:
+    return ConfigError(f"{entry.where}: {entry.type} does not look at single records; use stop or warn")
 
 
-def _observed(found: dict[str, Any], frame: pd.DataFrame, entry: Entry) -> str:
-    if "observed_value" in found:
-        chance = (found.get("details") or {}).get("chance_gives_up_to")
-        shown = _number(found["observed_value"])
-        return shown if chance is None else f"{shown} (chance alone gives up to {_number(chance)})"
-    if len(frame) == 1 and len(entry.columns) == 1:  # one row about everything: the value says more than "1 of 1"
-        return _number(frame[entry.columns[0]].iloc[0])
-    total, bad = found.get("element_count", 0), found.get("unexpected_count", 0)
-    return f"{bad:,} of {total:,} do not ({bad / max(total, 1):.2%})"
-
-
-def _number(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+def _finding(entry: Entry, asked: _Asked) -> Finding:
+    frame, found = asked.frame, asked.found
+    if len(frame) == 1:  # one row about everything: the value says more than "1 of 1", and no row is to be named
+        single = "observed_value" not in found and len(entry.columns) == 1
+        return finding(
+            entry, shown_value(frame[entry.columns[0]].iloc[0]) if single else shown_result(found), asked.success
+        )
+    rows = found.get("partial_unexpected_index_list") or []
+    return finding(entry, shown_result(found), asked.success, [str(row) for row in dict.fromkeys(rows)])
