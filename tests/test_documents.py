@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from zen_pipeline import errors
-from zen_pipeline.config import Config
 from zen_pipeline.models.starts.next_token import MAX_VOCABULARY
 from zen_pipeline.stages.embed import FEWEST_DISTINCT, FEWEST_WORDS
+from zen_pipeline.tasks import TASKS, load_task
 from zen_pipeline.training.rules import evaluation_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +77,14 @@ def test_both_readmes_lead_to_the_same_pages() -> None:
     assert english - {"README.zh.md"} == chinese - {"README.md"}
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_its_rows(name: str) -> None:
+    task = load_task(name)
+    assert f"| `NAME-{task.model}`" in read("docs/models.md")
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| {task.model} \|.*\| {task.metric.seed_noise:g} \|$", page, re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_the_map_has_every_package(page: str) -> None:
     packages = {f"`{path.parent.name}/`" for path in ROOT.glob("zen_pipeline/*/__init__.py")}
@@ -96,9 +104,7 @@ def test_every_exit_code_is_listed() -> None:
 
 
 def test_limits_and_thresholds_are_those_of_the_code() -> None:
-    using, embeddings, release = read("docs/using.md"), read("docs/embeddings.md"), Config().release
-    assert f"`release.seed_noise_bits_per_byte` ({release.seed_noise_bits_per_byte}" in using
-    assert f"`release.seed_noise_f1` ({release.seed_noise_f1}" in using
+    using, embeddings = read("docs/using.md"), read("docs/embeddings.md")
     assert f"fewer than {FEWEST_WORDS:,} words, or of fewer than {FEWEST_DISTINCT} different ones" in using
     assert f"there must be {FEWEST_WORDS:,} of them, and {FEWEST_DISTINCT} different ones" in embeddings
     assert f"vocabularies up to {MAX_VOCABULARY:,}" in embeddings
