@@ -18,8 +18,6 @@ from tests.zen_command import ROOT, Zen
 from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
 
-pytestmark = pytest.mark.slow
-
 
 def statuses(result: dict) -> dict[str, str]:
     return {stage["name"]: stage["status"] for stage in result["stages"]}

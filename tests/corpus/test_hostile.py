@@ -161,7 +161,6 @@ def measured(*paths: Path) -> tuple[int, int, int]:
     return records, aside, grown
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.jsonl.gz", "a.json"])
 def test_a_line_of_200_mb_is_never_held(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

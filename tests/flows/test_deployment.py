@@ -44,7 +44,6 @@ def test_every_flow_has_a_deployment_of_its_own_name_and_the_scheduled_one_comes
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
 
 
-@pytest.mark.slow
 def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(served: Served) -> None:
     api, settings = served.api, served.settings
     deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
@@ -73,14 +72,12 @@ def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(se
     assert [(t["name"], t["state"]["name"]) for t in tasks] == [("collect", "Cached")]
 
 
-@pytest.mark.slow
 def test_pages_of_other_sites_and_names_are_not_answered(served: Served) -> None:
     for headers in ({"Origin": "https://foreign.example"}, {"Host": "rebound.example"}):
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(urllib.request.Request(f"{served.api.address}/health", headers=headers), timeout=30)
 
 
-@pytest.mark.slow
 def test_no_process_asks_for_a_foreign_name(served: Served) -> None:
     asked = set((served.home / "names").read_text().split())
     assert "127.0.0.1" in asked, "the record is kept"

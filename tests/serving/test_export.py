@@ -171,7 +171,6 @@ def test_a_template_of_somebody_else_decides_alone_how_a_chat_begins(tmp_path: P
     assert (held[keys.CHAT_TEMPLATE], held[keys.ADD_BOS]) == (template, False)
 
 
-@pytest.mark.slow
 def test_llama_cpp_writes_the_same_text(folder: Path, workspace: Workspace) -> None:
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is compiled for minutes: install it by hand")
     target = registry.export(str(folder), workspace.home / "out", format="gguf", workspace=workspace)

@@ -187,7 +187,6 @@ def test_a_chat_template_of_somebody_else_needs_transformers(
     assert {"transformers", "jinja2"} <= {line.split("==")[0] for line in required.split()}
 
 
-@pytest.mark.slow
 def test_the_model_is_served_over_http(
     released: Released, folder: Path, tmp_path: Path, running_server: Callable[..., Any], free_port: Callable[[], int]
 ) -> None:
@@ -202,7 +201,6 @@ def test_the_model_is_served_over_http(
     assert answer == {"predictions": [wanted]}
 
 
-@pytest.mark.slow
 def test_pipeline_command_gguf_and_server_continue_a_prompt_with_the_same_text(
     released: Released,
     folder: Path,

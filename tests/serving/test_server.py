@@ -18,8 +18,6 @@ from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, Release
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def server(

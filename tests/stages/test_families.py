@@ -23,6 +23,8 @@ from zen_pipeline.stages import evaluate, finetune, optimize, pretrain, release,
 from zen_pipeline.stages.resolve import family_of, load_resolved
 from zen_pipeline.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("known_speed")  # what is measured does not matter here
+
 SMALL: dict[str, Any] = {
     "model": {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "context_length": 32},
     "steps": 6,
@@ -94,7 +96,10 @@ def run_to_pretrain(config: Config, records: ArtifactRef, context: StageContext)
 
 @pytest.mark.parametrize(
     ("family", "architecture", "measured"),
-    [("gpt2", "GPT2LMHeadModel", "validation_bits_per_byte"), ("bert", "BertForMaskedLM", "validation_loss")],
+    [
+        ("bert", "BertForMaskedLM", "validation_loss"),
+        pytest.param("gpt2", "GPT2LMHeadModel", "validation_bits_per_byte", marks=pytest.mark.large),
+    ],
 )
 def test_a_family_is_trained_on_text(
     family: str, architecture: str, measured: str, workspace: Workspace, context: StageContext
@@ -129,6 +134,7 @@ def test_an_encoder_decoder_is_trained_on_pairs(workspace: Workspace, context: S
     assert again["pretrain"].summary["final"]["validation_loss"] < final["validation_loss"]
 
 
+@pytest.mark.large
 def test_an_encoder_is_trained_on_from_its_own_folder(workspace: Workspace, context: StageContext) -> None:
     records = validated(workspace, documents())
     first = run_to_pretrain(settings("bert"), records, context)["pretrain"]
@@ -138,6 +144,7 @@ def test_an_encoder_is_trained_on_from_its_own_folder(workspace: Workspace, cont
     assert again.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 
 
+@pytest.mark.large
 def test_an_encoder_decoder_fills_in_spans_where_there_are_no_pairs(
     workspace: Workspace, context: StageContext
 ) -> None:

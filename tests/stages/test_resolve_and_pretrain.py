@@ -198,6 +198,7 @@ def test_what_pretraining_depends_on(workspace: Workspace) -> None:
     assert random == ["inputs.embed", "settings.start"]
 
 
+@pytest.mark.usefixtures("known_speed")
 @pytest.mark.large
 def test_two_processes_make_the_same_artifact_as_one(
     validated: ArtifactRef, tokenized: ArtifactRef, workspace: Workspace
@@ -224,6 +225,7 @@ def test_every_process_has_a_gpu_of_its_own_or_none_has() -> None:
         count(4, gpus=2)
 
 
+@pytest.mark.usefixtures("known_speed")
 @pytest.mark.parametrize(
     ("changes", "tables", "previous_token", "induction"),
     [
@@ -266,6 +268,7 @@ def test_a_start_gives_the_parts_that_fit_the_model(
     assert (start.previous_token_heads, start.induction_heads) == (previous_token, induction)
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
 ) -> None:
@@ -303,6 +306,7 @@ def test_a_model_given_to_fine_tuning_skips_pretraining(
     assert "finetune.init_from" in ref.skipped
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_a_corpus_smaller_than_one_context_is_a_mistake_of_the_data(
     validated: ArtifactRef, workspace: Workspace, context: StageContext
 ) -> None:

@@ -132,7 +132,6 @@ def test_transformers_opens_what_was_trained(make_job: MakeJob, tokens_folder: P
     assert model(input_ids=asked.input_ids).logits.shape == (1, asked.input_ids.shape[1], 402)
 
 
-@pytest.mark.slow
 def test_a_marian_model_learns_to_translate_pairs_that_it_has_not_seen(
     make_job: MakeJob, tokens_folder: Path, tmp_path: Path
 ) -> None:
