@@ -9,13 +9,14 @@ ARGS ?=
 
 BIN := .venv/bin
 NAMED := $(if $(filter file default undefined,$(origin PYTHON)),,--python-named)
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=10 --durations-min=1
 INSTALL := $(PYTHON) tools/bootstrap.py --torch "$(TORCH)" $(NAMED)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint record lock clean
+.PHONY: help install run test test-all lint record lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
 install: ## install the committed versions into .venv
@@ -24,9 +25,13 @@ install: ## install the committed versions into .venv
 run: install ## install, then collect, validate, train, evaluate and register a model
 	@$(BIN)/zen run $(ARGS)
 
-test: ## install with the tools for the tests, then run them
+test: ## install with the tools for the tests, then run them: at most 6 minutes
 	@$(INSTALL) --dev
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-all: ## the same with the large tests: at most 40 minutes
+	@$(INSTALL) --dev
+	@$(PYTEST) -m "large or not large" $(ARGS)
 
 lint: ## ruff and mypy
 	@$(INSTALL) --dev

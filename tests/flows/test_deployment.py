@@ -44,7 +44,7 @@ def test_every_flow_has_a_deployment_of_its_own_name_and_the_scheduled_one_comes
     assert str(ROOT) not in (ROOT / "prefect.yaml").read_text()
 
 
-def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(served: Served) -> None:
+def test_a_schedule_fires_and_its_run_completes_in_the_workspace(served: Served) -> None:
     api, settings = served.api, served.settings
     deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
     assert len(deployments) == len(STAGE_NAMES) + 1
@@ -52,13 +52,7 @@ def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(se
     pause_all(api, deployments)
     collect = deployments["flows.stages.collect"]["id"]
 
-    called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": settings})
-    assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
-    until(lambda: "collect: ran in" in logs(api, called["id"]), 30, "the library's log does not arrive")
-    [record] = Workspace(served.home / ".zen").runs()
-    assert api.get(f"/flow_runs/{called['id']}")["name"] == record.run_id
-
-    soon = datetime.now(UTC) + timedelta(seconds=6)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
     times = {"interval": 30, "anchor_date": soon.isoformat()}
     planned_soon = {"active": True, "schedule": times, "parameters": settings}
     [schedule] = api.post(f"/deployments/{collect}/schedules", [planned_soon])
@@ -67,9 +61,23 @@ def test_a_deployment_completes_when_it_is_called_and_when_its_schedule_fires(se
     api.post(f"/deployments/{collect}/schedules/{schedule['id']}", {"active": False}, method="PATCH")
     assert planned["auto_scheduled"]
     assert final_state(api, planned["id"]) == "COMPLETED", logs(api, planned["id"])
+    until(lambda: "collect: ran in" in logs(api, planned["id"]), 30, "the library's log does not arrive")
+    record = Workspace(served.home / ".zen").runs()[-1]
+    assert api.get(f"/flow_runs/{planned['id']}")["name"] == record.run_id
 
-    tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [planned["id"]]}}})
-    assert [(t["name"], t["state"]["name"]) for t in tasks] == [("collect", "Cached")]
+
+@pytest.mark.large
+def test_a_deployment_that_is_called_finds_what_is_there(served: Served) -> None:
+    api = served.api
+    deployments = {d["entrypoint"]: d for d in api.post("/deployments/filter", {})}
+    pause_all(api, deployments)
+    for name in ("Completed", "Cached"):
+        collect = deployments["flows.stages.collect"]["id"]
+        data = {"config": {"data": [str(served.home / "more")]}}
+        called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": data})
+        assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
+        tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [called["id"]]}}})
+        assert [(t["name"], t["state"]["name"]) for t in tasks] == [("collect", name)]
 
 
 def test_pages_of_other_sites_and_names_are_not_answered(served: Served) -> None:
@@ -175,6 +183,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Iterato
     home = tmp_path_factory.mktemp("served")
     (home / "corpus").mkdir()
     (home / "corpus" / "tales.txt").write_text("Once upon a time there was a word.\n\nAnother word came, and stayed.\n")
+    (home / "more").mkdir()
+    (home / "more" / "tales.txt").write_text("Another tale began with a word that nobody knew.\n")
     (home / "listener").mkdir()
     (home / "listener" / "sitecustomize.py").write_text(LISTENER)
     for name in ("prefect", "mlflow"):

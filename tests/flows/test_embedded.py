@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import psutil
 import pytest
@@ -27,7 +27,7 @@ FAMILIES = get_args(Family)
 # An address that no tiny stage reads.
 WITH_CREDENTIALS = "http://someone:hidden-password@127.0.0.1:9/a.jsonl?token=hidden-token&X-Amz-Signature=hidden-signed"
 
-# argv: the workspace, the target, the stage that fails, how it fails, the families to run one after another
+# argv: the workspace, an address, and what to run one after another, each as a Run
 PROGRAM = """
 import json, sys
 from tests import tiny_chain
@@ -36,36 +36,52 @@ from zen_pipeline.config import load_config
 from zen_pipeline.logs import show_on_stderr
 from zen_pipeline.workspace import Workspace
 
-def fail(context):
-    attempts = context.workspace.home / "attempts"
-    first = not attempts.is_file()
-    with attempts.open("a") as file:
-        file.write("x")
-    if how == "wait":
-        tiny_chain.wait_for_ever(context)
-    if how != "TrainingErrorOnce" or first:
-        raise getattr(errors, how.removesuffix("Once"))("it went wrong")
+def failing(how):
+    def fail(context):
+        attempts = context.workspace.home / f"attempts-{how}"
+        first = not attempts.is_file()
+        with attempts.open("a") as file:
+            file.write("x")
+        if how == "wait":
+            tiny_chain.wait_for_ever(context)
+        if how != "TrainingErrorOnce" or first:
+            raise getattr(errors, how.removesuffix("Once"))("it went wrong")
+    return fail
 
-home, target, stage, how, address, *families = sys.argv[1:]
-tiny_chain.install({stage: fail} if stage else {}, skipped=("optimize",))
+home, address, runs = sys.argv[1:]
 show_on_stderr()
-from flows.entry import run_flow
 workspace = Workspace.find_or_create()
-configs = [
-    load_config(data=[home + "/corpus", address], overrides=[f"pretrain.family={family}"])
-    for family in families or ["qwen3"]
-]
-if how.endswith("Once"):
-    import flows.run
-    flows.run.RETRY_DELAYS[:] = [0]
-for config in configs:
+for run in json.loads(runs):
+    tiny_chain.install({run["stage"]: failing(run["how"])} if run["stage"] else {}, skipped=("optimize",))
+    from flows.entry import run_flow
+    if run["how"].endswith("Once"):
+        import flows.run
+        flows.run.RETRY_DELAYS[:] = [0]
+    config = load_config(data=[home + "/corpus", address], overrides=run["settings"])
     try:
-        record = run_flow(target, config, workspace)
+        print(run_flow(run["target"], config, workspace).model_dump_json())
     except errors.ZenError as error:
-        print(type(error).__name__, error)
-        sys.exit(error.exit_code)
-    print(record.model_dump_json())
+        print(json.dumps({"error": type(error).__name__, "message": str(error), "exit_code": error.exit_code}))
 """
+
+
+@dataclass
+class Run:
+    """One run: of which flow, with which settings, and the stage that fails in it and how."""
+
+    target: str = "pipeline"
+    stage: str = ""
+    how: str = ""
+    settings: Sequence[str] = ()
+
+
+PLAIN = Run()
+WAITS = Run(stage="pretrain", how="wait")
+FAILS = Run("tokenize", "validate", "ValidationFailed", ["validate.min_characters=7"])
+TRIED_AGAIN = Run("pretrain", "pretrain", "TrainingErrorOnce", ["pretrain.learning_rate=0.5"])
+OF_FAMILIES = [Run(settings=[f"pretrain.family={family}"]) for family in FAMILIES]
+# One process runs them all: an interpreter and a server for each would take ten times as long.
+RUNS = [PLAIN, PLAIN, *OF_FAMILIES, FAILS, TRIED_AGAIN]
 
 
 @dataclass
@@ -78,9 +94,7 @@ class Zen:
     def workspace(self) -> Workspace:
         return Workspace(self.folder / ".zen")
 
-    def start(
-        self, target: str = "pipeline", stage: str = "", how: str = "", families: Sequence[str] = ()
-    ) -> subprocess.Popen[str]:
+    def start(self, *runs: Run) -> subprocess.Popen[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
         environment = {
             **kept,
@@ -89,8 +103,9 @@ class Zen:
             "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
             "HTTP_PROXY": "http://127.0.0.1:9",  # nobody is there
         }
+        asked = json.dumps([asdict(run) for run in runs])
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.folder), target, stage, how, WITH_CREDENTIALS, *families],
+            [sys.executable, "-c", PROGRAM, str(self.folder), WITH_CREDENTIALS, asked],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -98,24 +113,24 @@ class Zen:
             text=True,
         )
 
-    def run(
-        self, target: str = "pipeline", stage: str = "", how: str = "", families: Sequence[str] = ()
-    ) -> tuple[int, str, str]:
-        process = self.start(target, stage, how, families)
+    def run(self, *runs: Run) -> tuple[list[dict[str, Any]], str]:
+        """What each run printed, a record or an error, and what all said on stderr."""
+        process = self.start(*runs)
         out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
+        assert process.returncode == 0, err
+        return [json.loads(line) for line in out.splitlines()], err
 
     def rows(self, query: str) -> list[tuple[str, ...]]:
         """What the Prefect server has written down."""
         with sqlite3.connect(self.workspace.prefect_folder / "prefect.db") as database:
             return database.execute(query).fetchall()
 
-    def states(self) -> dict[str, str]:
-        """The state of the newest flow run and of its tasks."""
-        [(flow_id, name, state)] = self.rows(
-            "SELECT r.id, f.name, r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id "
-            "ORDER BY r.created DESC LIMIT 1"
+    def states(self, number: int = -1) -> dict[str, str]:
+        """The states of one flow run, counted from the first, and of its tasks."""
+        runs = self.rows(
+            "SELECT r.id, f.name, r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id ORDER BY r.created"
         )
+        flow_id, name, state = runs[number]
         tasks = self.rows(f"SELECT name, state_name FROM task_run WHERE flow_run_id = '{flow_id}'")
         return {f"flow {name}": state, **dict(tasks)}
 
@@ -132,7 +147,7 @@ class Zen:
         return found
 
     def begin_and_wait(self) -> subprocess.Popen[str]:
-        process = self.start(stage="pretrain", how="wait")
+        process = self.start(WAITS)
         until((self.workspace.home / "building").is_file, 90, "the stage does not begin")
         assert len(self.processes()) == 2, "the run and its server"
         return process
@@ -145,15 +160,30 @@ class Zen:
         return self.workspace.runs()[-1]
 
 
+@dataclass
+class Used(Zen):
+    """A project in which `RUNS` have been run, and what they printed."""
+
+    first_runs: int = 0
+    printed: list[dict[str, Any]] = field(default_factory=list)
+    said: str = ""
+
+    def record(self, number: int) -> RunRecord:
+        return RunRecord.model_validate(self.printed[number])
+
+    def states_of(self, number: int) -> dict[str, str]:
+        """Of one of `RUNS`; the databases were made by a run as well."""
+        return self.states(self.first_runs + number)
+
+
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Zen:
-    """A project whose pipeline has run once."""
+def used(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Used:
+    """A project in which the chain has run, in every way that comes to an end by itself."""
     zen = make_project(tmp_path_factory.mktemp("project"), databases)
     plant_settings(zen.folder)
-    code, out, err = zen.run()
-    assert code == 0, err
-    assert json.loads(out)["status"] == "completed", "and nothing but this line on stdout"
-    return zen
+    before = len(zen.rows("SELECT id FROM flow_run"))
+    printed, said = zen.run(*RUNS)
+    return Used(zen.folder, before, printed, said)
 
 
 @pytest.fixture
@@ -200,21 +230,14 @@ def until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
         time.sleep(0.05)
 
 
-def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
-    states = used.states()
-    assert states.pop("flow pipeline") == "Completed"
-    assert states == {**dict.fromkeys(STAGE_NAMES, "Completed"), "optimize": "Skipped"}
-
-    code, out, err = used.run()
-    assert code == 0, err
-    record = RunRecord.model_validate_json(out)
-    assert [s.name for s in record.stages] == list(STAGE_NAMES)
-    assert used.last_record() == record
-    assert used.states() == {
-        "flow pipeline": "Completed",
-        **dict.fromkeys(STAGE_NAMES, "Cached"),
-        "optimize": "Skipped",
-    }
+def test_the_pipeline_runs_and_then_finds_everything(used: Used) -> None:
+    first, second = 0, 1
+    assert used.printed[first]["status"] == "completed", "and nothing but such lines on stdout"
+    skipped = {"flow pipeline": "Completed", "optimize": "Skipped"}
+    assert used.states_of(first) == {**dict.fromkeys(STAGE_NAMES, "Completed"), **skipped}
+    assert used.states_of(second) == {**dict.fromkeys(STAGE_NAMES, "Cached"), **skipped}
+    assert [s.name for s in used.record(second).stages] == list(STAGE_NAMES)
+    assert used.record(second) in used.workspace.runs()
     keys = {key for (key,) in used.rows("SELECT DISTINCT key FROM artifact WHERE key IS NOT NULL")}
     assert keys == {
         "zen-validation",
@@ -222,50 +245,48 @@ def test_the_pipeline_runs_and_then_finds_everything(used: Zen) -> None:
         "zen-finetune-loss",
         "zen-scores",
         "zen-release",
+        "zen-refused",
     }
     lines = used.rows("SELECT l.message FROM log l JOIN task_run t ON t.id = l.task_run_id WHERE t.name = 'tokenize'")
     assert ("tokenize counts words",) in lines
     used.assert_nothing_is_left()
 
 
-def test_the_flow_hands_every_family_what_its_stages_need(used: Zen) -> None:
-    code, out, err = used.run(families=FAMILIES)
-    assert code == 0, err
-    for family, line in zip(FAMILIES, out.splitlines(), strict=True):
-        record = RunRecord.model_validate_json(line)
-        assert [s.name for s in record.stages] == list(STAGE_NAMES), family
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_flow_hands_every_family_what_its_stages_need(family: str, used: Used) -> None:
+    record = used.record(2 + FAMILIES.index(family))
+    assert record.status == "completed"
+    assert [s.name for s in record.stages] == list(STAGE_NAMES)
 
 
-def test_nothing_that_a_run_writes_holds_a_credential(used: Zen) -> None:
+def test_nothing_that_a_run_writes_holds_a_credential(used: Used) -> None:
     written = [path for path in used.folder.rglob("*") if path.is_file() and b"hidden-" in path.read_bytes()]
     assert written == []
     assert used.rows("SELECT 1 FROM flow_run WHERE parameters LIKE '%127.0.0.1:9/a.jsonl?token=***%'")
 
 
-def test_no_settings_file_of_the_folder_runs_code(used: Zen) -> None:
+def test_no_settings_file_of_the_folder_runs_code(used: Used) -> None:
     assert not (used.folder / "code-ran").exists()
 
 
-def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(zen: Zen) -> None:
-    code, out, err = zen.run("tokenize", "validate", "ValidationFailed")
-
-    assert (code, out) == (3, "ValidationFailed it went wrong\n")
-    assert "Traceback" not in err
-    assert zen.states() == {"flow tokenize": "Failed", "collect": "Completed", "validate": "Failed"}
-    [(shown,)] = zen.rows("SELECT data FROM artifact WHERE key = 'zen-refused'")
+def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(used: Used) -> None:
+    number = RUNS.index(FAILS)
+    assert used.printed[number] == {"error": "ValidationFailed", "message": "it went wrong", "exit_code": 3}
+    assert "Traceback" not in used.said
+    assert used.states_of(number) == {"flow tokenize": "Failed", "collect": "Cached", "validate": "Failed"}
+    [(shown,)] = used.rows("SELECT data FROM artifact WHERE key = 'zen-refused'")
     assert "it went wrong" in shown
-    assert not [m for (m,) in zen.rows("SELECT message FROM log") if "Traceback" in m]
-    assert (zen.workspace.home / "attempts").read_text() == "x", "data that fails its expectations is not tried again"
-    assert zen.last_record().status == "failed"
+    assert not [m for (m,) in used.rows("SELECT message FROM log") if "Traceback" in m]
+    attempts = (used.workspace.home / "attempts-ValidationFailed").read_text()
+    assert attempts == "x", "data that fails its expectations is not tried again"
+    assert [r.status for r in used.workspace.runs()].count("failed") == 1
 
 
-def test_a_training_process_that_dies_is_tried_again(zen: Zen) -> None:
-    code, _, err = zen.run("pretrain", "pretrain", "TrainingErrorOnce")
-
-    assert code == 0, err
-    assert (zen.workspace.home / "attempts").read_text() == "xx"
-    assert zen.states()["pretrain"] == "Completed"
-    assert zen.last_record().stages[-1].status == "ran"
+def test_a_training_process_that_dies_is_tried_again(used: Used) -> None:
+    number = RUNS.index(TRIED_AGAIN)
+    assert (used.workspace.home / "attempts-TrainingErrorOnce").read_text() == "xx"
+    assert used.states_of(number)["pretrain"] == "Completed"
+    assert used.record(number).stages[-1].status == "ran"
 
 
 def test_ctrl_c_ends_everything_soon_and_is_written_down(zen: Zen) -> None:
@@ -279,6 +300,7 @@ def test_ctrl_c_ends_everything_soon_and_is_written_down(zen: Zen) -> None:
     assert zen.states()["flow pipeline"] == "Crashed"
 
 
+@pytest.mark.large
 def test_sigterm_ends_everything_and_is_written_down(zen: Zen) -> None:
     process = zen.begin_and_wait()
     process.terminate()
@@ -297,7 +319,6 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(zen: Zen) -> No
     zen.assert_nothing_is_left()
     assert zen.last_record().status == "interrupted", "nobody was left to write it down"
 
-    code, out, err = zen.run()
-    assert code == 0, err
-    statuses = {s.name: s.status for s in RunRecord.model_validate_json(out).stages}
+    [printed], _ = zen.run(PLAIN)
+    statuses = {s.name: s.status for s in RunRecord.model_validate(printed).stages}
     assert (statuses["tokenize"], statuses["pretrain"]) == ("cached", "ran")

@@ -187,7 +187,8 @@ def test_a_chat_template_of_somebody_else_needs_transformers(
     assert {"transformers", "jinja2"} <= {line.split("==")[0] for line in required.split()}
 
 
-def test_the_model_is_served_over_http(
+@pytest.mark.large
+def test_a_chat_model_is_served_over_http(
     released: Released, folder: Path, tmp_path: Path, running_server: Callable[..., Any], free_port: Callable[[], int]
 ) -> None:
     address = f"http://127.0.0.1:{(port := free_port())}"

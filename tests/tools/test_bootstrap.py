@@ -99,6 +99,7 @@ def installed(place: bootstrap.Place) -> dict[str, str]:
     return {item["name"]: item["version"] for item in json.loads(done.stdout)}
 
 
+@pytest.mark.large
 def test_install_finish_repeat_extend_and_switch(place: bootstrap.Place, capfd: pytest.CaptureFixture[str]) -> None:
     # One story, since making an environment takes seconds. It begins with an index that lacks torch.
     torch = next((place.root / "wheels").glob("torch-*"))

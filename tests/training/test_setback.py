@@ -87,7 +87,10 @@ def fragile(job: TrainingJob, work: Path) -> subprocess.Popen[str]:
         )
 
 
-def test_it_goes_back_once_and_a_kill_afterwards_changes_no_bit(make_job: MakeJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [(45,), pytest.param((20, 30, 45), marks=pytest.mark.large)])
+def test_it_goes_back_once_and_a_kill_before_or_after_it_changes_no_bit(
+    kills: tuple[int, ...], make_job: MakeJob, tmp_path: Path
+) -> None:
     job = make_job(steps=60, threads=1, precision="fp32")
     changes = {"output": str(tmp_path / "whole"), "checkpoints": str(tmp_path / "whole-checkpoints")}
     with fragile(job.model_copy(update=changes), tmp_path / "whole-work") as process:
@@ -103,7 +106,7 @@ def test_it_goes_back_once_and_a_kill_afterwards_changes_no_bit(make_job: MakeJo
     assert [line["step"] for line in history if "went_back_from_step" in line] == [26]
     assert history[25]["learning_rate"] == pytest.approx(history[24]["learning_rate"] / 2, rel=1e-4)
 
-    for step in (20, 30, 45):  # before and after the failure
+    for step in kills:
         assert disturb(fragile(job, tmp_path / "work"), step, signal.SIGKILL) == -signal.SIGKILL
     with fragile(job, tmp_path / "work") as process:
         process.communicate()

@@ -80,12 +80,13 @@ def disturb(process: subprocess.Popen[str], step: int, number: signal.Signals, s
     return process.returncode
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.large)])
 def test_killed_at_random_steps_it_ends_in_the_same_bits(
-    make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes]
+    kills: int, make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
     job = make_job()
     expected = reference(job, tmp_path, undisturbed)
-    for step in sorted(random.Random(0).sample(range(1, 140), 5)):
+    for step in sorted(random.Random(0).sample(range(1, 140), kills)):
         assert disturb(start(job, tmp_path / "work"), step, signal.SIGKILL) == -signal.SIGKILL
         assert not (tmp_path / "output").exists()
     result = launch(job, work=tmp_path / "work")
@@ -162,6 +163,7 @@ sys.exit(worker.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.large
 def test_sigterm_in_the_last_validation_costs_neither_its_figures_nor_its_line(
     make_job: MakeJob, tmp_path: Path
 ) -> None:
@@ -178,6 +180,7 @@ def test_sigterm_in_the_last_validation_costs_neither_its_figures_nor_its_line(
     assert lines[-1]["validation_loss"] == pytest.approx(result.validation_loss, rel=1e-4)
 
 
+@pytest.mark.large
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     make_job: MakeJob, tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +232,7 @@ def test_the_model_folder_is_whole_and_a_finished_training_is_not_done_again(mak
     assert (again.tokens, again.validation_loss) == (result.tokens, result.validation_loss)
 
 
+@pytest.mark.large
 def test_a_full_disk_costs_checkpoints_and_not_the_training(
     make_job: MakeJob,
     tmp_path: Path,
@@ -304,6 +308,7 @@ def test_a_killed_process_is_reported_with_the_end_of_its_log(
         launch(make_job(steps=100_000), work=tmp_path / "work")
 
 
+@pytest.mark.large
 def test_a_workspace_that_is_removed_ends_the_training_at_its_next_checkpoint(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

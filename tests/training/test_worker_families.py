@@ -91,11 +91,8 @@ def loss_without_dropout(job: TrainingJob) -> float:
         return float(torch.cat([target_losses(model, b) for b in open_source(job).validation()]).double().mean())
 
 
-# What makes a batch differs most between these two; the others are alike.
-OFTEN = ("bert", "spans")
-
-
-@pytest.mark.parametrize("family", [f if f in OFTEN else pytest.param(f, marks=pytest.mark.large) for f in JOBS])
+@pytest.mark.large
+@pytest.mark.parametrize("family", JOBS)
 def test_a_killed_training_ends_in_the_same_bits(
     family: str, make_job: MakeJob, tokens_folder: Path, tmp_path: Path
 ) -> None:
