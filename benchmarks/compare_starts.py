@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
+from zen_pipeline.family_specs import FAMILIES
 from zen_pipeline.models.starts.choice import NEXT_TOKEN_FILE, NEXT_TOKEN_RATE, Start, choose_start
 from zen_pipeline.settings.models import CAUSAL_FAMILIES, Family, PretrainConfig, StartName
 from zen_pipeline.training.job import Schedule, TokenData
@@ -50,7 +51,7 @@ def starts_of(family: Family, vectors: Path) -> dict[StartName, Start]:
     """The starts that differ for a family, by name."""
     found: dict[StartName, Start] = {}
     for name in get_args(StartName):
-        start = choose_start(name, family=family, layers=LAYERS, tied=family != "qwen3", vectors=vectors)
+        start = choose_start(name, family=family, layers=LAYERS, tied=FAMILIES[family].tied, vectors=vectors)
         if start not in found.values():
             found[name] = start
     return found
@@ -60,15 +61,14 @@ def compare_starts(
     tokens: Path, starts: Mapping[StartName, Start], *, family: Family, width: int, steps: int, seed: int
 ) -> dict[StartName, Curve]:
     """Train the small model once from each start, on a tokens artifact."""
-    from zen_pipeline.stages.pretrain_material import vocab_size
-
     from zen_pipeline.models.families import new_model
     from zen_pipeline.models.starts.apply import apply_start
+    from zen_pipeline.tasks.language import vocab_size
     from zen_pipeline.training.data import TokenWindows
 
     data = TokenData(folder=str(tokens), validation_windows=VALIDATION_WINDOWS)
     source = TokenWindows(data, context=CONTEXT, batch=SEQUENCES, seed=seed, micro=SEQUENCES)
-    shape = small_shape(width, tied=family != "qwen3")
+    shape = small_shape(width, tied=FAMILIES[family].tied)
     rate, embedding_rate = learning_rates_for(shape, continued=False)
     found = {}
     for name, start in starts.items():

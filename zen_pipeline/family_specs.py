@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 # A decoder continues text, an encoder fills in masked tokens, an encoder-decoder turns one text into another.
 Structure = Literal["decoder", "encoder", "encoder-decoder"]
+StartPart = Literal["words", "next_token", "heads"]  # of a new model's first weights; see `models.starts`
 
 
 class Sizes(Protocol):
@@ -61,6 +62,8 @@ class FamilySpec:
         gated: a third matrix of the feed-forward layer is a gate (SwiGLU).
         grouped_queries: several query heads can share a key/value head, and heads need not divide `hidden_size`.
         tied: the head is the table of tokens where the settings do not say; an encoder has no use for one of its own.
+        starts: what a new model can start from. Next-token vectors fit where nothing is added to the token vectors, or
+            the first prediction is not the one that they were fitted to.
     """
 
     name: str
@@ -69,6 +72,7 @@ class FamilySpec:
     gated: bool = False
     grouped_queries: bool = False
     tied: bool = True
+    starts: tuple[StartPart, ...] = ()
 
     def intermediate_size(self, hidden_size: int) -> int:
         """Four times the width; 8/3 where a third matrix is the gate, so that both have as many weights."""
@@ -136,8 +140,16 @@ def _marian_fields(sizes: Sizes, vocab_size: int) -> dict[str, Any]:
 FAMILIES: Mapping[str, FamilySpec] = {
     spec.name: spec
     for spec in (
-        FamilySpec("qwen3", "decoder", _qwen3_fields, gated=True, grouped_queries=True, tied=False),
-        FamilySpec("gpt2", "decoder", _gpt2_fields),
+        FamilySpec(
+            "qwen3",
+            "decoder",
+            _qwen3_fields,
+            gated=True,
+            grouped_queries=True,
+            tied=False,
+            starts=("words", "next_token", "heads"),
+        ),
+        FamilySpec("gpt2", "decoder", _gpt2_fields, starts=("words",)),
         FamilySpec("bert", "encoder", _bert_fields),
         FamilySpec("marian", "encoder-decoder", _marian_fields),
     )

@@ -230,13 +230,6 @@ def test_every_process_has_a_gpu_of_its_own_or_none_has() -> None:
     ("changes", "tables", "previous_token", "induction"),
     [
         ({}, "next_token", True, True),
-        ({"start": "next_token"}, "next_token", False, False),
-        ({"start": "words"}, "token", True, False),
-        ({"start": "heads"}, None, True, False),
-        ({"start": "random"}, None, False, False),
-        ({"model": {"layers": 1}}, "next_token", True, False),
-        ({"model": {"tie_embeddings": True}}, None, True, False),
-        ({"family": "gpt2"}, None, False, False),
         ({"family": "gpt2", "start": "words"}, "token", False, False),
     ],
 )

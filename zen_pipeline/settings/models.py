@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from zen_pipeline.family_specs import DEFAULT_FAMILY, FAMILIES, families_of
+from zen_pipeline.family_specs import DEFAULT_FAMILY, FAMILIES, StartPart, families_of
 from zen_pipeline.settings.base import NOT_IDENTITY, Fraction, Section
 
 WATTS_PER_CORE = 4.0  # of a processor that is not known: codecarbon's DEFAULT_POWER_PER_CORE (codecarbon/core/cpu.py)
@@ -62,16 +62,7 @@ else:  # one of those that are declared
     Family = Literal[tuple(FAMILIES)]
 CAUSAL_FAMILIES: tuple[Family, ...] = families_of("decoder")  # those that continue text
 _ENCODERS: tuple[Family, ...] = families_of("encoder")
-
-
-StartName = Literal["auto", "random", "words", "next_token", "heads"]
-# The families that a start is for; `random` and `auto`, which takes what fits, are for all. Next-token vectors are not
-# for gpt2: where positions are added to the token vectors, the first prediction is not the one they were fitted to.
-START_FAMILIES: Mapping[StartName, tuple[Family, ...]] = {
-    "words": CAUSAL_FAMILIES,
-    "next_token": ("qwen3",),
-    "heads": ("qwen3",),
-}
+StartName = Literal["auto", "random", StartPart]
 
 
 class ModelShape(Section):
@@ -186,8 +177,8 @@ class PretrainConfig(Section):
                 raise ValueError(
                     f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads} in the family {family}"
                 )
-        fitting = START_FAMILIES.get(self.start)
-        if fitting is not None and family not in fitting and self.init_from is None:
+        fitting = [name for name, spec in FAMILIES.items() if self.start in ("auto", "random", *spec.starts)]
+        if family not in fitting and self.init_from is None:
             raise ValueError(f"start {self.start} is for {' and '.join(fitting)}, and family is {family}")
         if self.document_mask and family not in CAUSAL_FAMILIES:
             raise ValueError(f"document_mask is for {' and '.join(CAUSAL_FAMILIES)}, and family is {family}")

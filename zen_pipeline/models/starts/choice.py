@@ -8,8 +8,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from zen_pipeline.family_specs import FAMILIES, StartPart
 from zen_pipeline.logs import get_logger
-from zen_pipeline.settings.models import START_FAMILIES, Family, StartName
+from zen_pipeline.settings.models import Family, StartName
 
 # Files that the embedding stage leaves.
 NEXT_TOKEN_FILE = "next_token.safetensors"  # `input` and `output`, each (vocab_size, width) float32
@@ -17,7 +18,7 @@ TOKEN_VECTORS_FILE = "token_vectors.safetensors"  # `vectors`, (vocab_size, dime
 NEXT_TOKEN_RATE = 0.3  # of the tables' learning rate when they start at bigram quality; docs/experiments.md
 
 # What each start is made of, where the family takes it.
-_PARTS: Mapping[StartName, tuple[StartName, ...]] = {
+_PARTS: Mapping[StartName, tuple[StartPart, ...]] = {
     "auto": ("next_token", "heads"),
     "words": ("words", "heads"),
     "next_token": ("next_token",),
@@ -36,8 +37,8 @@ class Start(BaseModel):
         next_token_vectors: safetensors file with `input` and `output`, (vocab_size, width), for embedding and head.
         previous_token_heads: the first layer of a qwen3 model starts with heads that attend to the tokens before; see
             `previous_token_heads`.
-        induction_heads: its second layer starts with heads that copy; needs next-token vectors, previous-token heads
-            and two layers; see `induction_heads`.
+        induction_heads: its second layer starts with them; needs next-token vectors, previous-token heads and two
+            layers; see `induction_heads`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,8 +57,8 @@ class Start(BaseModel):
         return self
 
 
-def _parts(name: StartName, family: Family) -> list[StartName]:
-    return [part for part in _PARTS[name] if family in START_FAMILIES[part]]
+def _parts(name: StartName, family: Family) -> list[StartPart]:
+    return [part for part in _PARTS[name] if part in FAMILIES[family].starts]
 
 
 def tables_file(name: StartName, family: Family) -> str | None:
