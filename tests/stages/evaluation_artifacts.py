@@ -15,28 +15,37 @@ from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.embeddings.words import segment
 from zen_pipeline.models.folder import save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.training.dial import Request, Speed, choose
 from zen_pipeline.training.job import TrainingResult
 from zen_pipeline.workspace import Workspace
 
 CONTEXT = 96
+BASE = ModelSpec("base", "language", "qwen3")
+CHAT = ModelSpec("chat", "chat", "qwen3", start="base")
 
 
 def store(
-    workspace: Workspace, stage: str, fill: Callable[[Path], dict[str, Any] | None], *, skipped: str | None = None
+    workspace: Workspace,
+    stage: str,
+    fill: Callable[[Path], dict[str, Any] | None],
+    *,
+    model: str | None = None,
+    skipped: str | None = None,
 ) -> ArtifactRef:
-    """Store what `fill` writes as the artifact of a stage."""
+    """Store what `fill` writes as the artifact of a stage, for a model where it works on models."""
 
     def build(output: Path) -> Built:
         return Built(stage, summary=fill(output) or {}, skipped=skipped)
 
-    identity = Identity(stage, {"version": 1, "settings.made_by": "hand", "skipped": skipped})
+    parts = {"version": 1, "settings.made_by": "hand", "skipped": skipped}
+    identity = Identity(stage, parts if model is None else {**parts, "model": model})
     return workspace.store.get_or_build(identity, build, inputs={}, run_id="test")
 
 
-def skipped(workspace: Workspace, stage: str, reason: str) -> ArtifactRef:
+def skipped(workspace: Workspace, stage: str, reason: str, *, model: str | None = None) -> ArtifactRef:
     """A stage that had nothing to do."""
-    return store(workspace, stage, lambda _: None, skipped=reason)
+    return store(workspace, stage, lambda _: None, model=model, skipped=reason)
 
 
 def api_record(number: int, split: str = "train") -> Record:
@@ -131,4 +140,4 @@ def pretrained(workspace: Workspace, tokens: ArtifactRef) -> ArtifactRef:
         (output / "history.jsonl").write_text(history())
         (output / "training.json").write_text(training())
 
-    return store(workspace, "pretrain", fill)
+    return store(workspace, "pretrain", fill, model="base")

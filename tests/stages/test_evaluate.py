@@ -16,11 +16,13 @@ from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.tokens.shards import TokenSplit
-from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.answers import token_f1
+from zen_pipeline.evaluation.scores import read_score
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.stage import StageContext
+from zen_pipeline.reporting.evaluation_page import run_page
 from zen_pipeline.settings.outcome import EvaluateConfig
 from zen_pipeline.stages import evaluate
 from zen_pipeline.tasks.chat_markup import write_template
@@ -43,7 +45,7 @@ def finetuned(workspace: Workspace, tokens: ArtifactRef, records: list[made.Reco
         write_questions(output / "questions_test.jsonl", [hostile, *split.test[:3]])
         write_questions(output / "questions_train.jsonl", split.train)
 
-    return made.store(workspace, "finetune", fill)
+    return made.store(workspace, "finetune", fill, model="chat")
 
 
 def words(workspace: Workspace) -> ArtifactRef:
@@ -69,8 +71,8 @@ def inputs(workspace: Workspace) -> dict[str, ArtifactRef]:
         "resolve": made.store(workspace, "resolve", made.write_sizes),
         "tokenize": tokens,
         "embed": words(workspace),
-        "pretrain": made.pretrained(workspace, tokens),
-        "finetune": finetuned(workspace, tokens, records),
+        "pretrain-base": made.pretrained(workspace, tokens),
+        "finetune-chat": finetuned(workspace, tokens, records),
     }
 
 
@@ -80,7 +82,7 @@ def tracked_files() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def evaluated(workspace: Workspace, inputs: Mapping[str, ArtifactRef], tracked_files: list[str]) -> ArtifactRef:
+def context(workspace: Workspace, tracked_files: list[str]) -> StageContext:
     class Recording(StageTracker):
         def log_file(self, path: Path) -> None:
             tracked_files.append(path.name)
@@ -90,110 +92,102 @@ def evaluated(workspace: Workspace, inputs: Mapping[str, ArtifactRef], tracked_f
         def stage(self, name: str, identity: Identity, inputs: Mapping[str, ArtifactRef]) -> Iterator[StageTracker]:
             yield Recording()
 
-    return evaluate.run(CONFIG, inputs, StageContext(workspace, "test", tracker=Run()))
+    return StageContext(workspace, "test", tracker=Run())
+
+
+@pytest.fixture(scope="module")
+def base(inputs: Mapping[str, ArtifactRef], context: StageContext) -> ArtifactRef:
+    return evaluate.STAGE.run(CONFIG, inputs, context, made.BASE)
+
+
+@pytest.fixture(scope="module")
+def chat(inputs: Mapping[str, ArtifactRef], context: StageContext) -> ArtifactRef:
+    return evaluate.STAGE.run(CONFIG, inputs, context, made.CHAT)
 
 
 def test_bits_per_byte_are_those_of_the_model_on_the_test_documents(
-    evaluated: ArtifactRef, inputs: Mapping[str, ArtifactRef]
+    base: ArtifactRef, inputs: Mapping[str, ArtifactRef]
 ) -> None:
     split = TokenSplit.open(inputs["tokenize"].path, "test")
-    model = load_model(inputs["pretrain"].path).eval()
+    model = load_model(inputs["pretrain-base"].path).eval()
     nats = score_documents(model, split.tokens, split.offsets, context=made.CONTEXT)
     expected = nats.sum() / math.log(2) / split.bytes.sum()
-    assert evaluated.summary["base"]["bits_per_byte"] == pytest.approx(expected, rel=1e-5)
-    kept = np.load(evaluated.path / "documents.npz")
-    np.testing.assert_allclose(kept["nats"], nats, rtol=1e-5)
-    assert kept["bytes"].tolist() == split.bytes.tolist()
-    assert kept["tokens"].tolist() == (np.diff(split.offsets) - 1).tolist()
+    assert base.summary["bits_per_byte"] == pytest.approx(expected, rel=1e-5)
+    units = np.load(base.path / "units.npz")["units"]
+    np.testing.assert_allclose(units[:, 0], nats, rtol=1e-5)
+    assert units[:, 1].tolist() == split.bytes.tolist()
 
 
-def test_random_weights_lose_to_every_ngram_model(evaluated: ArtifactRef) -> None:
-    baselines = evaluated.summary["baselines"]
+def test_random_weights_lose_to_every_ngram_model(base: ArtifactRef) -> None:
+    baselines = base.summary["baselines"]
     assert list(baselines) == ["unigram", "bigram", "trigram", "4-gram", "5-gram"]
     assert baselines["unigram"] > baselines["bigram"] > baselines["trigram"]
-    assert evaluated.summary["base"]["bits_per_byte"] > baselines["unigram"]
-    assert "does not reach" in (evaluated.path / "report.html").read_text()
+    assert base.summary["bits_per_byte"] > baselines["unigram"]
+    score = read_score(base.path)
+    assert score is not None
+    assert score.beats_baseline is False
+    assert score.baseline_value == min(baselines.values())
 
 
-def test_every_question_is_answered_and_scored(evaluated: ArtifactRef) -> None:
-    answers = [json.loads(line) for line in (evaluated.path / "answers.jsonl").read_text().splitlines()]
-    assert len(answers) == 4
-    assert all(a["f1"] == token_f1(a["answer"], a["reference"]) for a in answers)
-    chat = evaluated.summary["chat"]
-    assert chat["f1"] == pytest.approx(sum(a["f1"] for a in answers) / 4)
-    assert set(chat["baseline_f1"]) == {"repeat_the_question", "most_frequent_answer"}
+def test_every_question_is_answered_and_scored(chat: ArtifactRef) -> None:
+    samples = [json.loads(line) for line in (chat.path / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 4
+    assert all(s["score"] == token_f1(s["text"], s["reference"]) for s in samples)
+    assert chat.summary["f1"] == pytest.approx(sum(s["score"] for s in samples) / 4)
+    assert set(chat.summary["baselines"]) == {"repeat the question", "most frequent answer"}
+    assert np.load(chat.path / "units.npz")["units"].tolist() == [[s["score"], 1.0] for s in samples]
 
 
-def test_speed_and_memory_are_measured(evaluated: ArtifactRef) -> None:
-    speed = evaluated.summary["speed"]
-    assert speed["tokens_per_second"] > 1
-    assert speed["peak_memory_bytes"] > 50e6
-    assert speed["parameters"] == sum(p.numel() for p in load_model(_pretrained(evaluated)).parameters())
+def test_speed_and_memory_are_measured(base: ArtifactRef, chat: ArtifactRef, inputs: Mapping[str, ArtifactRef]) -> None:
+    for ref, trained in ((base, "pretrain-base"), (chat, "finetune-chat")):
+        speed = ref.summary["speed"]
+        assert speed["tokens_per_second"] > 1
+        assert speed["peak_memory_bytes"] > 50e6
+        assert speed["parameters"] == sum(p.numel() for p in load_model(inputs[trained].path).parameters())
 
 
-def _pretrained(evaluated: ArtifactRef) -> Path:
-    return next((evaluated.path.parents[1] / "pretrain").iterdir())
+def test_each_report_is_one_file_that_asks_nobody_and_escapes_every_text(base: ArtifactRef, chat: ArtifactRef) -> None:
+    pages = [(ref.path / "report.html").read_text() for ref in (base, chat)]
+    for page in pages:
+        assert "http" not in page
+        assert SCRIPT not in page
+    assert "&lt;script&gt;" in pages[1]
+    assert "A script &amp; a &lt;tag&gt;." in pages[1]
+    for figure in ("32.1%", "400.0 MB", "energy, estimated", "0.022 Wh", "4 W for each busy core"):
+        assert figure in pages[0]
+    for part in ("base-scores", "training", "base-samples", "data", "tokens", "lineage"):
+        assert f'<section id="{part}">' in pages[0]
+    assert '<section id="chat-answers">' in pages[1]
 
 
-def test_the_report_is_one_file_that_asks_nobody_and_escapes_every_text(evaluated: ArtifactRef) -> None:
-    page = (evaluated.path / "report.html").read_text()
-    assert "http" not in page
-    assert SCRIPT not in page
-    assert "&lt;script&gt;" in page
-    assert "A script &amp; a &lt;tag&gt;." in page
+def test_the_page_of_a_run_shows_its_models_its_vectors_and_where_they_come_from(
+    base: ArtifactRef, chat: ArtifactRef, inputs: Mapping[str, ArtifactRef]
+) -> None:
+    page = run_page(CONFIG, {**inputs, "evaluate-base": base, "evaluate-chat": chat}, ())
+    assert page is not None
     assert "<b>item" not in page
     assert "&lt;b&gt; 0.50" in page
     assert "<title>&lt;i&gt;shelf</title>" in page
-    for figure in ("32.1%", "400.0 MB", "energy, estimated", "0.022 Wh", "4 W for each busy core"):
-        assert figure in page
-    for part in ("base-scores", "training", "base-samples", "chat-answers", "data", "tokens", "words", "lineage"):
+    for part in ("base-scores", "base-samples", "chat-answers", "words"):
         assert f'<section id="{part}">' in page
-
-
-def test_the_report_shows_where_the_result_comes_from(
-    evaluated: ArtifactRef, inputs: Mapping[str, ArtifactRef]
-) -> None:
-    page = (evaluated.path / "report.html").read_text()
     for name, ref in inputs.items():
         assert ref.fingerprint[:16] in page, name
     assert "validate.made_by" in page
 
 
-def test_the_report_goes_to_the_tracker(evaluated: ArtifactRef, tracked_files: list[str]) -> None:
-    assert tracked_files == ["report.html"]
+def test_the_reports_go_to_the_tracker(base: ArtifactRef, chat: ArtifactRef, tracked_files: list[str]) -> None:
+    assert {base.model, chat.model} == {"base", "chat"}
+    assert tracked_files == ["report.html", "report.html"]
 
 
-def test_without_a_chat_model_the_base_model_is_still_judged(
-    workspace: Workspace, inputs: Mapping[str, ArtifactRef]
+@pytest.mark.parametrize(("spec", "step"), [(made.BASE, "pretrain-base"), (made.CHAT, "finetune-chat")])
+def test_a_model_that_was_not_made_is_skipped_with_the_reason(
+    workspace: Workspace, inputs: Mapping[str, ArtifactRef], spec: ModelSpec, step: str
 ) -> None:
-    given = {**inputs, "finetune": made.skipped(workspace, "finetune", "no conversations: add some")}
-    ref = evaluate.run(CONFIG, given, StageContext(workspace, "test"))
-    assert "chat" not in ref.summary
-    assert ref.summary["base"]["bits_per_byte"] > 0
-    page = (ref.path / "report.html").read_text()
-    assert "no conversations: add some" in page
-    assert '<section id="chat-answers">' not in page
-
-
-@pytest.mark.usefixtures("traps")
-def test_without_a_base_model_the_chat_model_is_still_judged(
-    workspace: Workspace, inputs: Mapping[str, ArtifactRef]
-) -> None:
-    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
-    ref = evaluate.run(CONFIG, given, StageContext(workspace, "test"))
-    assert "base" not in ref.summary
-    assert ref.summary["chat"]["questions"] == 4
-    assert ref.summary["speed"]["tokens_per_second"] > 1
-    assert not (ref.path / "documents.npz").exists()
-
-
-def test_with_no_model_at_all_the_baselines_and_the_reasons_are_shown(
-    workspace: Workspace, inputs: Mapping[str, ArtifactRef]
-) -> None:
-    given = {**inputs, **{name: made.skipped(workspace, name, "off") for name in ("pretrain", "finetune")}}
-    ref = evaluate.run(CONFIG, given, StageContext(workspace, "test"))
-    assert set(ref.summary) == {"baselines", "test"}
-    assert "nothing to judge" in (ref.path / "report.html").read_text()
+    stage = step.partition("-")[0]
+    given = {**inputs, step: made.skipped(workspace, stage, "no conversations: add some", model=spec.name)}
+    ref = evaluate.STAGE.run(CONFIG, given, StageContext(workspace, "test"), spec)
+    assert "no conversations: add some" in str(ref.skipped)
 
 
 def test_an_empty_test_split_is_named_with_what_to_do(
@@ -202,5 +196,5 @@ def test_an_empty_test_split_is_named_with_what_to_do(
     records = [made.api_record(n) for n in range(8)]
     other = Workspace(tmp_path)
     given = {**inputs, "tokenize": made.tokenized(other, records)}
-    with pytest.raises(DataError, match=r"test split .* validate\.test_fraction"):
-        evaluate.run(CONFIG, given, StageContext(other, "test"))
+    ref = evaluate.STAGE.run(CONFIG, given, StageContext(other, "test"), made.BASE)
+    assert "validate.test_fraction" in str(ref.skipped)

@@ -10,23 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from tests.stages.evaluation_artifacts import write_sizes
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
-from zen_pipeline.corpus.tokens.shards import TokenSplit, write_index, write_split
-from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files, train_tokenizer
+from zen_pipeline.corpus.records import Record
+from zen_pipeline.corpus.tokens.shards import TokenSplit
+from zen_pipeline.corpus.tokens.tokenizer import copy_tokenizer_files
 from zen_pipeline.inference.scoring import bits_per_byte, score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import optimize
 from zen_pipeline.workspace import Workspace
-
-
-def reference(stage: str, folder: Path, skipped: str | None = None) -> ArtifactRef:
-    return ArtifactRef(
-        stage=stage, fingerprint=f"{stage}-1", digest="0" * 64, folder=str(folder), kind="test", skipped=skipped
-    )
 
 
 def trained(tokens: torch.Tensor, vocab_size: int) -> Qwen3:
@@ -54,92 +49,76 @@ def trained(tokens: torch.Tensor, vocab_size: int) -> Qwen3:
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory, shared_data: Callable[[str], Path]) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("artifacts")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def inputs(workspace: Workspace, shared_data: Callable[[str], Path]) -> dict[str, ArtifactRef]:
     text = (shared_data("tinyshakespeare") / "input.txt").read_text(encoding="utf-8")[:60_000]
     parts = [text[i : i + 1000] for i in range(0, len(text), 1000)]
-    tokenizer = train_tokenizer(parts, 400)
-    tokenizer.save(root / "tokens" / "tokenizer")
-    counts = {
-        split: write_split(root / "tokens", split, texts, tokenizer)
-        for split, texts in {"train": parts[:50], "valid": [], "test": parts[50:]}.items()
+    records = [
+        Record(f"part{n}", f"part{n}", part, "plays", "en", "train" if n < 50 else "test", "document", "{}")
+        for n, part in enumerate(parts)
+    ]
+    tokens = made.tokenized(workspace, records)
+
+    def model(output: Path) -> None:
+        stream = torch.tensor(TokenSplit.open(tokens.path, "train").tokens.astype("int64"))
+        save_model(trained(stream, tokens.summary["vocab_size"]), output)
+        copy_tokenizer_files(tokens.path / "tokenizer", output)
+
+    return {
+        "validate": made.validated(workspace, records),
+        "resolve": made.store(workspace, "resolve", made.write_sizes),
+        "tokenize": tokens,
+        "pretrain-base": made.store(workspace, "pretrain", model, model="base"),
+        "finetune-chat": made.skipped(workspace, "finetune", "no questions", model="chat"),
     }
-    write_index(root / "tokens", tokenizer, counts)
-    stream = torch.tensor(TokenSplit.open(root / "tokens", "train").tokens.astype("int64"))
-    save_model(trained(stream, tokenizer.vocab_size), root / "model")
-    tokenizer.save(root / "model")
-    (root / "sizes").mkdir()
-    write_sizes(root / "sizes")
-    return {"tokens": root / "tokens", "model": root / "model", "sizes": root / "sizes"}
-
-
-def inputs(artifacts: dict[str, Path], **skipped: str) -> dict[str, ArtifactRef]:
-    folders = {"resolve": "sizes", "tokenize": "tokens", "pretrain": "model", "finetune": "model", "evaluate": "tokens"}
-    return {stage: reference(stage, artifacts[name], skipped.get(stage)) for stage, name in folders.items()}
 
 
 def config(**settings: Any) -> Config:
     return Config.model_validate({"optimize": {"max_test_tokens": 2000, **settings}})
 
 
-def test_both_models_are_quantized_measured_and_kept(artifacts: dict[str, Path], workspace: Workspace) -> None:
-    ref = optimize.run(config(), inputs(artifacts), StageContext(workspace, "run"))
+def test_a_model_is_quantized_measured_and_kept(inputs: dict[str, ArtifactRef], workspace: Workspace) -> None:
+    ref = optimize.STAGE.run(config(), inputs, StageContext(workspace, "run"), made.BASE)
     metrics = json.loads((ref.path / "metrics.json").read_text())
     assert metrics == ref.summary
-    assert set(metrics) == {"base", "chat"}
-    split = TokenSplit.open(artifacts["tokens"], "test")
+    split = TokenSplit.open(inputs["tokenize"].path, "test")
     count = int((split.offsets[1:] <= 2000).sum())
     assert 0 < count < len(split.bytes)
-    for kind, folder in {"base": artifacts["model"], "chat": artifacts["model"]}.items():
-        assert metrics[kind]["chosen"] == "int8", metrics[kind]["reason"]
-        assert metrics[kind]["int8"]["bytes"] < 0.5 * metrics[kind]["float"]["bytes"]
-        for form, path in {"float": folder, "int8": ref.path / kind}.items():
-            nats = score_documents(load_model(path), split.tokens, split.offsets[: count + 1], context=64).sum()
-            bits = bits_per_byte(float(nats), int(split.bytes[:count].sum()))
-            assert metrics[kind][form]["bits_per_byte"] == pytest.approx(bits, abs=1e-4)
-        assert (ref.path / kind / "tokenizer.json").is_file()
+    assert metrics["chosen"] == "int8", metrics["reason"]
+    assert metrics["forms"]["int8"]["bytes"] < 0.5 * metrics["forms"]["float"]["bytes"]
+    for form, path in {"float": inputs["pretrain-base"].path, "int8": ref.path / "int8"}.items():
+        nats = score_documents(load_model(path), split.tokens, split.offsets[: count + 1], context=64).sum()
+        bits = bits_per_byte(float(nats), int(split.bytes[:count].sum()))
+        assert metrics["forms"][form]["loss"] == pytest.approx(bits, abs=1e-4)
+        assert metrics["forms"][form]["tokens_per_second"] > 0
+    assert (ref.path / "int8" / "tokenizer.json").is_file()
 
 
-def test_float_goes_on_when_int8_costs_too_much(artifacts: dict[str, Path], workspace: Workspace) -> None:
-    with torch.no_grad():
-        model = load_model(artifacts["model"])
-        # one weight far from the others of its channel leaves the others hardly any of the 255 steps
-        for layer in model.model.layers:
-            layer.mlp.gate_proj.weight[:, 0] = 300.0
-            layer.mlp.up_proj.weight[:, 0] = 300.0
-    damaged = workspace.home / "outliers"
-    save_model(model, damaged)
-    copy_tokenizer_files(artifacts["model"], damaged)
-    given = inputs(artifacts, finetune="no questions") | {"pretrain": reference("pretrain", damaged)}
-    ref = optimize.run(config(max_bits_per_byte_loss=0.0), given, StageContext(workspace, "run"))
-    assert ref.summary["base"]["chosen"] == "float"
-    assert "more than the 0.0 allowed" in ref.summary["base"]["reason"]
-    assert "chat" not in ref.summary
-    assert not (ref.path / "base").exists()
+def test_float_goes_on_when_int8_costs_too_much(inputs: dict[str, ArtifactRef], workspace: Workspace) -> None:
+    def damaged(output: Path) -> None:
+        with torch.no_grad():
+            model = load_model(inputs["pretrain-base"].path)
+            # one weight far from the others of its channel leaves the others hardly any of the 255 steps
+            for layer in model.model.layers:
+                layer.mlp.gate_proj.weight[:, 0] = 20.0
+                layer.mlp.up_proj.weight[:, 0] = 20.0
+        save_model(model, output)
+        copy_tokenizer_files(inputs["pretrain-base"].path, output)
+
+    given = inputs | {"pretrain-base": made.store(workspace, "outliers", damaged, model="base")}
+    ref = optimize.STAGE.run(config(max_loss=0.0), given, StageContext(workspace, "run"), made.BASE)
+    assert ref.summary["chosen"] == "float"
+    assert "more than the 0.0 allowed" in ref.summary["reason"]
+    assert [path.name for path in ref.path.iterdir() if path.is_dir()] == []
 
 
-def test_the_folder_that_was_brought_along_is_the_base(artifacts: dict[str, Path], workspace: Workspace) -> None:
-    brought = Config.model_validate({"finetune": {"init_from": str(artifacts["model"])}})
-    given = inputs(artifacts, pretrain="finetune.init_from is set")
-    ref = optimize.run(brought, given, StageContext(workspace, "run"))
-    assert set(ref.summary) == {"base", "chat"}
-
-
-def test_it_says_why_it_is_skipped(artifacts: dict[str, Path], workspace: Workspace) -> None:
+def test_it_says_why_it_is_skipped(inputs: dict[str, ArtifactRef], workspace: Workspace) -> None:
     context = StageContext(workspace, "run")
-    off = optimize.run(config(enabled=False), inputs(artifacts), context)
+    off = optimize.STAGE.run(config(enabled=False), inputs, context, made.BASE)
     assert "optimize.enabled" in str(off.skipped)
-    nothing = optimize.run(config(), inputs(artifacts, pretrain="x", finetune="y"), context)
-    assert "nothing was trained" in str(nothing.skipped)
-
-
-def test_an_empty_test_split_is_no_ground_to_choose(
-    artifacts: dict[str, Path], workspace: Workspace, tmp_path: Path
-) -> None:
-    from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.load(artifacts["model"])
-    write_index(tmp_path, tokenizer, {"test": write_split(tmp_path, "test", [], tokenizer)})
-    given = inputs(artifacts) | {"tokenize": reference("tokenize", tmp_path)}
-    ref = optimize.run(config(), given, StageContext(workspace, "run"))
-    assert "test split is empty" in str(ref.skipped)
+    nothing = optimize.STAGE.run(config(), inputs, context, made.CHAT)
+    assert "no questions" in str(nothing.skipped)
