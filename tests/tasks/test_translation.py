@@ -10,7 +10,8 @@ from zen_pipeline.corpus.records import Record
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer, train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.tasks.special_tokens import MASK, PAD, extend_tokenizer, required_ids
-from zen_pipeline.tasks.translation import Pair, encode_pairs, load_pairs, pairs_of, save_pairs
+from zen_pipeline.tasks.translation import Pair, encode_pairs, pairs_of
+from zen_pipeline.training.pairs import load_pairs, save_pairs
 
 PAIRS = [Pair("Hi.", "嗨。", "zh"), Pair("Run!", "Cours !", "fr"), Pair("I see.", "Je vois, je vois, je vois.", "fr")]
 
@@ -54,17 +55,17 @@ def test_pairs_are_read_as_they_were_written(tokenizer: Tokenizer, tmp_path: Pat
         load_pairs(tmp_path / "absent.safetensors")
 
 
-def test_a_family_gets_its_own_tokens_behind_all_others(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_task_gets_its_own_tokens_behind_all_others(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "plain")
     size = tokenizer.vocab_size
-    ids = extend_tokenizer(tmp_path / "plain", tmp_path / "bert", "bert")
-    assert ids == {"mask_token": size, "pad_token": size + 1} == required_ids(tmp_path / "bert", "bert")
-    assert extend_tokenizer(tmp_path / "plain", tmp_path / "marian", "marian") == {"pad_token": size}
+    ids = extend_tokenizer(tmp_path / "plain", tmp_path / "bert", [MASK, PAD], framed=True)
+    assert ids == {"mask_token": size, "pad_token": size + 1} == required_ids(tmp_path / "bert", [MASK, PAD])
+    assert extend_tokenizer(tmp_path / "plain", tmp_path / "marian", [PAD]) == {"pad_token": size}
     theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path / "bert")
     assert (theirs.mask_token, theirs.pad_token, theirs.cls_token) == (MASK, PAD, "<|endoftext|>")
     assert theirs(f"I {MASK}.").input_ids.count(size) == 1
     assert Tokenizer.load(tmp_path / "bert").encode("I see.") == tokenizer.encode("I see.")
     with pytest.raises(ConfigError, match="has no mask_token"):
-        required_ids(tmp_path / "plain", "bert")
+        required_ids(tmp_path / "plain", [MASK])
     with pytest.raises(ConfigError, match="already"):
-        extend_tokenizer(tmp_path / "bert", tmp_path / "again", "bert")
+        extend_tokenizer(tmp_path / "bert", tmp_path / "again", [MASK, PAD])

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.marian import Marian, MarianConfig
-from zen_pipeline.tasks.translation import save_pairs
-from zen_pipeline.training.data import IGNORED, Batch, micro_batches
-from zen_pipeline.training.job import MaskedData, PairData, SpanData
+from zen_pipeline.tasks.masked import TASK as MASKED
+from zen_pipeline.tasks.masked import starts_of_words
+from zen_pipeline.tasks.spans import TASK as SPANS
+from zen_pipeline.training.data import IGNORED, Batch, TokenWindows, micro_batches
+from zen_pipeline.training.job import PairData, TokenData
 from zen_pipeline.training.measure import random_pairs
+from zen_pipeline.training.pairs import Pairs, pair_batch, save_pairs
 from zen_pipeline.training.rules import pair_sizes
-from zen_pipeline.training.sources import CorruptedWindows, MaskedWindows, Pairs, pair_batch
 from zen_pipeline.training.step import accumulate_gradients, seed_step
 
 
 @pytest.fixture
-def masked(tokens_folder: Path) -> MaskedData:
-    return MaskedData(folder=str(tokens_folder), mask_id=400, validation_windows=6)
+def masked(tokens_folder: Path) -> TokenData:
+    return TokenData(folder=str(tokens_folder), validation_windows=6)
 
 
 @pytest.fixture
@@ -39,11 +44,13 @@ def same(first: Batch, second: Batch) -> bool:
     return all((a is None and b is None) or torch.equal(a, b) for a, b in both)  # type: ignore[arg-type]
 
 
-def windows(data: MaskedData, seed: int = 3) -> MaskedWindows:
-    return MaskedWindows(data, context=32, batch=4, seed=seed, micro=2)
+def windows(data: TokenData, seed: int = 3, *, whole_words: bool = False, micro: int = 2) -> TokenWindows:
+    options = {"mask_id": 400, "folder": data.folder, "whole_words": whole_words}
+    examples = partial(MASKED.transform, options=options)
+    return TokenWindows(data, context=32, batch=4, seed=seed, micro=micro, transform=examples)
 
 
-def test_masks_are_new_in_every_step_and_follow_from_seed_and_step(masked: MaskedData) -> None:
+def test_masks_are_new_in_every_step_and_follow_from_seed_and_step(masked: TokenData) -> None:
     source, again = windows(masked), windows(masked)
     again.batch(17)  # what was asked before makes no difference
     for step in (0, 5, 400):
@@ -55,9 +62,9 @@ def test_masks_are_new_in_every_step_and_follow_from_seed_and_step(masked: Maske
     assert (first.input_ids == 400).any()
 
 
-def test_the_same_text_gets_other_masks_in_the_next_epoch(masked: MaskedData, tokens_folder: Path) -> None:
+def test_the_same_text_gets_other_masks_in_the_next_epoch(masked: TokenData, tokens_folder: Path) -> None:
     source = windows(masked)
-    epoch = source._order.count  # windows per epoch
+    epoch = len(source.epoch_targets(0)) // 32  # windows per epoch
     texts: dict[tuple[int, ...], list[torch.Tensor]] = {}
     for step in range(2 * epoch // 4):
         batch = source.batch(step)
@@ -68,28 +75,28 @@ def test_the_same_text_gets_other_masks_in_the_next_epoch(masked: MaskedData, to
     assert all(not torch.equal(masks[0], masks[1]) for masks in seen_twice)
 
 
-def test_validation_asks_for_the_same_tokens_whatever_the_seed(masked: MaskedData) -> None:
+def test_validation_asks_for_the_same_tokens_whatever_the_seed(masked: TokenData) -> None:
     first, second = windows(masked, seed=1).validation(), windows(masked, seed=2).validation()
     assert len(first) == 3
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
     assert windows(masked).token_bytes is None
 
 
-def test_micro_batches_of_an_encoder_keep_what_comes_after_the_last_target(masked: MaskedData) -> None:
+def test_micro_batches_of_an_encoder_keep_what_comes_after_the_last_target(masked: TokenData) -> None:
     batch = windows(masked).batch(0)
     parts = list(micro_batches(batch, 3))
     assert [part.input_ids.shape for part in parts] == [(3, 32), (1, 32)]
     assert batch.tokens == 4 * 32
 
 
-def test_whole_words_are_masked_when_asked_for(masked: MaskedData) -> None:
-    whole = windows(masked.model_copy(update={"whole_words": True}))
-    starts = whole._word_starts
-    assert starts is not None
-    batch = whole.batch(0)
+def test_whole_words_are_masked_when_asked_for(masked: TokenData) -> None:
+    vocabulary = Tokenizer.load(Path(masked.folder) / "tokenizer").vocabulary
+    starts = starts_of_words(sorted(vocabulary, key=lambda name: vocabulary[name]))
+    maskable = np.load(Path(masked.folder) / "token_bytes.npy") > 0
+    batch = windows(masked, whole_words=True).batch(0)
     tokens = torch.where(batch.targets != IGNORED, batch.targets, batch.input_ids)
     asked = batch.targets != IGNORED
-    inside = ~torch.from_numpy(starts)[tokens[:, 1:]] & torch.from_numpy(whole._maskable)[tokens[:, :-1]]
+    inside = ~torch.from_numpy(starts)[tokens[:, 1:]] & torch.from_numpy(maskable)[tokens[:, :-1]]
     assert inside.any()
     assert torch.equal(asked[:, 1:][inside], asked[:, :-1][inside])
 
@@ -148,13 +155,12 @@ def test_dropout_follows_from_seed_and_step(pairs: PairData) -> None:
 
 
 @pytest.mark.parametrize("kind", ["masked", "spans"])
-def test_what_is_asked_in_validation_does_not_depend_on_the_size_of_a_batch(kind: str, masked: MaskedData) -> None:
+def test_what_is_asked_in_validation_does_not_depend_on_the_size_of_a_batch(kind: str, masked: TokenData) -> None:
     def asked(micro: int) -> list[Batch]:
-        sizes = {"context": 32, "batch": 4, "seed": 3, "micro": micro}
         if kind == "masked":
-            return MaskedWindows(masked, **sizes).validation()
-        data = SpanData(folder=masked.folder, first_sentinel=401, start_id=400, validation_windows=6)
-        return CorruptedWindows(data, **sizes).validation()
+            return windows(masked, micro=micro).validation()
+        examples = partial(SPANS.transform, options={"first_sentinel": 401, "start_id": 400})
+        return TokenWindows(masked, context=32, batch=4, seed=3, micro=micro, transform=examples).validation()
 
     one, several = asked(1), asked(4)
     assert [len(batch.targets) for batch in several] == [4, 2]

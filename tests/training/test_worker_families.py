@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from zen_pipeline.tasks.span_corruption import span_counts
 
 from tests.training.test_worker import disturb, start, weights
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.bert import BertForMaskedLM
 from zen_pipeline.models.folder import load_any, load_model
 from zen_pipeline.models.marian import Marian
-from zen_pipeline.tasks.special_tokens import extend_tokenizer
-from zen_pipeline.tasks.translation import Pair, encode_pairs, save_pairs
-from zen_pipeline.training.job import MaskedData, PairData, SpanData, TrainingJob
+from zen_pipeline.tasks.spans import span_counts
+from zen_pipeline.tasks.special_tokens import MASK, PAD, extend_tokenizer
+from zen_pipeline.tasks.translation import Pair, encode_pairs
+from zen_pipeline.training.job import PairData, TokenData, TrainingJob
 from zen_pipeline.training.launcher import launch
+from zen_pipeline.training.pairs import save_pairs
 from zen_pipeline.training.sources import open_source
 from zen_pipeline.training.step import target_losses
 
@@ -35,14 +36,24 @@ def gpt2(make_job: MakeJob, _: Path, __: Path) -> TrainingJob:
 
 
 def bert(make_job: MakeJob, tokens: Path, work: Path) -> TrainingJob:
-    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", "bert")
+    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", [MASK, PAD], framed=True)
     shape = {**WIDTH, "vocab_size": 402, "max_position_embeddings": 64, "hidden_dropout_prob": 0.1, "pad_token_id": 401}
-    data = MaskedData(folder=str(tokens), mask_id=special["mask_token"], validation_windows=8)
-    return make_job(family="bert", model=shape, data=data, tokenizer=str(work / "tokenizer"), steps=30, threads=1)
+    data = TokenData(folder=str(tokens), validation_windows=8)
+    options = {"mask_id": special["mask_token"], "folder": str(tokens), "whole_words": False}
+    return make_job(
+        task="masked",
+        options=options,
+        family="bert",
+        model=shape,
+        data=data,
+        tokenizer=str(work / "tokenizer"),
+        steps=30,
+        threads=1,
+    )
 
 
 def marian(make_job: MakeJob, tokens: Path, work: Path) -> TrainingJob:
-    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", "marian")
+    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", [PAD])
     pad = special["pad_token"]
     pairs = [Pair(f"{a} {c}", f"{d} {b}", "fr") for a, b in PHRASES for c, d in PHRASES]
     rows = encode_pairs(pairs, Tokenizer.load(tokens / "tokenizer"), name_language=False)
@@ -52,28 +63,42 @@ def marian(make_job: MakeJob, tokens: Path, work: Path) -> TrainingJob:
     shape = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in sides.items()}
     shape |= {"vocab_size": 401, "d_model": 32, "max_position_embeddings": 64, "dropout": 0.1, "scale_embedding": True}
     data = PairData(
-        train=str(work / "train.safetensors"), valid=str(work / "valid.safetensors"), start_id=pad, pad_id=pad,
+        train=str(work / "train.safetensors"),
+        valid=str(work / "valid.safetensors"),
+        start_id=pad,
+        pad_id=pad,
         token_bytes=str(tokens / "token_bytes.npy"),
-    )  # fmt: skip
+    )
     return make_job(
-        family="marian", model={**shape, "pad_token_id": pad, "decoder_start_token_id": pad}, data=data, batch=16,
-        micro_batch=8, tokenizer=str(work / "tokenizer"), steps=30, threads=1,
-    )  # fmt: skip
+        task="translation",
+        family="marian",
+        model={**shape, "pad_token_id": pad, "decoder_start_token_id": pad},
+        data=data,
+        batch=16,
+        micro_batch=8,
+        tokenizer=str(work / "tokenizer"),
+        steps=30,
+        threads=1,
+    )
 
 
 def spans(make_job: MakeJob, tokens: Path, work: Path) -> TrainingJob:
-    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", "marian", sentinels=span_counts(64)[1] + 1)
+    special = extend_tokenizer(tokens / "tokenizer", work / "tokenizer", [PAD], sentinels=span_counts(64)[1] + 1)
     pad = special["pad_token"]
     sides = {"layers": 1, "attention_heads": 2, "ffn_dim": 64}
     shape = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in sides.items()}
     shape |= {"vocab_size": pad + 1, "d_model": 32, "max_position_embeddings": 64, "dropout": 0.1}
-    data = SpanData(
-        folder=str(tokens), first_sentinel=special["first_sentinel"], start_id=pad, validation_windows=8
-    )  # fmt: skip
+    data = TokenData(folder=str(tokens), validation_windows=8)
     return make_job(
-        family="marian", model={**shape, "pad_token_id": pad, "decoder_start_token_id": pad}, data=data, steps=30,
-        tokenizer=str(work / "tokenizer"), threads=1,
-    )  # fmt: skip
+        task="spans",
+        options={"first_sentinel": special["first_sentinel"], "start_id": pad},
+        family="marian",
+        model={**shape, "pad_token_id": pad, "decoder_start_token_id": pad},
+        data=data,
+        steps=30,
+        tokenizer=str(work / "tokenizer"),
+        threads=1,
+    )
 
 
 JOBS: dict[str, Callable[[MakeJob, Path, Path], TrainingJob]] = {
@@ -125,7 +150,7 @@ def test_transformers_opens_what_was_trained(make_job: MakeJob, tokens_folder: P
     model = transformers.AutoModelForMaskedLM.from_pretrained(job.output)
     tokenizer = transformers.AutoTokenizer.from_pretrained(job.output)
     asked = tokenizer(f"The {tokenizer.mask_token} statement", return_tensors="pt")
-    assert (asked.input_ids == job.data.mask_id).sum() == 1  # type: ignore[union-attr]
+    assert (asked.input_ids == job.options["mask_id"]).sum() == 1
     assert model(input_ids=asked.input_ids).logits.shape == (1, asked.input_ids.shape[1], 402)
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from zen_pipeline.tasks.masked_lm import mask_tokens, starts_of_words
+
+from zen_pipeline.tasks.masked import mask_tokens, starts_of_words
 
 VOCABULARY = 100
 MASK = 100

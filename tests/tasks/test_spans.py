@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zen_pipeline.tasks.span_corruption import corrupt_spans, span_counts
 
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError
-from zen_pipeline.tasks.special_tokens import extend_tokenizer, required_ids, sentinel_names
+from zen_pipeline.tasks.spans import corrupt_spans, span_counts
+from zen_pipeline.tasks.special_tokens import PAD, extend_tokenizer, required_ids, sentinel_names
 
 FIRST = 1000
 
@@ -66,11 +66,11 @@ def test_sentinels_are_single_ids_before_the_padding_and_found_again(tmp_path: P
 
     train_tokenizer(["a few words to learn from"], 280).save(tmp_path / "plain")
     size = Tokenizer.from_file(str(tmp_path / "plain" / "tokenizer.json")).get_vocab_size()
-    ids = extend_tokenizer(tmp_path / "plain", tmp_path / "spans", "marian", sentinels=5)
+    ids = extend_tokenizer(tmp_path / "plain", tmp_path / "spans", [PAD], sentinels=5)
     assert ids == {"first_sentinel": size, "pad_token": size + 5}
     raw = Tokenizer.from_file(str(tmp_path / "spans" / "tokenizer.json"))
     assert raw.encode("".join(sentinel_names(5)), add_special_tokens=False).ids == list(range(size, size + 5))
-    assert required_ids(tmp_path / "spans", "marian", sentinels=5) == ids
+    assert required_ids(tmp_path / "spans", [PAD], sentinels=5) == ids
     with pytest.raises(ConfigError, match="has no 6 sentinels"):
-        required_ids(tmp_path / "spans", "marian", sentinels=6)
-    assert extend_tokenizer(tmp_path / "plain", tmp_path / "pairs", "marian") == {"pad_token": size}
+        required_ids(tmp_path / "spans", [PAD], sentinels=6)
+    assert extend_tokenizer(tmp_path / "plain", tmp_path / "pairs", [PAD]) == {"pad_token": size}
