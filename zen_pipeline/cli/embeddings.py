@@ -58,12 +58,12 @@ def train(
     with kept_beside(output, corpus, given) as checkpoint:
         result = train_vectors(corpus, settings.method, given, checkpoint=checkpoint)
         write_vectors(result.vectors, output)
-    told = {"output": str(output), "words": corpus.total, "vocabulary": len(corpus.words), **speed(result),
-            "seconds": round(result.seconds, 2), "loss": round(result.losses[-1], 4)}  # fmt: skip
+    shown = {"output": str(output), "words": corpus.total, "vocabulary": len(corpus.words), **speed(result),
+             "seconds": round(result.seconds, 2), "loss": round(result.losses[-1], 4)}  # fmt: skip
     if json:
-        common.print_json(told)
+        common.print_json(shown)
     else:
-        common.print_table(f"vectors of {method}", ["", ""], told.items(), right=[1])
+        common.print_table(f"vectors of {method}", ["", ""], shown.items(), right=[1])
 
 
 @app.command()

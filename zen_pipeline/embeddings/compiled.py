@@ -1,4 +1,4 @@
-"""How this package compiles with numba, and the few things that numba lacks.
+"""Compilation with numba as this package uses it, and the few instructions that numba lacks.
 
 This module imports numba: import it inside the function that trains.
 """
@@ -34,7 +34,7 @@ def cached(**options: Any) -> Callable[[Any], Any]:
     """Compile at the first call and keep the machine code on disk (it is keyed by the file and the kind of CPU:
     after a change of this file or of another that the function calls, delete `__pycache__`).
 
-    numba looks for a folder that it can write: beside the file, then the user's cache folder, or `NUMBA_CACHE_DIR`.
+    numba looks for a folder that it can write: next to the file, then the user's cache folder, or `NUMBA_CACHE_DIR`.
     Without any, the code is compiled in every process.
     """
 
@@ -49,7 +49,7 @@ def cached(**options: Any) -> Callable[[Any], Any]:
 
 
 def on_disk(function: Any) -> bool:
-    """Whether a `cached` function was compiled before, on this machine, so that its first call takes no seconds."""
+    """True where a `cached` function was compiled before on this machine, so that its first call takes no seconds."""
     name = f"{function.py_func.__module__.rpartition('.')[2]}.{function.py_func.__qualname__}"
     return any(Path(function.stats.cache_path or os.devnull).glob(f"{name}-*.nbi"))
 

@@ -1,4 +1,4 @@
-"""How often words are near each other, counted as GloVe does, in bounded memory.
+"""Co-occurrence counts of words, as GloVe has them, in bounded memory.
 
 X_ij is the sum of 1 / d over all places where the words i and j are d <= window words apart in one document
 (Pennington et al. 2014, section 4.2). The sums are kept as whole numbers in units of 1 / lcm(1 … window), so they are
@@ -183,12 +183,12 @@ class _Runs:
         return np.asarray(np.memmap(path, np.int64, "r", 0, (entries,)) if entries else np.empty(0, np.int64))
 
     def _write_manifest(self) -> None:
-        told = {"identity": self._identity, "number": self.number, "document": self.document,
-                "position": self.position, "files": self._files}  # fmt: skip
-        write_atomically(self._folder / _MANIFEST, json.dumps(told))
+        state = {"identity": self._identity, "number": self.number, "document": self.document,
+                 "position": self.position, "files": self._files}  # fmt: skip
+        write_atomically(self._folder / _MANIFEST, json.dumps(state))
 
     def _merged(self) -> Iterator[Entries]:
-        """What `together` returns, some at a time, in bounded memory."""
+        """The entries of `together`, some at a time, in bounded memory."""
         at = [0] * len(self.all)
         while open_runs := [n for n, (keys, _) in enumerate(self.all) if at[n] < len(keys)]:
             # every key up to `border` has been reached in every run

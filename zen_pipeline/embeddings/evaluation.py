@@ -11,7 +11,7 @@ from zen_pipeline.embeddings.vectors import WordVectors
 
 
 def evaluate(vectors: WordVectors, files: Iterable[Path], *, seed: int = 0) -> dict[str, Any]:
-    """What every probe says.
+    """Run every probe.
 
     Args:
         vectors: to probe.

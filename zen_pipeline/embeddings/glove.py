@@ -39,7 +39,7 @@ _PAIR_BYTES = 16
 
 @dataclass(frozen=True)
 class GloveSettings:
-    """What decides the vectors, besides the corpus; defaults are those of the original program's demo.
+    """All that decides the vectors besides the corpus; defaults are those of the original program's demo.
 
     Attributes:
         dimensions: width of a vector.
@@ -111,7 +111,7 @@ def train_glove(
         corpus: from `encode_corpus`.
         settings: what decides the result.
         checkpoint: where to go on from, and to write to; the counts too, when they do not fit into the memory.
-        progress: told (pairs done, pairs in all) now and then.
+        progress: called with (pairs done, pairs in all) now and then.
 
     Raises:
         DataError: no two words of the vocabulary are near each other, or the vectors are not finite at the end.

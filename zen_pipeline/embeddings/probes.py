@@ -1,4 +1,4 @@
-"""What word vectors know: similarity to people's judgement, analogies, and what they owe to word frequency."""
+"""Probes of word vectors: agreement with people's similarity scores, analogies, and effects of word frequency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Rule = Literal["add", "mul"]
 
 @dataclass(frozen=True)
 class Similarity:
-    """How well cosines order word pairs as people do.
+    """Agreement of cosines with people's scores of word pairs.
 
     Attributes:
         name: of the file.
@@ -47,7 +47,7 @@ class Similarity:
 
 @dataclass
 class Analogies:
-    """How many questions "a is to b as c is to?" are answered with the expected word.
+    """Answers to the questions "a is to b as c is to?" of one file.
 
     Attributes:
         name: of the file.
@@ -194,7 +194,7 @@ def _scores(vectors: WordVectors, rows: NDArray[np.int64], rule: Rule) -> NDArra
 
 
 def frequency_effects(vectors: WordVectors) -> dict[str, float]:
-    """What the vectors owe to how often a word occurs instead of to what it means; 0 is best for each.
+    """Effects of how often a word occurs on its vector; 0 is best for each.
 
     Returns:
         length: Spearman's correlation of a vector's length with its word's count.

@@ -121,7 +121,7 @@ def _transpose_square(_typing: Any, source: Any, target: Any, _row: Any, _column
             for matrix, first, along in zip(matrices, (row, column), (column, row), strict=True)
         ]
         rows = [builder.load(place, align=_SIZE) for place in places[0]]
-        for size in (1, 2, 4):  # exchange the squares of this size that lie beside the diagonal
+        for size in (1, 2, 4):  # exchange the squares of this size next to the diagonal
             upper = [j if not j & size else COLUMNS + j - size for j in range(COLUMNS)]
             lower = [j + size if not j & size else COLUMNS + j for j in range(COLUMNS)]
             masks = [ir.Constant(ir.VectorType(_LANE, COLUMNS), lanes) for lanes in (upper, lower)]

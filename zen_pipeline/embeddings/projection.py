@@ -36,7 +36,7 @@ class WordMap:
 
 
 def content_words(vectors: WordVectors, n: int) -> list[str]:
-    """The `n` most frequent words that mean something by themselves, as far as that can be told.
+    """The `n` most frequent words that mean something by themselves, as far as rules can say.
 
     Left out: words more frequent than one in 400, English stop words, words of one or two letters (one character in
     Han, kana and Hangul).

@@ -1,4 +1,4 @@
-"""How many threads the compiled code of this package runs on."""
+"""Number of threads for the compiled code of this package."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Checkpoint:
             signal.raise_signal(number)
 
     def due(self) -> bool:
-        """Whether it is time to write."""
+        """True when it is time to write."""
         return self._asked is not None or time.monotonic() - self._last >= self.every
 
     def save(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class Checkpoint:
 
 @contextmanager
 def kept_beside(output: Path, corpus: WordCorpus, settings: Mapping[str, Any]) -> Iterator[Checkpoint]:
-    """A checkpoint in `.NAME.training` beside the file that a training is to write; gone when it has been written.
+    """A checkpoint in `.NAME.training` next to the file that a training is to write; gone when it has been written.
 
     Args:
         output: the file.

@@ -34,7 +34,7 @@ _HEAD_BYTES = 1 << 20
 
 
 def read_vectors(path: Path) -> tuple[WordVectors, FileReport]:
-    """Word vectors of any known format, told from the content.
+    """Word vectors of any known format, recognized by the content.
 
     Args:
         path: a file, also compressed (.gz); a .zip with one file; a file in a .zip, as archive.zip/name; or a folder

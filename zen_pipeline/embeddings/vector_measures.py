@@ -1,4 +1,4 @@
-"""What the matrices of an embeddings artifact are like: one row for each."""
+"""Measures of the matrices in an embeddings artifact: one row for each."""
 
 from __future__ import annotations
 

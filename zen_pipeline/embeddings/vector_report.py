@@ -1,4 +1,4 @@
-"""What a file of word vectors held, and what of it could not be used."""
+"""Report on a file of word vectors: what it held, and which lines could not be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t\r]*\n?")
 
 @dataclass
 class FileReport:
-    """What was found in a file.
+    """Content of a file, counted.
 
     Attributes:
         path: the file.
@@ -36,11 +36,11 @@ class FileReport:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        told = f"{self.read} vectors of {self.dimensions} dimensions read from {self.path} ({self.format})"
+        read = f"{self.read} vectors of {self.dimensions} dimensions read from {self.path} ({self.format})"
         if not self.skipped:
-            return f"{told}; no line skipped"
+            return f"{read}; no line skipped"
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
-        return f"{told}; {self.skipped.total()} lines skipped: {reasons}"
+        return f"{read}; {self.skipped.total()} lines skipped: {reasons}"
 
 
 class Collector:
@@ -90,7 +90,7 @@ class Collector:
             self._file.write(rows.tobytes())
 
     def finish(self) -> WordVectors:
-        """What was gathered.
+        """The vectors that were gathered.
 
         Raises:
             DataError: nothing was.

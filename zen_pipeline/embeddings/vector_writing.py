@@ -23,7 +23,7 @@ def write_vectors(vectors: WordVectors, path: Path, format: str | None = None) -
     Args:
         vectors: what to write.
         path: the file.
-        format: one of `FORMATS`; default: told from the name's ending (.txt .vec .bin .safetensors).
+        format: one of `FORMATS`; default: by the name's ending (.txt .vec .bin .safetensors).
 
     Returns:
         the format.

@@ -26,7 +26,7 @@ class WordVectors:
 
     Attributes:
         words: the vocabulary, by falling count.
-        counts: (words,) int64, occurrences in the training text; 1 for each where a file does not tell.
+        counts: (words,) int64, occurrences in the training text; 1 for each where a file does not say.
         matrix: (words, dimensions) float32; it may be a view of a mapped file.
 
     Raises:

@@ -43,7 +43,7 @@ _COMPARE_EVERY = 64  # calls between two looks whether the other number of threa
 
 @dataclass(frozen=True)
 class Word2VecSettings:
-    """What decides the vectors, besides the corpus; defaults are those of the original program where it has them.
+    """All that decides the vectors besides the corpus; defaults are those of the original program where it has them.
 
     Attributes:
         method: `skipgram` predicts each context word from the centre, `cbow` the centre from the mean of its context.
@@ -125,7 +125,7 @@ def train_word2vec(
         corpus: from `encode_corpus`.
         settings: what decides the result.
         checkpoint: where to go on from, and to write to.
-        progress: told (words done, words in all) a few times a second.
+        progress: called with (words done, words in all) a few times a second.
 
     Raises:
         DataError: fewer than two words in the vocabulary, or the vectors are not finite at the end.
@@ -277,7 +277,7 @@ class _Run:
     def _works(
         self, key: np.uint64, documents: NDArray[np.int64], done: int, lanes: int, threads: int
     ) -> tuple[list[Callable[[], list[_Outcome]]], NDArray[np.int64]]:
-        """What each thread is to call, with all its memory so that nothing in it can fail; the kernel's `turns`."""
+        """One function for each thread, with all its memory so that nothing in it can fail; the kernel's `turns`."""
         from zen_pipeline.embeddings import word2vec_kernel as kernel
         from zen_pipeline.embeddings.word2vec_blocks import Shape, make_block, make_rows, make_scratch
 
@@ -329,7 +329,7 @@ def keep_probabilities(counts: NDArray[np.int64], threshold: float) -> NDArray[n
 
 
 def noise_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """What `word2vec_kernel.sample_noise` draws from: a table to look up the inverse of the distribution.
+    """Tables for `word2vec_draws.sample_noise`, to look up the inverse of the distribution.
 
     Args:
         weights: (n,) not negative, not all zero.

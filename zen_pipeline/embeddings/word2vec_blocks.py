@@ -21,7 +21,7 @@ _ZERO = np.float32(0.0)
 
 
 class Block(NamedTuple):
-    """What a block of C centres is to do; span is C + 2 window.
+    """Words of a block of C centres and of their windows; span is C + 2 window.
 
     Attributes:
         centres: (C,) int64 words, `_NOWHERE` behind the end of the document. Group g has those at g, g + groups, …

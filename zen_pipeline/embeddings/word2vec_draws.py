@@ -1,4 +1,4 @@
-"""What `word2vec_kernel` draws at random: the words that stay, the widths of windows, and noise words.
+"""Random draws of `word2vec_kernel`: the words that stay, the widths of windows, and noise words.
 
 Everything follows from a key and a position. This module imports numba: import it inside the function that trains.
 """

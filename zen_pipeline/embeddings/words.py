@@ -1,4 +1,4 @@
-"""What a word is, in any script, and a corpus as word ids.
+"""Text in any script as words, and a corpus as word ids.
 
 A word is a run of letters, combining marks, digits and inner underscores that holds at least one letter; apostrophes
 join letters (`don't`). Words are lower-cased and in NFC. Numbers are not words. Runs of Han characters are cut into

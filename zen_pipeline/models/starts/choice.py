@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 class Start(BaseModel):
-    """What is put into the weights of a new model; as it stands, nothing.
+    """Parts that are put into the weights of a new model; by default none.
 
     Attributes:
         token_vectors: safetensors file with `vectors`, (vocab_size, dimensions), for the token embeddings.

@@ -74,9 +74,9 @@ def _one_side(vectors: Tensor) -> Tensor:
 
 
 def _shares(cosines: Tensor) -> Tensor:
-    """What each frequency contributes to the score, (D/2,), in all 1: the fastest ones equally, the best number.
+    """Shares of the frequencies in the score, (D/2,), in all 1: the fastest ones equally, the best number.
 
-    Slow ones tell neighbours badly apart, and few fast ones come round to the same phases at a longer distance.
+    Slow ones hardly tell neighbours apart, and few fast ones come round to the same phases at a longer distance.
 
     Args:
         cosines: (positions, D/2) of the rotary angles: the contributions at each distance from the peak.
