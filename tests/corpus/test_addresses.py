@@ -137,11 +137,11 @@ def test_the_digest_is_that_of_the_content_or_the_servers_own_tag(
 def test_a_remote_source_is_collected_once(server: str, workspace: Workspace, folder: Path) -> None:
     config = load_config(data=[f"{server}/a.jsonl.gz"])
     context = StageContext(workspace, "run")
-    first = collect.run(config, {}, context)
+    first = collect.STAGE.run(config, {}, context)
     assert first.summary["records"] == 1
-    assert collect.run(config, {}, context).cached
+    assert collect.STAGE.run(config, {}, context).cached
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(ROW.replace(b"row", b"line")))
-    assert not collect.run(config, {}, context).cached
+    assert not collect.STAGE.run(config, {}, context).cached
 
 
 def test_a_connection_that_breaks_ends_the_run(server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_credentials_in_an_address_are_used_and_not_kept(
     address = server.replace("://", "://someone:hidden-password@") + "/a.jsonl.gz?token=hidden-token"
     with pytest.raises(ConfigError) as raised:
         find_files([address.replace("a.jsonl", "missing")])
-    built = collect.run(load_config(data=[address]), {}, StageContext(workspace, "run"))
+    built = collect.STAGE.run(load_config(data=[address]), {}, StageContext(workspace, "run"))
     assert built.summary["records"] == 1
     assert built.summary["aside"] == 0
     [source] = {name for columns in read_columns(built.path / "records.parquet", "source") for name in columns[0]}
@@ -234,9 +234,9 @@ def test_a_data_set_is_read_by_the_library_of_the_hub(tmp_path: Path, workspace:
         rows = [{"question": f"How high is tide {n}?", "answer": f"{n} feet"} for n in range(count)]
         (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = load_config(data=[f"hf://{data}/train", f"hf://{data}/test"])
-    ref = collect.run(config, {}, StageContext(workspace, "run"))
+    ref = collect.STAGE.run(config, {}, StageContext(workspace, "run"))
     assert (ref.summary["records"], ref.summary["aside"]) == (4, 0)
-    assert collect.run(config, {}, StageContext(workspace, "run")).cached
+    assert collect.STAGE.run(config, {}, StageContext(workspace, "run")).cached
     read = read_paths(f"hf://{data}/train")
     assert (read.kinds, {r.split for r in read.records}) == ({"chat": 3}, {"train"})
     with pytest.raises(DataError, match="nosplit"):

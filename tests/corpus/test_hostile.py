@@ -315,7 +315,7 @@ def test_names_that_are_no_text_or_hold_line_ends_are_read(workspace: Workspace,
     data.mkdir()
     for name in (b"a\nb.txt", b"bad\xff.txt", b"star*[x].txt"):
         Path(os.fsdecode(os.fsencode(data) + b"/" + name)).write_text(f"text of {name!r}")
-    ref = collect.run(load_config(data=[str(data)]), {}, StageContext(workspace, "run"))
+    ref = collect.STAGE.run(load_config(data=[str(data)]), {}, StageContext(workspace, "run"))
     names = {record.source for record in read_records(ref.path / "records.parquet")}
     assert names == {"data/a\nb.txt", "data/bad\\xff.txt", "data/star*[x].txt"}
 

@@ -81,7 +81,7 @@ def test_odd_values_in_json_rows_reach_the_records_or_are_set_aside(workspace: W
         "[]",
     ]
     write(tmp_path / "data" / "a.jsonl", "\n".join(rows))
-    ref = collect.run(load_config(data=[str(tmp_path / "data")]), {}, StageContext(workspace, "run"))
+    ref = collect.STAGE.run(load_config(data=[str(tmp_path / "data")]), {}, StageContext(workspace, "run"))
     assert (ref.summary["records"], ref.summary["aside"]) == (5, 4)
     assert next(read_records(ref.path / "records.parquet")).text == "the last of equal names counts"
 

@@ -48,7 +48,7 @@ LANGUAGES = {name: {"en", "zh"} for name in _MIXED.split()} | {"translations.jso
 
 def test_every_sample_becomes_records_of_its_kind_and_language_and_nothing_is_set_aside(workspace: Workspace) -> None:
     config, context = load_config(data=[str(SAMPLES)]), StageContext(workspace, "run")
-    ref = collect.run(config, {}, context)
+    ref = collect.STAGE.run(config, {}, context)
     records = list(read_records(ref.path / "records.parquet"))
     assert ref.summary["aside"] == 0
     found = {record.source.split("/")[1]: record.kind for record in records}
@@ -57,7 +57,7 @@ def test_every_sample_becomes_records_of_its_kind_and_language_and_nothing_is_se
     assert min(Counter(record.kind for record in records).values()) >= 3
     languages = defaultdict(set)
     config = load_config(data=[str(SAMPLES)], overrides=["validate.min_characters=1"])  # Chinese says more in fewer
-    for record in read_records(validate.run(config, {"collect": ref}, context).path / "records.parquet"):
+    for record in read_records(validate.STAGE.run(config, {"collect": ref}, context).path / "records.parquet"):
         languages[record.source.split("/")[1]].add(record.language)
     assert languages == {name: LANGUAGES.get(name, {"en"}) for name in languages}
     assert {"letters.txt", "notes.md", "page.html"} <= languages.keys()  # in these nothing names the language

@@ -47,10 +47,10 @@ def resolved(context: StageContext, *, vocab_size: int = 400, context_length: in
 
 def chain(config: Config, context: StageContext, **sizes: int) -> dict[str, ArtifactRef]:
     refs: dict[str, ArtifactRef] = {}
-    refs["collect"] = collect.run(config, refs, context)
-    refs["validate"] = validate.run(config, refs, context)
+    refs["collect"] = collect.STAGE.run(config, refs, context)
+    refs["validate"] = validate.STAGE.run(config, refs, context)
     refs["resolve"] = resolved(context, **sizes)
-    refs["tokenize"] = tokenize.run(config, refs, context)
+    refs["tokenize"] = tokenize.STAGE.run(config, refs, context)
     return refs
 
 
@@ -115,13 +115,13 @@ def test_tokens_give_the_records_back_and_a_second_run_is_cached(data: Path, con
 
 
 def test_moved_data_is_found_again_and_changed_data_is_not(data: Path, context: StageContext) -> None:
-    first = collect.run(config_for(data), {}, context)
+    first = collect.STAGE.run(config_for(data), {}, context)
     moved = data.parent / "elsewhere" / "data"
     moved.parent.mkdir()
     data.rename(moved)
-    assert collect.run(config_for(moved), {}, context).cached
+    assert collect.STAGE.run(config_for(moved), {}, context).cached
     (moved / "note00.txt").write_text(prose(99))
-    assert collect.run(config_for(moved), {}, context).fingerprint != first.fingerprint
+    assert collect.STAGE.run(config_for(moved), {}, context).fingerprint != first.fingerprint
 
 
 def test_the_report_needs_no_network_and_shows_what_was_set_aside(data: Path, context: StageContext) -> None:
@@ -151,9 +151,9 @@ def test_data_that_fails_is_refused_with_three_masked_records_and_a_report(data:
     (suites / "records.json").write_text(json.dumps({"name": "records", "expectations": [entry]}))
     (data / "copy.md").write_text("Write to jane.doe@example.org about the matter of the invoices.")
     config = config_for(data, overrides=(f"validate.suites={suites}",))
-    refs = {"collect": collect.run(config, {}, context)}
+    refs = {"collect": collect.STAGE.run(config, {}, context)}
     with pytest.raises(ValidationFailed) as caught:
-        validate.run(config, refs, context)
+        validate.STAGE.run(config, refs, context)
     message = str(caught.value)
     lines = message.splitlines()
     assert "expect_column_values_to_be_between on records.characters" in lines[0]
@@ -169,7 +169,7 @@ def test_data_that_fails_is_refused_with_three_masked_records_and_a_report(data:
     page = Path(lines[-1].removeprefix("The whole report: "))
     assert "Refused" in page.read_text()
     with pytest.raises(ValidationFailed, match="Shorten them"):  # found in the store, and refused again
-        validate.run(config, refs, context)
+        validate.STAGE.run(config, refs, context)
     assert len(list((context.workspace.home / "store" / "validate").glob("[!.]*"))) == 1
 
 
@@ -227,11 +227,11 @@ def test_a_validation_file_is_trained_on_where_nothing_else_is_and_a_test_file_n
     shared_data: Callable[[str], Path], context: StageContext
 ) -> None:
     test = shared_data("wikitext-2") / "test.txt"
-    refs = {"collect": collect.run(config_for(test), {}, context)}
+    refs = {"collect": collect.STAGE.run(config_for(test), {}, context)}
     alone = refs["collect"].summary["bytes"]
     config = config_for(shared_data("wikitext-2") / "valid.txt", test)
-    refs = {"collect": collect.run(config, {}, context)}
-    splits = validate.run(config, refs, context).summary["splits"]
+    refs = {"collect": collect.STAGE.run(config, {}, context)}
+    splits = validate.STAGE.run(config, refs, context).summary["splits"]
     assert splits["train"]["bytes"] > splits["valid"]["bytes"] > 0
     assert splits["test"]["bytes"] > 0.99 * alone
 

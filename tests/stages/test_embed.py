@@ -61,7 +61,7 @@ def play(shared_data) -> list[tuple[str, str, str]]:
 def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Workspace, shared_data) -> None:
     config = Config.model_validate({"embed": SMALL})
     given = inputs(tmp_path, play(shared_data))
-    ref = embed.run(config, given, StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, given, StageContext(workspace, "run"))
     assert ref.skipped is None
     assert sorted(p.name for p in ref.path.iterdir()) == [
         "embeddings.svg", "manifest.json", "map.html", "map.json", "neighbours.json", "next_token.safetensors",
@@ -92,7 +92,7 @@ def test_the_stage_fills_what_the_next_stages_read(tmp_path: Path, workspace: Wo
 @pytest.mark.parametrize("method", ["cbow", "glove"])
 def test_every_method_fills_the_same_files(tmp_path: Path, workspace: Workspace, shared_data, method: str) -> None:
     config = Config.model_validate({"embed": {**WORDS_ALONE, "method": method, "phrases": 1, "phrase_threshold": 20}})
-    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
     vectors = WordVectors.load(ref.path)
     assert vectors.dimensions == 16
     assert [word for word in vectors.words if "_" in word]
@@ -103,7 +103,7 @@ def test_every_method_fills_the_same_files(tmp_path: Path, workspace: Workspace,
 def test_vectors_of_tokens_are_the_token_vectors(tmp_path: Path, workspace: Workspace, shared_data) -> None:
     config = Config.model_validate({"embed": {**WORDS_ALONE, "units": "tokens"}})
     given = inputs(tmp_path, play(shared_data))
-    ref = embed.run(config, given, StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, given, StageContext(workspace, "run"))
     vectors = WordVectors.load(ref.path)
     tokens = load_file(ref.path / "token_vectors.safetensors")["vectors"]
     tokenizer = embed._tokenizer(given["tokenize"].path)
@@ -118,7 +118,7 @@ def test_probes_are_in_the_artifact_and_their_content_in_the_fingerprint(
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("king\tqueen\t9\nking\tthe\t1\nlord\tsir\t8\n")
     config = Config.model_validate({"embed": {**WORDS_ALONE, "probes": [str(tmp_path / "*.txt")]}})
-    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
     [(name, entry)] = json.loads((ref.path / "probes.json").read_text())["similarity"].items()
     assert (name, entry["covered"]) == ("pairs", 3)
     assert ref.summary["probes"]["similarity"]["pairs"] == {"spearman": entry["spearman"], "coverage": 1.0}
@@ -142,7 +142,7 @@ def test_a_training_that_was_interrupted_goes_on_in_its_work_folder(
 
     def run(home: Path) -> str:
         home.mkdir(parents=True, exist_ok=True)
-        return embed.run(config, given, StageContext(Workspace(home), "run")).digest
+        return embed.STAGE.run(config, given, StageContext(Workspace(home), "run")).digest
 
     whole = run(tmp_path / "whole" / ".zen")
     seen: list[float] = []
@@ -167,7 +167,7 @@ def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(tmp_path: P
         home = tmp_path / name / ".zen"
         home.mkdir(parents=True)
         config = Config.model_validate({"embed": SMALL, "seed": seed})
-        digests.append(embed.run(config, given, StageContext(Workspace(home), "run")).digest)
+        digests.append(embed.STAGE.run(config, given, StageContext(Workspace(home), "run")).digest)
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -178,7 +178,7 @@ def test_only_documents_of_the_training_split_are_learnt_from(
     rows += [("zqvalid " * 50, "valid", "document"), ("zqtest " * 50, "test", "document")]
     rows += [("zqchat " * 50, "train", "chat")]
     config = Config.model_validate({"embed": SMALL})
-    ref = embed.run(config, inputs(tmp_path, rows), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, rows), StageContext(workspace, "run"))
     assert not [w for w in WordVectors.load(ref.path).words if w.startswith("zq")]
 
 
@@ -187,14 +187,14 @@ def test_max_words_takes_a_share_from_everywhere(tmp_path: Path, workspace: Work
     half = len(rows) // 2
     rows = [(f"{text} {'early' if i < half else 'late'}", "train", "document") for i, (text, _, _) in enumerate(rows)]
     config = Config.model_validate({"embed": {**SMALL, "max_words": 20_000}})
-    ref = embed.run(config, inputs(tmp_path, rows), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, rows), StageContext(workspace, "run"))
     assert ref.summary["words"] == 20_000
     assert {"early", "late"} <= set(WordVectors.load(ref.path).words)
 
 
 def test_turned_off_is_skipped(tmp_path: Path, workspace: Workspace) -> None:
     config = Config.model_validate({"embed": {"enabled": False, "next_token": False}})
-    ref = embed.run(config, inputs(tmp_path, [("a b", "train", "document")]), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, [("a b", "train", "document")]), StageContext(workspace, "run"))
     assert ref.skipped is not None
     assert ref.skipped.startswith("word vectors are turned off (embed.enabled: false)")
     assert [p.name for p in ref.path.iterdir()] == ["manifest.json"]
@@ -213,14 +213,14 @@ def test_too_few_words_skip_the_stage_with_the_reason(
     tmp_path: Path, workspace: Workspace, text: str, reason: str
 ) -> None:
     config = Config.model_validate({"embed": {"next_token": False}})
-    ref = embed.run(config, inputs(tmp_path, [(text, "train", "document")]), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, [(text, "train", "document")]), StageContext(workspace, "run"))
     assert ref.skipped is not None
     assert reason in ref.skipped
     assert "add" in ref.skipped
 
 
 def test_too_few_words_still_give_next_token_vectors(tmp_path: Path, workspace: Workspace) -> None:
-    ref = embed.run(
+    ref = embed.STAGE.run(
         Config(), inputs(tmp_path, [("12 345 67 " * 200, "train", "document")]), StageContext(workspace, "r")
     )
     assert ref.skipped is None
@@ -230,7 +230,7 @@ def test_too_few_words_still_give_next_token_vectors(tmp_path: Path, workspace: 
 
 def test_a_model_that_brings_its_vectors_gets_none(tmp_path: Path, workspace: Workspace, shared_data) -> None:
     config = Config.model_validate({"embed": SMALL, "pretrain": {"init_from": str(tmp_path)}})
-    ref = embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+    ref = embed.STAGE.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
     assert not (ref.path / "next_token.safetensors").exists()
     assert "brings its own" in ref.summary["next_token"]["none"]
 
@@ -242,7 +242,7 @@ def test_a_rate_that_diverges_is_an_error_and_leaves_no_artifact(
 
     config = Config.model_validate({"embed": {**SMALL, "learning_rate": 1e30}})
     with pytest.raises(DataError, match=r"embed\.learning_rate"):
-        embed.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
+        embed.STAGE.run(config, inputs(tmp_path, play(shared_data)), StageContext(workspace, "run"))
     assert not list(workspace.store.manifests())
 
 

@@ -14,13 +14,17 @@ from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Record, record_writer
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.evaluation.scores import read_score
 from zen_pipeline.inference.translate import translate
 from zen_pipeline.models.folder import load_any, save_model
 from zen_pipeline.models.gpt2 import GPT2, GPT2Config
 from zen_pipeline.models.marian import Marian
+from zen_pipeline.pipeline.chain import steps_up_to
+from zen_pipeline.pipeline.model_specs import family_of
+from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import StageContext
-from zen_pipeline.stages import evaluate, finetune, optimize, pretrain, release, resolve, tokenize
-from zen_pipeline.stages.resolve import family_of, load_resolved
+from zen_pipeline.stages import pretrain, resolve
+from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("known_speed")  # what is measured does not matter here
@@ -87,11 +91,21 @@ def translations() -> list[Record]:
     return records
 
 
-def run_to_pretrain(config: Config, records: ArtifactRef, context: StageContext) -> dict[str, ArtifactRef]:
+def walk(
+    config: Config, records: ArtifactRef, context: StageContext, until: str = "pretrain"
+) -> dict[str, ArtifactRef]:
+    """The artifacts of a stage and of the real steps that it needs, by step; records are given, nothing is released."""
     refs = {"validate": records}
-    for stage in (resolve, tokenize, pretrain):
-        refs[stage.STAGE.name] = stage.STAGE.run(config, refs, context)
+    for step in steps_up_to(until, config):
+        if step.name not in ("collect", "validate") and step.stage.name != "release":
+            refs[step.name] = step.stage.run(config, refs, context, step.model)
     return refs
+
+
+def only(refs: dict[str, ArtifactRef], stage: str) -> ArtifactRef:
+    """The one artifact of a stage that was not skipped."""
+    (found,) = [ref for ref in refs.values() if ref.stage == stage and not ref.skipped]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -101,11 +115,11 @@ def run_to_pretrain(config: Config, records: ArtifactRef, context: StageContext)
         pytest.param("gpt2", "GPT2LMHeadModel", "validation_bits_per_byte", marks=pytest.mark.large),
     ],
 )
-def test_a_family_is_trained_on_text(
+def test_a_family_is_trained_on_text_and_measured(
     family: str, architecture: str, measured: str, workspace: Workspace, context: StageContext
 ) -> None:
-    refs = run_to_pretrain(settings(family), validated(workspace, documents()), context)
-    model, sizes = refs["pretrain"], load_resolved(refs["resolve"].path)
+    refs = walk(settings(family), validated(workspace, documents()), context, "release")
+    model, sizes = only(refs, "pretrain"), load_resolved(refs["resolve"].path)
     written = json.loads((model.path / "config.json").read_text())
     assert written["architectures"] == [architecture]
     assert written["vocab_size"] == 320 + (2 if family == "bert" else 0)
@@ -113,34 +127,52 @@ def test_a_family_is_trained_on_text(
     assert sizes.model.intermediate_size == 64
     assert model.summary["final"][measured] > 0
     assert ("validation_bits_per_byte" in model.summary["final"]) == (family == "gpt2")
-    assert pretrain.STAGE.run(settings(family), refs, context).cached
+    evaluated = refs[f"evaluate-{model.model}"]
+    score = read_score(evaluated.path)
+    assert score is not None
+    assert score.value > 0
+    assert score.baseline_value is not None
+    forms = refs[f"optimize-{model.model}"].summary["forms"]
+    assert forms["int8"]["bytes"] < forms["float"]["bytes"]
+    assert forms["int8"]["loss"] == pytest.approx(forms["float"]["loss"], rel=0.05)
+    assert pretrain.STAGE.run(settings(family), refs, context, models_of(settings(family))[0]).cached
 
 
-def test_an_encoder_decoder_is_trained_on_pairs(workspace: Workspace, context: StageContext) -> None:
+def test_an_encoder_decoder_is_trained_on_pairs_and_measured_on_others(
+    workspace: Workspace, context: StageContext
+) -> None:
     config = settings("marian")
-    refs = run_to_pretrain(config, validated(workspace, translations()), context)
+    refs = walk(config, validated(workspace, translations()), context, "release")
     assert refs["tokenize"].summary["text"] == "translation"
-    final = refs["pretrain"].summary["final"]
+    assert "translation pairs" in str(refs["pretrain-infill"].skipped)
+    assert refs["evaluate-infill"].skipped
+    final = refs["pretrain-translate"].summary["final"]
     assert 0 < final["validation_bits_per_byte"] < 20
-    folder = refs["pretrain"].path
+    folder = refs["pretrain-translate"].path
     model, tokenizer = load_any(folder, Marian), Tokenizer.load(folder)
     assert model.config.pad_token_id == tokenizer.token_id("<|pad|>") == model.config.vocab_size - 1
     assert (model.config.encoder_layers, model.config.decoder_layers) == (1, 1)
     said = translate(model, [[*tokenizer.encode("one two six"), tokenizer.start_id]], max_new_tokens=8)
     assert isinstance(tokenizer.decode(said[0]), str)
+    summary = refs["evaluate-translate"].summary
+    assert 0 <= summary["chrf"] <= 100
+    assert set(summary["baselines"]) == {"copying the source"}
+    assert summary["pairs"] == summary["test"]["pairs"] == 18
+    forms = refs["optimize-translate"].summary["forms"]
+    assert forms["int8"]["loss"] == pytest.approx(forms["float"]["loss"], rel=0.05)
 
     continued = settings("marian", init_from=str(folder), model={})
-    again = run_to_pretrain(continued, refs["validate"], context)
-    assert again["pretrain"].summary["final"]["validation_loss"] < final["validation_loss"]
+    again = only(walk(continued, refs["validate"], context), "pretrain")
+    assert again.summary["final"]["validation_loss"] < final["validation_loss"]
 
 
 @pytest.mark.large
 def test_an_encoder_is_trained_on_from_its_own_folder(workspace: Workspace, context: StageContext) -> None:
     records = validated(workspace, documents())
-    first = run_to_pretrain(settings("bert"), records, context)["pretrain"]
+    first = only(walk(settings("bert"), records, context), "pretrain")
     continued = Config.model_validate({"pretrain": {**SMALL, "init_from": first.folder, "model": {}}})
     assert family_of(continued) == "bert"
-    again = run_to_pretrain(continued, records, context)["pretrain"]
+    again = only(walk(continued, records, context), "pretrain")
     assert again.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 
 
@@ -149,7 +181,9 @@ def test_an_encoder_decoder_fills_in_spans_where_there_are_no_pairs(
     workspace: Workspace, context: StageContext
 ) -> None:
     records = validated(workspace, documents())
-    first = run_to_pretrain(settings("marian", steps=20), records, context)["pretrain"]
+    refs = walk(settings("marian", steps=20), records, context, "release")
+    first = refs["pretrain-infill"]
+    assert "no translation pairs" in str(refs["pretrain-translate"].skipped)
     history = [json.loads(line) for line in (first.path / "history.jsonl").read_text().splitlines()]
     assert history[-1]["loss"] < history[0]["loss"] - 0.3
     assert "validation_bits_per_byte" not in first.summary["final"]
@@ -157,27 +191,15 @@ def test_an_encoder_decoder_fills_in_spans_where_there_are_no_pairs(
     assert model.config.pad_token_id == tokenizer.token_id("<|pad|>") == model.config.vocab_size - 1
     assert tokenizer.token_id("<extra_id_0>") == 320  # 32 tokens: 5 of them cut out in 2 spans, and the end
     assert tokenizer.token_id("<extra_id_2>") == model.config.vocab_size - 2
-
-
-@pytest.mark.parametrize("family", ["bert", "marian"])
-def test_stages_that_have_nothing_to_do_for_a_family_say_why(
-    family: str, workspace: Workspace, context: StageContext
-) -> None:
-    config = settings(family)
-    records = documents() if family == "bert" else translations()
-    refs = run_to_pretrain(config, validated(workspace, records), context)
-    refs["embed"] = refs["tokenize"]  # nobody gets as far as to read it
-    for stage in (finetune, evaluate, optimize, release):
-        refs[stage.STAGE.name] = stage.STAGE.run(config, refs, context)
-        assert f"this one is a {family} model" in str(refs[stage.STAGE.name].skipped)
-    assert release.find_released(config, refs, workspace) == []
+    assert refs["evaluate-infill"].summary["bits_per_span_byte"] > 0
 
 
 def test_the_family_is_part_of_what_resolve_and_pretraining_depend_on(workspace: Workspace) -> None:
     def identity(stage: Any, **changes: Any) -> Identity:
         upstream = dict.fromkeys(("validate", "resolve", "tokenize", "embed"), "a")
         config = Config.model_validate({"pretrain": changes})
-        return stage.STAGE.identity(config, upstream, workspace)  # type: ignore[no-any-return]
+        model = models_of(config)[0] if stage is pretrain else None
+        return stage.STAGE.identity(config, upstream, workspace, model)  # type: ignore[no-any-return]
 
     for stage in (resolve, pretrain):
         assert identity(stage).fingerprint == identity(stage, family="qwen3").fingerprint
@@ -215,5 +237,5 @@ def test_real_sentence_pairs_are_learnt(
         split = "valid" if i % 20 == 0 else "train"
         records.append(Record(str(i), str(i), f"{source}\n{target}", "cmn.txt", "und", split, "translation", meta))
     config = settings("marian", steps=60, batch_tokens=1024, model={"hidden_size": 64, "layers": 2, "heads": 2})
-    final = run_to_pretrain(config, validated(workspace, records), context)["pretrain"].summary["final"]
+    final = only(walk(config, validated(workspace, records), context), "pretrain").summary["final"]
     assert final["validation_bits_per_byte"] < 4.0  # chance is log2(320) bits for each of two to three bytes

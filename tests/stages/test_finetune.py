@@ -48,7 +48,7 @@ def inputs_of(workspace: Workspace, records: list[made.Record]) -> dict[str, Art
         "validate": made.validated(workspace, records),
         "resolve": resolved(workspace),
         "tokenize": tokens,
-        "pretrain": made.pretrained(workspace, tokens),
+        "pretrain-base": made.pretrained(workspace, tokens),
     }
 
 
@@ -67,9 +67,18 @@ def inputs(workspace: Workspace) -> dict[str, ArtifactRef]:
     return inputs_of(workspace, made.documentation() + talk)
 
 
+def given_model(workspace: Workspace) -> ArtifactRef:
+    return made.skipped(workspace, "pretrain", "a given model is fine-tuned", model="base")
+
+
+def tuned_from(folder: Path, inputs: dict[str, ArtifactRef], workspace: Workspace) -> ArtifactRef:
+    config = config_of(init_from=str(folder), steps=2)
+    return finetune.STAGE.run(config, inputs, StageContext(workspace, "test"), made.CHAT)
+
+
 @pytest.fixture(scope="module")
 def tuned(workspace: Workspace, inputs: dict[str, ArtifactRef]) -> ArtifactRef:
-    return finetune.run(config_of(), inputs, StageContext(workspace, "test"))
+    return finetune.STAGE.run(config_of(), inputs, StageContext(workspace, "test"), made.CHAT)
 
 
 def test_the_chat_model_has_learnt_to_answer(tuned: ArtifactRef) -> None:
@@ -122,7 +131,7 @@ def test_the_template_travels_with_the_model(tuned: ArtifactRef) -> None:
 def test_a_second_run_finds_it_in_the_store(
     workspace: Workspace, inputs: dict[str, ArtifactRef], tuned: ArtifactRef
 ) -> None:
-    again = finetune.run(config_of(), inputs, StageContext(workspace, "again"))
+    again = finetune.STAGE.run(config_of(), inputs, StageContext(workspace, "again"), made.CHAT)
     assert again.cached
     assert again.digest == tuned.digest
 
@@ -132,7 +141,7 @@ def test_it_is_trained_on_the_devices_of_pretraining(
     workspace: Workspace, inputs: dict[str, ArtifactRef], tuned: ArtifactRef
 ) -> None:
     config = config_of(weight_decay=0.01).model_copy(update={"pretrain": PretrainConfig(devices=2, sharding="full")})
-    ref = finetune.run(config, inputs, StageContext(workspace, "test"))
+    ref = finetune.STAGE.run(config, inputs, StageContext(workspace, "test"), made.CHAT)
     assert (ref.summary["devices"], ref.summary["sharding"]) == (2, "full")
     assert ref.summary["tokens"] == tuned.summary["tokens"]
     assert ref.summary["final"]["train_loss"] == pytest.approx(tuned.summary["final"]["train_loss"], rel=0.1)
@@ -147,9 +156,9 @@ def test_conversations_that_the_template_refuses_are_left_out_and_counted(
         "{{ '<|im_start|>' + m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
     )
-    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
+    given = {**inputs, "pretrain-base": given_model(workspace)}
     with caplog.at_level("WARNING"):
-        ref = finetune.run(config_of(init_from=str(tmp_path), steps=2), given, StageContext(workspace, "test"))
+        ref = tuned_from(tmp_path, given, workspace)
     counts = ref.summary["questions"]
     kept = [q for name in ("train", "valid", "test") for q in read_questions(ref.path / f"questions_{name}.jsonl")]
     assert counts["refused"] > 0
@@ -166,9 +175,9 @@ def test_a_tokenizer_with_more_ids_than_the_given_model_has_embeddings_is_refuse
     added = {**tokenizer["added_tokens"][0], "id": 5000, "content": "<|more|>"}
     tokenizer["added_tokens"].append(added)
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
+    given = {**inputs, "pretrain-base": given_model(workspace)}
     with pytest.raises(ConfigError, match="embeddings"):
-        finetune.run(config_of(init_from=str(tmp_path), steps=2), given, StageContext(workspace, "test"))
+        tuned_from(tmp_path, given, workspace)
 
 
 def test_it_starts_from_a_given_folder_with_that_folders_template(
@@ -181,14 +190,14 @@ def test_it_starts_from_a_given_folder_with_that_folders_template(
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
     )
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(own))
-    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "a given model is fine-tuned")}
+    given = {**inputs, "pretrain-base": given_model(workspace)}
     config = config_of(init_from=str(tmp_path), steps=2)
-    ref = finetune.run(config, given, StageContext(workspace, "test"))
+    ref = finetune.STAGE.run(config, given, StageContext(workspace, "test"), made.CHAT)
     assert ref.skipped is None
     assert json.loads((ref.path / "tokenizer_config.json").read_text())["chat_template"] == own["chat_template"]
-    before = finetune.STAGE.identity(config, {n: r.fingerprint for n, r in given.items()}, workspace)
+    before = finetune.STAGE.identity(config, {n: r.fingerprint for n, r in given.items()}, workspace, made.CHAT)
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text() + "\n")
-    after = finetune.STAGE.identity(config, {n: r.fingerprint for n, r in given.items()}, workspace)
+    after = finetune.STAGE.identity(config, {n: r.fingerprint for n, r in given.items()}, workspace, made.CHAT)
     assert after.changed_from(before.parts) == ["sources.init_from"]
 
 
@@ -196,7 +205,7 @@ def test_it_starts_from_a_given_folder_with_that_folders_template(
 
 
 def test_turned_off_it_is_skipped(workspace: Workspace, inputs: dict[str, ArtifactRef]) -> None:
-    ref = finetune.run(config_of(enabled=False), inputs, StageContext(workspace, "test"))
+    ref = finetune.STAGE.run(config_of(enabled=False), inputs, StageContext(workspace, "test"), made.CHAT)
     assert "finetune.enabled" in str(ref.skipped)
 
 
@@ -204,7 +213,7 @@ def test_a_corpus_without_questions_is_skipped_with_what_to_add(tmp_path: Path) 
     workspace = Workspace(tmp_path)
     prose = [made.Record(f"r{n}", f"g{n}", f"Chapter {n}. It rained again." * 9, "book", "en", s) for n, s in
              enumerate(["train"] * 6 + ["valid", "test"])]  # fmt: skip
-    ref = finetune.run(config_of(), inputs_of(workspace, prose), StageContext(workspace, "test"))
+    ref = finetune.STAGE.run(config_of(), inputs_of(workspace, prose), StageContext(workspace, "test"), made.CHAT)
     assert "messages" in str(ref.skipped)
     assert "python_docs" in str(ref.skipped)
 
@@ -212,8 +221,8 @@ def test_a_corpus_without_questions_is_skipped_with_what_to_add(tmp_path: Path) 
 def test_without_a_base_model_it_is_skipped_with_its_reason(
     workspace: Workspace, inputs: dict[str, ArtifactRef]
 ) -> None:
-    given = {**inputs, "pretrain": made.skipped(workspace, "pretrain", "too little text")}
-    ref = finetune.run(config_of(), given, StageContext(workspace, "test"))
+    given = {**inputs, "pretrain-base": made.skipped(workspace, "pretrain", "too little text", model="base")}
+    ref = finetune.STAGE.run(config_of(), given, StageContext(workspace, "test"), made.CHAT)
     assert "too little text" in str(ref.skipped)
 
 
@@ -221,9 +230,9 @@ def test_conversations_that_do_not_fit_are_dropped_and_counted(
     workspace: Workspace, inputs: dict[str, ArtifactRef]
 ) -> None:
     given = {**inputs, "resolve": resolved(workspace, context=56)}
-    ref = finetune.run(config_of(steps=2), given, StageContext(workspace, "test"))
+    ref = finetune.STAGE.run(config_of(steps=2), given, StageContext(workspace, "test"), made.CHAT)
     questions = ref.summary["questions"]
     assert 0 < questions["too_long"] < questions["train"]
-    none = finetune.run(config_of(), {**inputs, "resolve": resolved(workspace, context=17)},
-                        StageContext(workspace, "test"))  # fmt: skip
+    none = finetune.STAGE.run(config_of(), {**inputs, "resolve": resolved(workspace, context=17)},
+                        StageContext(workspace, "test"), made.CHAT)  # fmt: skip
     assert "pretrain.model.context_length=64" in str(none.skipped)

@@ -71,7 +71,7 @@ def config_for(suites: Path | None = None) -> Config:
 
 
 def run(config: Config, context: StageContext, records: list[Record]) -> ArtifactRef:
-    return validate.run(config, {"collect": collected(context, records)}, context)
+    return validate.STAGE.run(config, {"collect": collected(context, records)}, context)
 
 
 def suite(folder: Path, name: str, *entries: tuple[str, dict[str, Any], str]) -> Path:
@@ -316,7 +316,7 @@ def tokenized(context: StageContext, config: Config, records: list[Record], cont
     identity = Identity("resolve", {"context_length": context_length})
     resolved = context.store.get_or_build(identity, sizes, inputs={}, run_id="test")
     inputs = {"validate": run(config, context, records), "resolve": resolved}
-    return tokenize.run(config, inputs, context)
+    return tokenize.STAGE.run(config, inputs, context)
 
 
 def test_tokens_are_judged_on_every_run_and_a_changed_file_stops(context: StageContext) -> None:

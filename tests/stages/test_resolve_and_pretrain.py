@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.kinds.kinds import Kind
@@ -20,12 +22,17 @@ from zen_pipeline.corpus.tokens.shards import write_index, write_split
 from zen_pipeline.corpus.tokens.tokenizer import train_tokenizer
 from zen_pipeline.errors import ConfigError, DataError
 from zen_pipeline.models.starts.choice import NEXT_TOKEN_FILE, TOKEN_VECTORS_FILE
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.runner import RunStatus
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import pretrain, resolve
 from zen_pipeline.stages.resolve import load_resolved
+from zen_pipeline.tasks import load_task
+from zen_pipeline.tasks.base import Material, TrainingRequest
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
+from zen_pipeline.training.devices import device_count
 from zen_pipeline.training.dial import Request, Speed, choose
+from zen_pipeline.training.job import TrainingJob
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 SMALL: dict[str, Any] = {
@@ -83,9 +90,32 @@ def context(workspace: Workspace) -> StageContext:
     return StageContext(workspace, "test")
 
 
+def trained(config: Config, inputs: Mapping[str, ArtifactRef], context: StageContext) -> ArtifactRef:
+    """The base model of a pipeline whose records are not read again."""
+    return pretrain.STAGE.run(config, {"validate": inputs["tokenize"], **inputs}, context, made.BASE)
+
+
+def job_of(config: Config, inputs: Mapping[str, ArtifactRef], context: StageContext) -> TrainingJob:
+    """The job that would train it."""
+    resolved = load_resolved(inputs["resolve"].path)
+    asked = TrainingRequest(
+        config=config,
+        family="qwen3",
+        resolved=resolved,
+        records=inputs["tokenize"].path,
+        tokens=inputs["tokenize"].path,
+        start=None,
+        work=context.work,
+    )
+    material = load_task("language").material(asked)
+    assert isinstance(material, Material)
+    inside = replace(context, model=ModelSpec("base", "language", config.pretrain.family or "qwen3"))
+    return pretrain.make_job(config, resolved, material, inputs, context.workspace.home / "output", inside)
+
+
 def test_resolve_counts_the_documents_of_the_train_split(validated: ArtifactRef) -> None:
     expected = sum(len(text.encode()) for text in language_reference())
-    assert resolve.train_bytes(validated.path / "records.parquet") == expected
+    assert load_task("language").train_bytes(validated.path / "records.parquet") == expected
 
 
 def test_sizes_and_a_model_come_out_and_are_found_again(
@@ -94,27 +124,27 @@ def test_sizes_and_a_model_come_out_and_are_found_again(
     config = Config.model_validate({"pretrain": SMALL, "budget": "1m"})
     tracker = MlflowTracker(mlflow_client(workspace.mlflow_folder), experiment="zen", run_name="test", tags={})
     context = StageContext(workspace, "test", tracker=tracker)
-    sizes = resolve.run(config, {"validate": validated}, context)
+    sizes = resolve.STAGE.run(config, {"validate": validated}, context)
     resolved = load_resolved(sizes.path)
     assert (resolved.steps, resolved.batch) == (12, 4)
     assert resolved.peak_flops is not None
     assert resolved.peak_flops > 1e9
-    assert resolve.run(config, {"validate": validated}, context).cached
+    assert resolve.STAGE.run(config, {"validate": validated}, context).cached
 
     inputs = {"resolve": sizes, "tokenize": tokenized}
-    model = pretrain.run(config, inputs, context)
+    model = trained(config, inputs, context)
     names = {path.name for path in model.path.iterdir()}
     assert names >= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "training.json"}
     assert names >= {"history.jsonl", "tokenizer_config.json"}
     assert model.summary["tokens"] == 12 * 128
     assert json.loads((model.path / "config.json").read_text())["vocab_size"] == 300
-    assert pretrain.run(config, inputs, context).cached
+    assert trained(config, inputs, context).cached
     assert not list((workspace.home / "work").iterdir())
 
     client = mlflow_client(workspace.mlflow_folder)
     experiment = client.get_experiment_by_name("zen")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], "tags.`zen.stage` = 'pretrain'")
+    runs = client.search_runs([experiment.experiment_id], "tags.`zen.stage` = 'pretrain-base'")
     losses = client.get_metric_history(runs[-1].info.run_id, "loss")
     assert sorted(metric.step for metric in losses) == list(range(1, 13))
     scored = client.get_metric_history(runs[-1].info.run_id, "validation_bits_per_byte")
@@ -171,23 +201,23 @@ def test_sizes_from_a_busy_machine_are_kept_only_for_the_run_that_began_with_the
     answers = [quiet.model_copy(update={"trained_flops": 1e10, "disturbed": True}), *[quiet.model_copy(update=now)] * 2]
     monkeypatch.setattr("zen_pipeline.training.measure.measure_and_choose", lambda *_: answers.pop(0))
 
-    first = resolve.run(config, inputs, context)
+    first = resolve.STAGE.run(config, inputs, context)
     stages = [StageRecord(name="resolve", status="ran", seconds=1.0, fingerprint=first.fingerprint)]
     workspace.save_run(RunRecord(run_id="first", pipeline="zen", started="now", status=finished, stages=stages))
-    second = resolve.run(config, inputs, context)
+    second = resolve.STAGE.run(config, inputs, context)
     assert (second.fingerprint != first.fingerprint) == (kept == "replaced")
     assert load_resolved(second.path).trained_flops == (1e11 if kept == "replaced" else 1e10)
     measured = len(answers)
-    resolve.run(config, inputs, context)
+    resolve.STAGE.run(config, inputs, context)
     asked_again = len(answers) < measured
     assert asked_again == (finished == "completed" and kept == "untouched")
 
 
 def test_what_pretraining_depends_on(workspace: Workspace) -> None:
-    upstream = {"resolve": "a", "tokenize": "b", "embed": "c"}
+    upstream = {"validate": "v", "resolve": "a", "tokenize": "b", "embed": "c"}
 
     def parts(settings: dict[str, Any]) -> Identity:
-        return pretrain.STAGE.identity(Config.model_validate(settings), upstream, workspace)
+        return pretrain.STAGE.identity(Config.model_validate(settings), upstream, workspace, made.BASE)
 
     base = parts({})
     same = {"checkpoint_every": 7, "validate_every": 9, "rank_timeout": 30, "watts_per_core": 9}
@@ -205,19 +235,19 @@ def test_two_processes_make_the_same_artifact_as_one(
 ) -> None:
     context = StageContext(workspace, "test")
     config = Config.model_validate({"pretrain": {**SMALL, "devices": 2}, "budget": "1m"})
-    inputs = {"resolve": resolve.run(config, {"validate": validated}, context), "tokenize": tokenized}
-    model = pretrain.run(config, inputs, context)
+    inputs = {"resolve": resolve.STAGE.run(config, {"validate": validated}, context), "tokenize": tokenized}
+    model = trained(config, inputs, context)
     assert model.summary["devices"] == 2
     assert model.summary["tokens"] == 12 * 128
     alone = Config.model_validate({"pretrain": SMALL, "budget": "1m"})
-    assert pretrain.run(alone, inputs, context).cached
-    assert pretrain.device_count("auto", batch=4, enlarge="pretrain.batch_tokens") >= 1
+    assert trained(alone, inputs, context).cached
+    assert device_count("auto", batch=4, enlarge="pretrain.batch_tokens") >= 1
     with pytest.raises(ConfigError, match=r"pretrain\.devices is 5, but a batch has 4 sequences"):
-        pretrain.device_count(5, batch=4, enlarge="pretrain.batch_tokens")
+        device_count(5, batch=4, enlarge="pretrain.batch_tokens")
 
 
 def test_every_process_has_a_gpu_of_its_own_or_none_has() -> None:
-    count = partial(pretrain.device_count, batch=8, enlarge="pretrain.batch_tokens")
+    count = partial(device_count, batch=8, enlarge="pretrain.batch_tokens")
     assert [count("auto", gpus=gpus) for gpus in (0, 2, 100)] == [1, 2, 8]
     assert [count(setting, gpus=0) for setting in (1, 4)] == [1, 4]
     assert [count(setting, gpus=2) for setting in (1, 2)] == [1, 2]
@@ -252,9 +282,9 @@ def test_a_start_gives_the_parts_that_fit_the_model(
     shape = {**SMALL["model"], "layers": 2} | changes.get("model", {})
     settings = {**SMALL, "start": "auto", **changes, "model": shape}
     config = Config.model_validate({"pretrain": settings, "budget": "1e6tokens"})
-    sizes = resolve.run(config, {"validate": validated}, context)
+    sizes = resolve.STAGE.run(config, {"validate": validated}, context)
     inputs = {"resolve": sizes, "tokenize": tokenized, "embed": vectors}
-    job = pretrain.make_job(config, load_resolved(sizes.path), inputs, workspace.home / "output", context)
+    job = job_of(config, inputs, context)
     start = job.start
     found = {"next_token": start.next_token_vectors, "token": start.token_vectors}
     assert [name for name, path in found.items() if path] == ([tables] if tables else [])
@@ -266,23 +296,23 @@ def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     validated: ArtifactRef, tokenized: ArtifactRef, context: StageContext
 ) -> None:
     config = Config.model_validate({"pretrain": {**SMALL, "rank_timeout": 30, "watts_per_core": 9}})
-    sizes = resolve.run(config, {"validate": validated}, context)
+    sizes = resolve.STAGE.run(config, {"validate": validated}, context)
     inputs = {"resolve": sizes, "tokenize": tokenized}
-    job = pretrain.make_job(config, load_resolved(sizes.path), inputs, context.workspace.home / "output", context)
+    job = job_of(config, inputs, context)
     assert (job.rank_timeout, job.watts_per_core) == (30, 9)
     assert job.peak_flops == load_resolved(sizes.path).peak_flops
-    first = pretrain.run(config, inputs, context)
+    first = trained(config, inputs, context)
     continued = Config.model_validate({"pretrain": {**SMALL, "init_from": first.folder, "model": {}}})
-    sizes = resolve.run(continued, {"validate": validated}, context)
+    sizes = resolve.STAGE.run(continued, {"validate": validated}, context)
     assert load_resolved(sizes.path).model.context_length == 32
-    second = pretrain.run(continued, {"resolve": sizes, "tokenize": tokenized}, context)
+    second = trained(continued, {"resolve": sizes, "tokenize": tokenized}, context)
     assert second.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 
     config_file = first.path / "config.json"
     shrunk = json.loads(config_file.read_text()) | {"vocab_size": 299}
     config_file.write_text(json.dumps(shrunk))
     with pytest.raises(ConfigError, match=r"the tokens have 300 ids, but the model in .* has 299 embeddings"):
-        pretrain.run(continued, {"resolve": sizes, "tokenize": tokenized}, context)
+        trained(continued, {"resolve": sizes, "tokenize": tokenized}, context)
 
 
 def test_a_model_given_to_fine_tuning_skips_pretraining(
@@ -294,7 +324,7 @@ def test_a_model_given_to_fine_tuning_skips_pretraining(
     }
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     config = Config.model_validate({"pretrain": SMALL, "finetune": {"init_from": str(tmp_path)}})
-    ref = pretrain.run(config, inputs, context)
+    ref = trained(config, inputs, context)
     assert ref.skipped is not None
     assert "finetune.init_from" in ref.skipped
 
@@ -304,14 +334,14 @@ def test_a_corpus_smaller_than_one_context_is_a_mistake_of_the_data(
     validated: ArtifactRef, workspace: Workspace, context: StageContext
 ) -> None:
     config = Config.model_validate({"pretrain": SMALL})
-    sizes = resolve.run(config, {"validate": validated}, context)
+    sizes = resolve.STAGE.run(config, {"validate": validated}, context)
 
     def fill(output: Path) -> None:
         write_tokens(output, ["A few words.", "Hold out.", "Test."])
 
     tokens = store(workspace, "tokenize", "tokens", fill, {"few": 1})
     with pytest.raises(DataError, match="less than one sequence of 32"):
-        pretrain.run(config, {"resolve": sizes, "tokenize": tokens}, replace(context, run_id="few"))
+        trained(config, {"resolve": sizes, "tokenize": tokens}, replace(context, run_id="few"))
 
 
 def test_the_stages_load_nothing_heavy() -> None:

@@ -57,7 +57,7 @@ def config_with(*overrides: str) -> Config:
 
 
 def test_the_report_says_what_each_language_costs(inputs: dict[str, ArtifactRef], context: StageContext) -> None:
-    ref = tokenize.run(config_with(), inputs, context)
+    ref = tokenize.STAGE.run(config_with(), inputs, context)
     report = json.loads((ref.path / tokenize.REPORT).read_text())
     assert list(report["languages"]) == ["en", "zh"]
     assert report["trained_on"]["share"] == 1.0
@@ -84,7 +84,7 @@ def test_a_large_corpus_trains_the_tokenizer_on_a_sample(
         return real(seen, vocab_size)
 
     monkeypatch.setattr(tokenizer, "train_tokenizer", watched)
-    ref = tokenize.run(config_with("tokenize.train_bytes=12000"), inputs, context)
+    ref = tokenize.STAGE.run(config_with("tokenize.train_bytes=12000"), inputs, context)
     report = json.loads((ref.path / tokenize.REPORT).read_text())["trained_on"]
     assert report["share"] == pytest.approx(12000 / report["train_bytes"], abs=1e-6)
     assert 4000 < sum(len(t.encode()) for t in seen) < 24000
@@ -105,16 +105,16 @@ def test_a_killed_stage_keeps_its_tokenizer_and_its_whole_parts(
     with monkeypatch.context() as patch:
         patch.setattr(shards.SplitWriter, "append", append)
         with pytest.raises(KeyboardInterrupt):
-            tokenize.run(config_with(), inputs, context)
+            tokenize.STAGE.run(config_with(), inputs, context)
 
     def never(*_: object) -> Tokenizer:
         raise AssertionError("the tokenizer was trained again")
 
     with monkeypatch.context() as patch:
         patch.setattr(tokenizer, "train_tokenizer", never)
-        resumed = tokenize.run(config_with(), inputs, context)
+        resumed = tokenize.STAGE.run(config_with(), inputs, context)
     clean = StageContext(workspace=_another(context.workspace), run_id="test")
-    whole = tokenize.run(config_with(), inputs, clean)
+    whole = tokenize.STAGE.run(config_with(), inputs, clean)
     assert resumed.digest == whole.digest
     assert not any((context.workspace.home / "work").iterdir())
 
@@ -126,7 +126,7 @@ def _another(workspace: Workspace) -> Workspace:
 
 
 def test_tokens_of_every_split_come_back(inputs: dict[str, ArtifactRef], context: StageContext) -> None:
-    ref = tokenize.run(config_with(), inputs, context)
+    ref = tokenize.STAGE.run(config_with(), inputs, context)
     ours = Tokenizer.load(ref.path / "tokenizer")
     for split, places in {"train": (0, 1, 2), "valid": (3,), "test": (4,)}.items():
         stream = TokenSplit.open(ref.path, split)

@@ -41,7 +41,7 @@ def config_for(folder: Path, *overrides: str) -> Config:
 
 
 def run(config: Config, context: StageContext) -> ArtifactRef:
-    return validate.run(config, {"collect": collect.run(config, {}, context)}, context)
+    return validate.STAGE.run(config, {"collect": collect.STAGE.run(config, {}, context)}, context)
 
 
 def aside(ref: ArtifactRef) -> dict[str, str]:
@@ -181,7 +181,7 @@ def test_no_measure_is_lost_and_every_record_has_one_fate(data: Path, context: S
     binary = "\0".join(prose(420))  # cleaning takes the NULs out; it is set aside for what came in
     jsonl(data / "more.jsonl", ["short", prose(1), "\ufffd" * 50, binary, *(prose(n) for n in range(400, 420))])
     ref = run(config_for(data), context)
-    collected = [r.id for r in read_records(collect.run(config_for(data), {}, context).path / "records.parquet")]
+    collected = [r.id for r in read_records(collect.STAGE.run(config_for(data), {}, context).path / "records.parquet")]
     measured = [
         (i, reason)
         for columns in read_columns(ref.path / "measures.parquet", "id", "reason")
