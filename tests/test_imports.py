@@ -111,3 +111,9 @@ def test_flows_hold_nothing_but_prefect() -> None:
         if area_of(m) == "flows" and i.partition(".")[0] not in allowed
     ]
     assert not guilty, "\n".join(guilty)
+
+
+def test_no_stage_imports_another_one() -> None:
+    stages = {m for m in modules() if m.startswith("zen_pipeline.stages.")}
+    guilty = [f"{m} imports {i}" for m in stages for i in imports(m) if i in stages]
+    assert not guilty, "\n".join(guilty)

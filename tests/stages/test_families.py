@@ -24,7 +24,7 @@ from zen_pipeline.pipeline.model_specs import family_of
 from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import pretrain, resolve
-from zen_pipeline.stages.resolve import load_resolved
+from zen_pipeline.training.resolved import Resolved
 from zen_pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("known_speed")  # what is measured does not matter here
@@ -119,7 +119,7 @@ def test_a_family_is_trained_on_text_and_measured(
     family: str, architecture: str, measured: str, workspace: Workspace, context: StageContext
 ) -> None:
     refs = walk(settings(family), validated(workspace, documents()), context, "release")
-    model, sizes = only(refs, "pretrain"), load_resolved(refs["resolve"].path)
+    model, sizes = only(refs, "pretrain"), Resolved.load(refs["resolve"].path)
     written = json.loads((model.path / "config.json").read_text())
     assert written["architectures"] == [architecture]
     assert written["vocab_size"] == 320 + (2 if family == "bert" else 0)

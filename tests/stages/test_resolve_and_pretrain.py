@@ -26,13 +26,13 @@ from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.runner import RunStatus
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.stages import pretrain, resolve
-from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tasks import load_task
 from zen_pipeline.tasks.base import Material, TrainingRequest
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.training.devices import device_count
 from zen_pipeline.training.dial import Request, Speed, choose
 from zen_pipeline.training.job import TrainingJob
+from zen_pipeline.training.resolved import Resolved
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
 SMALL: dict[str, Any] = {
@@ -97,7 +97,7 @@ def trained(config: Config, inputs: Mapping[str, ArtifactRef], context: StageCon
 
 def job_of(config: Config, inputs: Mapping[str, ArtifactRef], context: StageContext) -> TrainingJob:
     """The job that would train it."""
-    resolved = load_resolved(inputs["resolve"].path)
+    resolved = Resolved.load(inputs["resolve"].path)
     asked = TrainingRequest(
         config=config,
         family="qwen3",
@@ -125,7 +125,7 @@ def test_sizes_and_a_model_come_out_and_are_found_again(
     tracker = MlflowTracker(mlflow_client(workspace.mlflow_folder), experiment="zen", run_name="test", tags={})
     context = StageContext(workspace, "test", tracker=tracker)
     sizes = resolve.STAGE.run(config, {"validate": validated}, context)
-    resolved = load_resolved(sizes.path)
+    resolved = Resolved.load(sizes.path)
     assert (resolved.steps, resolved.batch) == (12, 4)
     assert resolved.peak_flops is not None
     assert resolved.peak_flops > 1e9
@@ -206,7 +206,7 @@ def test_sizes_from_a_busy_machine_are_kept_only_for_the_run_that_began_with_the
     workspace.save_run(RunRecord(run_id="first", pipeline="zen", started="now", status=finished, stages=stages))
     second = resolve.STAGE.run(config, inputs, context)
     assert (second.fingerprint != first.fingerprint) == (kept == "replaced")
-    assert load_resolved(second.path).trained_flops == (1e11 if kept == "replaced" else 1e10)
+    assert Resolved.load(second.path).trained_flops == (1e11 if kept == "replaced" else 1e10)
     measured = len(answers)
     resolve.STAGE.run(config, inputs, context)
     asked_again = len(answers) < measured
@@ -300,11 +300,11 @@ def test_a_given_model_is_trained_on_and_one_that_does_not_fit_is_refused(
     inputs = {"resolve": sizes, "tokenize": tokenized}
     job = job_of(config, inputs, context)
     assert (job.rank_timeout, job.watts_per_core) == (30, 9)
-    assert job.peak_flops == load_resolved(sizes.path).peak_flops
+    assert job.peak_flops == Resolved.load(sizes.path).peak_flops
     first = trained(config, inputs, context)
     continued = Config.model_validate({"pretrain": {**SMALL, "init_from": first.folder, "model": {}}})
     sizes = resolve.STAGE.run(continued, {"validate": validated}, context)
-    assert load_resolved(sizes.path).model.context_length == 32
+    assert Resolved.load(sizes.path).model.context_length == 32
     second = trained(continued, {"resolve": sizes, "tokenize": tokenized}, context)
     assert second.summary["final"]["validation_loss"] < first.summary["final"]["validation_loss"]
 

@@ -22,14 +22,14 @@ from zen_pipeline.evaluation.scores import score_of
 from zen_pipeline.files import write_json_lines
 from zen_pipeline.logs import get_logger
 from zen_pipeline.machine.threads import torch_threads
+from zen_pipeline.pipeline.evaluation_request import evaluation_request
 from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
 from zen_pipeline.progress import progress
 from zen_pipeline.reporting.evaluation_page import evaluation_page, write_reports
-from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tasks import load_task
-from zen_pipeline.tasks.base import EvaluationRequest, Skipped
+from zen_pipeline.tasks.base import Skipped
 
 STAGE_VERSION = 4
 
@@ -75,17 +75,6 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     page.write_text(evaluation_page(config, inputs, reports), encoding="utf-8")
     context.tracked.log_file(page)
     return Built("evaluation", summary=_summary(metrics))
-
-
-def evaluation_request(config: Config, inputs: Inputs, spec: ModelSpec) -> EvaluationRequest:
-    """Where the task finds what it measures the model on."""
-    return EvaluationRequest(
-        config=config,
-        records=inputs["validate"].path,
-        tokens=inputs["tokenize"].path,
-        model=inputs[spec.training].path,
-        sizes=load_resolved(inputs["resolve"].path).evaluation,
-    )
 
 
 def _in_words(sizes: Mapping[str, int]) -> str:

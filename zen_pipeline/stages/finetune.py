@@ -24,10 +24,10 @@ KIND = "model"
 def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
     """Fill `output` with the model, its tokenizer, its history, and what the task adds."""
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
-    from zen_pipeline.stages.resolve import load_resolved
     from zen_pipeline.tasks.base import Skipped, TrainingRequest
     from zen_pipeline.training.given import check_vocabulary
     from zen_pipeline.training.launcher import launch
+    from zen_pipeline.training.resolved import Resolved
 
     own, spec = config.finetune, context.spec
     if not own.enabled:
@@ -36,7 +36,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     if own.init_from is None and base.skipped:
         return Built(KIND, skipped=f"there is no {spec.start} model to start from: {base.skipped}")
     start = base.path if own.init_from is None else Path(own.init_from)
-    resolved = load_resolved(inputs["resolve"].path)
+    resolved = Resolved.load(inputs["resolve"].path)
     material = load_task(spec.task).material(
         TrainingRequest(
             config=config,

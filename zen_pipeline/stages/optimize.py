@@ -15,13 +15,13 @@ from zen_pipeline.artifacts import Built
 from zen_pipeline.config import Config
 from zen_pipeline.logs import get_logger
 from zen_pipeline.optimization import FORMS, load_form
+from zen_pipeline.pipeline.evaluation_request import evaluation_request
 from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, own_section
 from zen_pipeline.progress import progress
-from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tasks import load_task
-from zen_pipeline.tasks.base import EvaluationRequest, Skipped
+from zen_pipeline.tasks.base import Skipped
 
 STAGE_VERSION = 2
 
@@ -45,11 +45,10 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
         return Built(kind="optimized", skipped="turned off: set optimize.enabled to true")
     if trained.skipped:
         return Built(kind="optimized", skipped=f"there is no {spec.name} model: {trained.skipped}")
-    task, sizes = load_task(spec.task), load_resolved(inputs["resolve"].path).evaluation
-    asked = EvaluationRequest(config, inputs["validate"].path, inputs["tokenize"].path, trained.path, sizes)
+    task, asked = load_task(spec.task), evaluation_request(config, inputs, spec)
     if isinstance(test := task.test_set(asked), Skipped):
         return Built(kind="optimized", skipped=test.reason)
-    most = own.max_test_tokens or sizes.int8_test_tokens
+    most = own.max_test_tokens or asked.sizes.int8_test_tokens
     log.info("optimize: measuring %s with %s weights", spec.name, " and ".join(["float", *FORMS]))
     with progress(f"optimize: {spec.name}", bar=context.progress) as tell:
         number, all_forms = count(), 1 + len(FORMS)

@@ -11,14 +11,13 @@ from zen_pipeline.models.starts.choice import NEXT_TOKEN_RATE, Start, choose_sta
 from zen_pipeline.pipeline.model_specs import ModelSpec, family_of, pretrains
 from zen_pipeline.pipeline.models_made import pretrained
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
-from zen_pipeline.stages.resolve import load_resolved
 from zen_pipeline.tasks import load_task
 from zen_pipeline.tasks.base import Material, Skipped, TrainingRequest
 from zen_pipeline.training.devices import device_count
-from zen_pipeline.training.dial import Resolved
 from zen_pipeline.training.given import check_vocabulary, model_digest
 from zen_pipeline.training.job import Schedule, TrainingJob
 from zen_pipeline.training.launcher import launch
+from zen_pipeline.training.resolved import Resolved
 from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
@@ -56,7 +55,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
             skipped="finetune.init_from names a model that is trained already; "
             "to pretrain as well, name it in pretrain.init_from",
         )
-    resolved = load_resolved(inputs["resolve"].path)
+    resolved = Resolved.load(inputs["resolve"].path)
     given = config.pretrain.init_from
     material = load_task(context.spec.task).material(
         TrainingRequest(

@@ -25,6 +25,7 @@ from zen_pipeline.evaluation.scores import read_score
 from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
 from zen_pipeline.optimization.forms import FLOAT
+from zen_pipeline.pipeline.evaluation_request import evaluation_request
 from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
 from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, own_section
@@ -52,7 +53,6 @@ from zen_pipeline.serving.promotion import (
     release,
 )
 from zen_pipeline.serving.registry import FINGERPRINT, KIND, METRICS, SCORE
-from zen_pipeline.stages.evaluate import evaluation_request
 from zen_pipeline.tasks import load_task
 from zen_pipeline.tasks.base import Skipped
 from zen_pipeline.tracking import experiment_id, local_database, local_tracking_uri, mlflow_client, numbers

@@ -28,21 +28,16 @@ from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.progress import progress
 from zen_pipeline.tasks import load_task
 from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
+from zen_pipeline.training.resolved import RESOLVED_FILE
 from zen_pipeline.workspace import Workspace
 
 STAGE_VERSION = 7
-FILE = "resolved.json"
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
 _CAUTIOUS_BYTES_PER_TOKEN = 2.5  # of small vocabularies on text that they were not trained on; assumption
 _SAME_SPEED = 1.25  # measurements of one machine differ by less; assumption
 
 log = get_logger(__name__)
-
-
-def load_resolved(folder: Path) -> Resolved:
-    """The answer that a `sizes` artifact holds."""
-    return Resolved.model_validate_json((folder / FILE).read_bytes())
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def _doubt(config: Config, inputs: Inputs, context: StageContext) -> None:
         return
     log.info("resolve: the sizes were measured on a busy machine: measuring again")
     work = workspace.work_folder("measure", ref.fingerprint)
-    kept, again = load_resolved(ref.path), _measured(config, inputs, replace(context, work=work))
+    kept, again = Resolved.load(ref.path), _measured(config, inputs, replace(context, work=work))
     shutil.rmtree(work, ignore_errors=True)
     ratio = (again.trained_flops or 0.0) / (kept.trained_flops or math.inf)
     if again.disturbed:
@@ -115,7 +110,7 @@ def build(config: Config, inputs: Inputs, output: Path, context: StageContext) -
     """Measure, choose, and write `resolved.json`."""
     log.info("resolve: measuring how fast this machine trains")
     resolved = _measured(config, inputs, context)
-    write_atomically(output / FILE, resolved.model_dump_json(indent=1))
+    write_atomically(output / RESOLVED_FILE, resolved.model_dump_json(indent=1))
     for reason in resolved.reasons:
         log.info("%s", reason)
     return Built(kind="sizes", summary=_summary(resolved))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from zen_pipeline.family_specs import DEFAULT_FAMILY
 from zen_pipeline.settings.models import Family, ModelShape
 from zen_pipeline.training.job import Precision
+
+RESOLVED_FILE = "resolved.json"
 
 
 class _Record(BaseModel):
@@ -115,6 +118,11 @@ class Resolved(_Record):
     trained_flops: float | None = None
     disturbed: bool = False
     estimates: dict[str, float]
+
+    @classmethod
+    def load(cls, folder: Path) -> Resolved:
+        """The answer in a `sizes` artifact."""
+        return cls.model_validate_json((folder / RESOLVED_FILE).read_bytes())
 
     @property
     def batch(self) -> int:
