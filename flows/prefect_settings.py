@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from zen_pipeline.errors import ConfigError
 from zen_pipeline.subprocesses import python_environment
 
 # For every process with Prefect in it. None of these overrides what the user has set.
@@ -26,6 +27,7 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
 }
+PROJECT = "ZEN_PROJECT"  # the folder that relative paths of a deployed run start from; Prefect stands elsewhere
 _NOWHERE = "/dev/null/none"  # a path at which nothing can ever be
 
 
@@ -111,6 +113,20 @@ def _text(path: Path) -> str:
 def outside_the_project() -> Iterator[None]:
     """Stand in an empty folder: Prefect looks for its files in the working folder whenever it makes its settings."""
     with TemporaryDirectory(prefix="zen-") as empty, chdir(empty):
+        yield
+
+
+@contextmanager
+def in_the_project() -> Iterator[None]:
+    """Stand in the folder whose deployments were deployed; without such a folder in the environment, stay.
+
+    Raises:
+        ConfigError: the folder is not there.
+    """
+    folder = Path(os.environ.get(PROJECT) or ".")
+    if not folder.is_dir():
+        raise ConfigError(f"the project folder {folder} is not there: start `zen server` in the project's folder again")
+    with chdir(folder):
         yield
 
 

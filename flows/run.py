@@ -19,6 +19,7 @@ from prefect.states import Completed
 from flows.artifacts import publish, publish_refusal
 from flows.logs import library_logs
 from flows.parameters import Settings, resolve
+from flows.prefect_settings import in_the_project
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import TrainingDiverged, TrainingError, ValidationFailed
@@ -130,13 +131,13 @@ def opened(
     """A pipeline run in the workspace of `ZEN_HOME` or of the working folder, tracked, logged and recorded.
 
     Raises:
-        ConfigError: the settings are wrong.
+        ConfigError: the settings are wrong, or the deployment's folder is gone.
         NotReleased: `require_release` is set and the run ends without a new champion.
     """
     log_ids = {"flow_run_id": str(flow_run.id)} if flow_run.id else {}
     who = caller.get() or Caller()
     who.flow_run_id = log_ids.get("flow_run_id")
-    with library_logs(log_ids):
+    with library_logs(log_ids), in_the_project():
         with start_run(
             who.config or resolve(config),
             Workspace.find_or_create(),

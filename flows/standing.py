@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 from flows import prefect_settings
+from flows.prefect_api import ask
+from flows.prefect_settings import PROJECT
 from flows.server import LocalServer
 from zen_pipeline.errors import ZenError
 from zen_pipeline.loopback import except_loopback_from_proxies
@@ -26,7 +25,6 @@ from zen_pipeline.workspace import Workspace
 POOL = "zen"  # as in prefect.yaml
 DEPLOYMENTS = Path("prefect.yaml")
 _HEARTBEAT = Path(__file__).with_name("heartbeat.json")
-_ANSWER_SECONDS = 30
 _COMMAND_SECONDS = 300
 _STOP_SECONDS = 20  # a worker ends its flow runs first
 
@@ -44,7 +42,7 @@ def standing_server(workspace: Workspace, port: int) -> Iterator[LocalServer]:
     server = LocalServer(workspace.prefect_folder, services="all", port=port)
     try:
         server.wait_ready()
-        if _ask(server, "GET", f"/work_pools/{POOL}") is None:
+        if ask(server.address, "GET", f"/work_pools/{POOL}") is None:
             _prefect(server, "work-pool", "create", POOL, "--type", "process")
         _watch_heartbeats(server)
         yield server
@@ -58,74 +56,64 @@ def deploy(server: LocalServer) -> None:
     Raises:
         ZenError: Prefect refuses it; the message is Prefect's.
     """
-    _prefect(server, "--no-prompt", "deploy", "--all")
+    _prefect(server, "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS.absolute()))
+
+
+def worker_log(workspace: Workspace) -> Path:
+    """What the last worker wrote."""
+    return workspace.prefect_folder / "worker.log"
 
 
 @contextmanager
 def worker(server: LocalServer, workspace: Workspace) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that runs what is due; it ends before the server, without which it would linger."""
     command = python_command("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
-    log = workspace.prefect_folder / "worker.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={**_environment(server), "ZEN_HOME": str(workspace.home)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
+    with TemporaryDirectory(prefix="zen-") as empty:
+        with worker_log(workspace).open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=empty,
+                env={**_environment(server), "ZEN_HOME": str(workspace.home)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _watch_heartbeats(server: LocalServer) -> None:
     wanted = json.loads(_HEARTBEAT.read_text(encoding="utf-8"))
-    present = _ask(server, "POST", "/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}}) or []
-    for automation in present:
-        _ask(server, "PUT", f"/automations/{automation['id']}", wanted)
-    if not present:
-        _ask(server, "POST", "/automations/", wanted)
-
-
-def _ask(server: LocalServer, method: str, path: str, body: object = None) -> Any:
-    """The server's answer; None where there is nothing of that name, or nothing to say."""
-    request = urllib.request.Request(
-        server.address + path,
-        None if body is None else json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-        method=method,
+    present = (
+        ask(server.address, "POST", "/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}}) or []
     )
-    try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
-            content = answer.read()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise ZenError(f"the Prefect server refuses {method} {path}: {error.read()[:300].decode()}") from error
-    except OSError as error:
-        raise ZenError(f"the Prefect server does not answer {method} {path}: {error}") from error
-    return json.loads(content) if content else None
+    for automation in present:
+        ask(server.address, "PUT", f"/automations/{automation['id']}", wanted)
+    if not present:
+        ask(server.address, "POST", "/automations/", wanted)
 
 
 def _prefect(server: LocalServer, *arguments: str) -> None:
     try:
-        done = subprocess.run(
-            python_command("-m", "prefect", *arguments),
-            env=_environment(server),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
+        with TemporaryDirectory(prefix="zen-") as empty:
+            done = subprocess.run(
+                python_command("-m", "prefect", *arguments),
+                cwd=empty,
+                env=_environment(server),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_COMMAND_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise ZenError(f"`prefect {' '.join(arguments)}` has not ended after {_COMMAND_SECONDS} seconds") from None
     if done.returncode != 0:
@@ -134,5 +122,7 @@ def _prefect(server: LocalServer, *arguments: str) -> None:
 
 
 def _environment(server: LocalServer) -> dict[str, str]:
+    """For a Prefect that stands in an empty folder, since it reads settings that can name code wherever it stands."""
     quiet = {name: value for name, value in prefect_settings.QUIET.items() if name not in os.environ}
-    return {**python_environment(), **quiet, "PREFECT_API_URL": server.address, "PREFECT_CLI_COLORS": "false"}
+    chosen = {"PREFECT_API_URL": server.address, "PREFECT_CLI_COLORS": "false", PROJECT: str(Path.cwd())}
+    return {**python_environment(), **quiet, **chosen}

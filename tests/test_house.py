@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -75,6 +76,70 @@ def test_the_lock_names_versions_and_nothing_else() -> None:
     names = [line.partition("==")[0] for line in lines]
     assert names == sorted(set(names))
     assert not [line for line in lines if line.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+# --- what is declared -------------------------------------------------------------------------------------------------
+
+# Declared, and never imported: programs, plugins that others find by name, types.
+NOT_IMPORTED = {"pytest-timeout", "pytest-xdist", "ruff", "mypy", "types-pyyaml", "types-psutil", "pandas-stubs"}
+NOT_IMPORTED |= {"s3fs", "gcsfs"}  # by fsspec, for s3:// and gs://
+NOT_IMPORTED |= {"sacrebleu"}  # the translation metrics
+# Not declared: what every environment has, and what is compared with where somebody has built it.
+ANYWAY = {"pip", "llama-cpp"}
+OURS = {"zen_pipeline", "flows", "tests", "tools", "benchmarks"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn"}  # where the name of an import is another
+
+
+def _imported(folder: str) -> dict[str, set[str]]:
+    """Distributions whose packages a folder's files import, with the files."""
+    found: dict[str, set[str]] = {}
+    for path in (p for p in _tracked() if p.suffix == ".py" and p.is_relative_to(ROOT / folder)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in _modules(node):
+                package = name.partition(".")[0]
+                if package not in OURS and package not in sys.stdlib_module_names:
+                    name = str(canonicalize_name(DISTRIBUTIONS.get(package, package)))
+                    found.setdefault(name, set()).add(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""] if node.level == 0 else []
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        return [a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    return []
+
+
+def _declared() -> dict[str, set[str]]:
+    """Canonical names by group: `core`, and the extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"core": project["dependencies"], **project["optional-dependencies"]}
+    return {group: {str(canonicalize_name(Requirement(r).name)) for r in wanted} for group, wanted in groups.items()}
+
+
+def test_what_the_packages_import_is_declared() -> None:
+    declared = _declared()
+    shipped = declared["core"].union(*(names for group, names in declared.items() if group not in {"dev", "peers"}))
+    everything = shipped.union(*declared.values()) | ANYWAY
+    for folder, allowed in {
+        "zen_pipeline": shipped,
+        "flows": shipped,
+        "tests": everything,
+        "tools": everything,
+    }.items():
+        undeclared = {name: files for name, files in _imported(folder).items() if name not in allowed}
+        assert not undeclared, f"imported in {folder}/ and not in pyproject.toml: {undeclared}"
+
+
+def test_what_is_declared_is_imported() -> None:
+    shipped = _imported("zen_pipeline").keys() | _imported("flows").keys()
+    everywhere = shipped | set().union(*map(_imported, ("tests", "tools", "benchmarks")))
+    for group, names in _declared().items():
+        used = everywhere if group in {"dev", "peers"} else shipped
+        assert not (unused := names - used - NOT_IMPORTED), f"declared in {group} and never imported: {unused}"
 
 
 # --- the wheel --------------------------------------------------------------------------------------------------------

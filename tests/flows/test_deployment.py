@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -22,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from flows.prefect_api import ask
 from zen_pipeline.pipeline.chain import STAGE_NAMES
 from zen_pipeline.workspace import Workspace
 
@@ -73,7 +73,7 @@ def test_a_deployment_that_is_called_finds_what_is_there(served: Served) -> None
     pause_all(api, deployments)
     for name in ("Completed", "Cached"):
         collect = deployments["flows.stages.collect"]["id"]
-        data = {"config": {"data": [str(served.home / "more")]}}
+        data = {"config": {"data": ["more"]}}
         called = api.post(f"/deployments/{collect}/create_flow_run", {"parameters": data})
         assert final_state(api, called["id"]) == "COMPLETED", logs(api, called["id"])
         tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [called["id"]]}}})
@@ -90,6 +90,13 @@ def test_no_process_asks_for_a_foreign_name(served: Served) -> None:
     asked = set((served.home / "names").read_text().split())
     assert "127.0.0.1" in asked, "the record is kept"
     assert asked <= {"127.0.0.1", "localhost", "::1", "0.0.0.0", "None", socket.gethostname(), socket.getfqdn()}
+
+
+def test_settings_in_the_project_folder_run_nothing(served: Served) -> None:
+    """Asked last: commands, worker and flow runs have all started by now."""
+    worker_log = (served.home / ".zen" / "prefect" / "worker.log").read_text()
+    assert "Worker" in worker_log, "a worker has run"
+    assert not (served.home / "ran").exists(), (served.home / "ran").read_text()
 
 
 @pytest.mark.large
@@ -134,25 +141,10 @@ class Api:
         self.address = address
 
     def get(self, path: str) -> Any:
-        return self._send(urllib.request.Request(f"{self.address}{path}"))
+        return ask(self.address, "GET", path)
 
     def post(self, path: str, body: object, method: str = "POST") -> Any:
-        data = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        return self._send(urllib.request.Request(f"{self.address}{path}", data, headers, method=method))
-
-    def _send(self, request: urllib.request.Request, seconds: float = 30) -> Any:
-        """Asked again while the answer is 503, as Prefect's own client does: the server's database is locked."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    content = answer.read()
-                return json.loads(content) if content else None
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.5)
+        return ask(self.address, method, path, body)
 
 
 # Every process that Python starts with this in PYTHONPATH writes down the names that it looks up.
@@ -169,9 +161,35 @@ sys.addaudithook(note)
 """
 
 
+# Called by a logging configuration that Prefect's settings name, in the folder of somebody's texts.
+HOSTILE = """
+version: 1
+disable_existing_loggers: false
+handlers:
+  evil:
+    class: logging.FileHandler
+    filename: {ran}
+root:
+  handlers: [evil]
+"""
+
+
+def hostile_project(home: Path) -> Path:
+    """A folder with the deployments, and settings for Prefect of which each would leave the file `ran`."""
+    project = home / "project"
+    project.mkdir()
+    shutil.copy(ROOT / "prefect.yaml", project)
+    configuration = project / "logging.yml"
+    configuration.write_text(HOSTILE.format(ran=home / "ran"))
+    (project / ".env").write_text(f"PREFECT_LOGGING_SETTINGS_PATH={configuration}\n")
+    (project / "prefect.toml").write_text(f'[logging]\nconfig_path = "{configuration}"\n')
+    (project / "pyproject.toml").write_text(f'[tool.prefect.logging]\nconfig_path = "{configuration}"\n')
+    return project
+
+
 @dataclass
 class Served:
-    """`zen server` on free ports, in the folder of the repository."""
+    """`zen server` on free ports, in a project folder that holds texts and hostile settings."""
 
     home: Path
     api: Api
@@ -181,10 +199,13 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("served")
-    (home / "corpus").mkdir()
-    (home / "corpus" / "tales.txt").write_text("Once upon a time there was a word.\n\nAnother word came, and stayed.\n")
-    (home / "more").mkdir()
-    (home / "more" / "tales.txt").write_text("Another tale began with a word that nobody knew.\n")
+    project = hostile_project(home)
+    (project / "corpus").mkdir()
+    (project / "corpus" / "tales.txt").write_text(
+        "Once upon a time there was a word.\n\nAnother word came, and stayed.\n"
+    )
+    (project / "more").mkdir()
+    (project / "more" / "tales.txt").write_text("Another tale began with a word that nobody knew.\n")
     (home / "listener").mkdir()
     (home / "listener" / "sitecustomize.py").write_text(LISTENER)
     for name in ("prefect", "mlflow"):
@@ -194,9 +215,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, databases: Path) -> Iterato
     api = Api(f"http://127.0.0.1:{prefect}/api")
     command = [sys.executable, "-m", "zen_pipeline", "server", "--port", str(mlflow), "--prefect-port", str(prefect)]
     said = home / "said.txt"
-    with running(command, prefect_environment(home), said):
+    with running(command, prefect_environment(home), said, project):
         until(lambda: "Ctrl-C" in said.read_text(), 240, "the server does not say that it is there")
-        yield Served(home, api, {"config": {"data": [str(home / "corpus")]}})
+        yield Served(home, api, {"config": {"data": ["corpus"]}})  # below the project folder
     assert processes_with(str(home)) == []
 
 
@@ -219,7 +240,7 @@ def prefect_environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path, folder: Path = ROOT) -> Iterator[None]:
+def running(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     try:

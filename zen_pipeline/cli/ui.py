@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from zen_pipeline.errors import ZenError
 from zen_pipeline.subprocesses import python_command, python_environment
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from zen_pipeline.workspace import Workspace
 
 _STOP_SECONDS = 5
+RESTART_PAUSES = (
+    1,
+    5,
+    30,
+    120,
+)  # seconds: a worker that was killed once is back at once; what cannot live is not tried for ever
+_LASTED_SECONDS = 600
 
 WaitEnded = Callable[[float], int | None]  # the exit code, when the process has ended within so many seconds
 
@@ -53,7 +62,7 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
     Raises:
         ZenError: a part of it does not start, or ended by itself.
     """
-    from flows.standing import DEPLOYMENTS, deploy, standing_server, worker
+    from flows.standing import DEPLOYMENTS, deploy, standing_server, worker, worker_log
 
     with ExitStack() as running:
         mlflow = running.enter_context(_mlflow(workspace, port))
@@ -71,10 +80,53 @@ def serve_schedules(workspace: Workspace, *, port: int, prefect_port: int) -> No
         }
         say(f"for `prefect` and `zen run` elsewhere: export PREFECT_API_URL={prefect.address} DO_NOT_TRACK=true")
         say("Ctrl-C ends it")
-        while True:
-            with worker(prefect, workspace) as runs:
-                _wait_for_any(servers, partial(_wait_ended, runs))
-            say("the worker has ended; it is started again")
+        keep_worker(partial(worker, prefect, workspace), partial(_wait_for_any, servers), worker_log(workspace))
+
+
+def keep_worker(
+    worker: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]],
+    wait: Callable[[WaitEnded], None],
+    log: Path,
+    pauses: Sequence[float] = RESTART_PAUSES,
+) -> NoReturn:
+    """Start a worker again when it ends, after longer and longer pauses; one that lasted begins with the first again.
+
+    Args:
+        worker: starts it; on leaving, it has ended.
+        wait: returns when what it is given has ended; raises when something else has.
+        log: what the worker writes.
+        pauses: seconds before each new start.
+
+    Raises:
+        ZenError: it ended once more after the last pause, or `wait` raised it.
+    """
+    remaining = iter(pauses)
+    while True:
+        began = time.monotonic()
+        with worker() as process:
+            wait(partial(_wait_ended, process))
+        if time.monotonic() - began > _LASTED_SECONDS:
+            remaining = iter(pauses)
+        pause = next(remaining, None)
+        if pause is None:
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:] if log.is_file() else []
+            raise ZenError(
+                f"the worker ended {len(pauses) + 1} times in a row, at last with exit code {process.returncode}: "
+                f"{' / '.join(said) or 'it said nothing'}; its whole log is {log}"
+            )
+        say(f"the worker has ended with exit code {process.returncode}; it is started again in {pause:g} s")
+        wait(_paused(pause))
+
+
+def _paused(seconds: float) -> WaitEnded:
+    """Something that ends after these seconds."""
+    end = time.monotonic() + seconds
+
+    def wait_ended(longest: float) -> int | None:
+        time.sleep(max(0.0, min(longest, end - time.monotonic())))
+        return 0 if time.monotonic() >= end else None
+
+    return wait_ended
 
 
 def _runs_page(workspace: Workspace) -> str:
