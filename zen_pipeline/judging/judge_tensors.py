@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -37,12 +37,12 @@ def judge_tokens(config: Config, inputs: Inputs, ref: ArtifactRef, context: Stag
     frames = partial(
         _token_frames, ref, inputs["validate"].path, inputs["resolve"].path if config.finetune.enabled else None
     )
-    judge = partial(_judge_frames, phrase("Tokens of {name}", name=config.name), frames)
+    judge = partial(_judge_frames, phrase("Tokens of {name}", name=config.name), frames, _languages(inputs))
     extra = {"settings.finetune": config.finetune.enabled}
     return judged(ref, config, context, suites=TOKEN_SUITES, judge=judge, what="what tokenize made", extra=extra)
 
 
-def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: StageContext) -> ArtifactRef:
+def judge_vectors(config: Config, inputs: Inputs, ref: ArtifactRef, context: StageContext) -> ArtifactRef:
     """The embed artifact with its verdict; as it is where the stage had nothing to do.
 
     Raises:
@@ -50,7 +50,8 @@ def judge_vectors(config: Config, _inputs: Inputs, ref: ArtifactRef, context: St
     """
     if ref.skipped:
         return ref
-    judge = partial(_judge_frames, phrase("Vectors of {name}", name=config.name), partial(_vector_frames, ref))
+    title, frames = phrase("Vectors of {name}", name=config.name), partial(_vector_frames, ref)
+    judge = partial(_judge_frames, title, frames, _languages(inputs))
     return judged(ref, config, context, suites=VECTOR_SUITES, judge=judge, what="what embed made")
 
 
@@ -102,7 +103,15 @@ def _conversations(records: Path, tokenizer: Path, context_length: int) -> pd.Da
     return pd.DataFrame(columns, index=[name for name, *_ in rows])
 
 
-def _judge_frames(title: Phrase, measure: Callable[[], Frames], asked: Judge, suites: Suites) -> Outcome:
+def _languages(inputs: Inputs) -> Mapping[str, int]:
+    """How many records the corpus has in each language, for the language of the page."""
+    languages: Mapping[str, int] = inputs["validate"].summary.get("languages", {})
+    return languages
+
+
+def _judge_frames(
+    title: Phrase, measure: Callable[[], Frames], languages: Mapping[str, int], asked: Judge, suites: Suites
+) -> Outcome:
     frames, notes = measure()
     findings: list[Finding] = []
     for name, entries in suites.items():
@@ -111,5 +120,5 @@ def _judge_frames(title: Phrase, measure: Callable[[], Frames], asked: Judge, su
     if notes:  # they name the value to set, which no suite can know
         advice = "; ".join(notes)
         findings = [replace(f, advice=advice) if f.suite == "conversations" else f for f in findings]
-    page = data_page(DataReport(title=title, summary={}, findings=findings, notes=notes))
+    page = data_page(DataReport(title=title, summary={"languages": languages}, findings=findings, notes=notes))
     return Outcome(findings, page, notes=notes)

@@ -17,6 +17,7 @@ from zen_pipeline.blocks import (
     Note,
     Phrase,
     Point,
+    Quote,
     Scatter,
     Section,
     Status,
@@ -54,7 +55,7 @@ def release_section(released: Sequence[Mapping[str, Any]]) -> Section:
                 Amount(f"{compared['champion']:.4f} ({item['model']}/{compared['version']})"),
             ]
         became = Status(str(item["alias"]), "good" if champion else "aside")
-        rows.append([f"{item['model']}/{item['version']}", became, *figures, str(item["reason"])])
+        rows.append([f"{item['model']}/{item['version']}", became, *figures, Quote(str(item["reason"]))])
     head: list[Label] = ["version", "is now", "measure", "this version", "champion before", "why"]
     if not any(item.get("compared") for item in released):
         head, rows = [*head[:2], head[5]], [[*row[:2], row[5]] for row in rows]

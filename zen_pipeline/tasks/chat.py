@@ -217,7 +217,9 @@ class Chat(Task):
         score, figures = Score(**metrics["score"]), metrics["figures"]
         read = asked.config.finetune.init_from is None
         blocks: list[Block] = [Note(note) for note in _notes(list(figures["forms"]), read=read)]
-        rows: list[tuple[Label, Cell, Cell]] = [("this model", round(score.value, 3), round(figures["exact_match"], 3))]
+        rows: list[tuple[Label, Cell, Cell]] = [
+            (phrase("this model"), round(score.value, 3), round(figures["exact_match"], 3))
+        ]
         rows += [(phrase(name), round(f1, 3), None) for name, f1 in metrics["baselines"].items()]
         blocks.append(Table(("", "F1", "exact match"), rows))
         if forms := figures["forms"]:
