@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.corpus.cleaning.personal_eval import evaluate
@@ -377,11 +378,12 @@ def test_vectors_must_be_numbers_and_words_must_have_one(
         return Built("embeddings", {"coverage": 0.9})
 
     ref = context.store.get_or_build(Identity("embed", {"a": 1}), build, inputs={}, run_id="test")
+    given = {"validate": made.store(context.workspace, "validate", lambda _: {"languages": {"en": 1}})}
     if message is None:
-        assert judge_vectors(config_for(), {}, ref, context).summary["judgement"]["stops"] == 0
+        assert judge_vectors(config_for(), given, ref, context).summary["judgement"]["stops"] == 0
         return
     with pytest.raises(ValidationFailed, match=rf"what embed made failed validation: .*{message}") as caught:
-        judge_vectors(config_for(), {}, ref, context)
+        judge_vectors(config_for(), given, ref, context)
     assert f"  {file}: vectors" in str(caught.value)
 
 
