@@ -197,6 +197,7 @@ class Language(Task):
                 ("next token right", f"{figures['token_accuracy']:.2%}"),
             ],
             cards=[Card(f"{figures['token_accuracy']:.1%}", "of next tokens right")],
+            continued=True,
             sampled="The model has read the grey beginning of a test document, and continues it (temperature 0.8, "
             "top-p 0.95).",
         )

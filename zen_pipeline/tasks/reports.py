@@ -40,6 +40,7 @@ def score_report(
     rows: Rows = (),
     cards: Sequence[Card] = (),
     sampled: Label = "",
+    continued: bool = False,
     more: Sequence[Block] = (),
 ) -> ModelReport:
     """A report of the deciding figure beside its baselines, the sizes of the test set, speed, and samples.
@@ -54,6 +55,7 @@ def score_report(
         rows: further figures.
         cards: further ones.
         sampled: what the samples are; empty: they are not shown.
+        continued: texts go on from their prompts in the same line.
         more: blocks below the figures.
     """
     score, speed = Score(**metrics["score"]), metrics["speed"]
@@ -69,7 +71,8 @@ def score_report(
     ]
     sections = [Section("scores", title, blocks)]
     if sampled and samples:
-        shown = [Passages(s.prompt, [("the model", s.text), ("the truth", s.reference)]) for s in samples]
+        end = "" if continued else "\n"
+        shown = [Passages(s.prompt + end, [("the model", s.text), ("the truth", s.reference)]) for s in samples]
         sections.append(Section("samples", "Samples", [Note(sampled), *shown]))
     all_cards = [score_card(score, card), *cards, _speed_card(speed)]
     return ModelReport(verdict(score, verdicts), all_cards, sections)
