@@ -12,7 +12,7 @@ import torch
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 from zen_pipeline.models.marian import Marian, MarianConfig
 from zen_pipeline.tasks.masked import TASK as MASKED
-from zen_pipeline.tasks.masked import starts_of_words
+from zen_pipeline.tasks.masks import starts_of_words
 from zen_pipeline.tasks.spans import TASK as SPANS
 from zen_pipeline.training.data import IGNORED, Batch, TokenWindows, micro_batches
 from zen_pipeline.training.job import PairData, TokenData

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zen_pipeline.tasks.masked import mask_tokens, starts_of_words
+from zen_pipeline.tasks.masks import mask_tokens, starts_of_words
 
 VOCABULARY = 100
 MASK = 100
