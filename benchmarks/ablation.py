@@ -35,10 +35,10 @@ def bits_per_byte(workspace: Workspace, setting: str, seed: int, steps: int) -> 
     own = [f"pretrain.{part}" for part in setting.split(",")]
     overrides = [*FIXED, f"pretrain.steps={steps}", f"seed={seed}", *own]
     record = run_pipeline(load_config(overrides=overrides), workspace, until="evaluate")
-    [evaluated] = [s for s in record.stages if s.name == "evaluate"]
+    [evaluated] = [s for s in record.stages if s.step == "evaluate-base"]
     with open(f"{evaluated.artifact}/manifest.json") as file:
         summary = json.load(file)["summary"]
-    return summary["base"]["bits_per_byte"], summary["baselines"]["bigram"]
+    return summary["bits_per_byte"], summary["baselines"]["bigram"]
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def crowd(folder: Path, at_once: int, command: str) -> list[str]:
         if run.returncode or "Traceback" in said or "did not take" in said:
             wrong.append(f"run {number} ended with {run.returncode}: {said[-2000:]}")
     records = Workspace(folder / ".zen").runs()
-    built = [stage.name for record in records for stage in record.stages if stage.status == "ran"]
+    built = [stage.step for record in records for stage in record.stages if stage.status == "ran"]
     wrong += [f"{name} was built {built.count(name)} times" for name in sorted(set(built)) if built.count(name) > 1]
     if sorted(record.status for record in records) != ["completed"] * at_once:
         wrong.append(f"the records say {[record.status for record in records]}")

@@ -122,9 +122,9 @@ def _run_stages(home: Path, overrides: list[str]) -> None:
     refs, found = {}, {}
     for stage in (collect, validate):
         start = time.time()
-        refs[stage.STAGE.name] = ref = stage.run(config, refs, context)
-        told = {k: v for k, v in ref.summary.items() if k in ("records", "set_aside", "reasons", "aside")}
-        found[stage.STAGE.name] = {"start": start, "end": time.time(), **told}
+        refs[stage.STAGE.name] = ref = stage.STAGE.run(config, refs, context)
+        counted = {k: v for k, v in ref.summary.items() if k in ("records", "set_aside", "reasons", "aside")}
+        found[stage.STAGE.name] = {"start": start, "end": time.time(), **counted}
     print(json.dumps(found))
 
 

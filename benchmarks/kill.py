@@ -4,7 +4,7 @@
 
 Each command keeps one core busy: that of its seed's number. The code must not change meanwhile.
 
-One round is one new project: a kill at a random instant of the start, then one in each stage, each followed by the same
+One round is one new project: a kill at a random instant of the start, then one in each step, each followed by the same
 command again; at its end nothing may be left over and every weight, token and vector must be that of the undisturbed
 run. Who is killed changes in turn: `zen` alone, one of the processes that it started (the training process where there
 is one), or the whole tree. With `--signal TERM` or `INT`, `zen` must also end by itself and without a traceback. Exit
@@ -33,7 +33,8 @@ from typing import NamedTuple
 
 import psutil
 
-from zen_pipeline.pipeline.chain import STAGE_NAMES
+from zen_pipeline.config import Config
+from zen_pipeline.pipeline.chain import all_steps
 from zen_pipeline.subprocesses import python_command, python_environment
 from zen_pipeline.workspace import Workspace
 
@@ -51,6 +52,7 @@ pretrain:
 finetune: {steps: 20, batch_size: 8}
 evaluate: {max_test_tokens: 3000, max_questions: 4, samples: 1, sample_tokens: 10}
 """
+STEPS = tuple(step.name for step in all_steps(Config()))  # the settings choose no other family
 START, END = "start", "end of the round"
 VICTIMS = ("zen", "child", "tree")
 COMPARED = (".safetensors", ".npy", ".npz", ".bin", "tokenizer.json")
@@ -139,7 +141,7 @@ class Run:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.log: list[str] = []
-        self.began: dict[str, float] = {}  # by stage, when the log said so
+        self.began: dict[str, float] = {}  # by step, when the log said so
         self.took: dict[str, float] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -148,14 +150,14 @@ class Run:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            for stage in STAGE_NAMES:
+            for stage in STEPS:
                 if line.rstrip().endswith(f"{stage}: started"):
                     self.began[stage] = time.monotonic()
                 elif f" {stage}: " in line and stage in self.began and stage not in self.took:
                     self.took[stage] = time.monotonic() - self.began[stage]
 
     def wait_for(self, stage: str) -> bool:
-        """Wait until a stage begins; False when the run ends before."""
+        """Wait until a step begins; False when the run ends before."""
         while stage not in self.began:
             if self.process.poll() is not None:
                 return False
@@ -182,7 +184,9 @@ def hit(project: Project, run: Run, victim: str, number: signal.Signals) -> list
     When a child alone is hit, `zen` must go on: its run is not waited for.
     """
     tree = psutil.Process(run.process.pid).children(recursive=True)
-    trained = [p for p in tree if any(name in " ".join(_command(p)) for name in ("training.", "evaluation.speed"))]
+    trained = [
+        p for p in tree if any(name in " ".join(_command(p)) for name in ("training.", "evaluation.decoding_speed"))
+    ]
     targets = {"zen": [], "child": trained[:1] or tree[:1], "tree": tree}[victim]
     for each in targets:
         with suppress(psutil.Error):
@@ -210,9 +214,9 @@ def _command(process: psutil.Process) -> list[str]:
 def round_of(
     project: Project, took: dict[str, float], whole: dict[str, str], draw: random.Random, first: int, signals: list[str]
 ) -> Iterator[Kill]:
-    """Kill once at the start and once in each stage, then run to the end and compare."""
+    """Kill once at the start and once in each step, then run to the end and compare."""
     run, survived = project.start(), False
-    for number, aim in enumerate((START, *STAGE_NAMES), start=first):
+    for number, aim in enumerate((START, *STEPS), start=first):
         victim, name = VICTIMS[number % len(VICTIMS)], signals[number % len(signals)]
         delay = draw.uniform(0.0, took[aim])
         if run.process.poll() is not None:
@@ -238,7 +242,7 @@ def round_of(
 
 
 def undisturbed(project: Project) -> tuple[dict[str, float], dict[str, str]]:
-    """Seconds of the start and of each stage, and the contents."""
+    """Seconds of the start and of each step, and the contents."""
     began = time.monotonic()
     run = project.start()
     run.end(900)
@@ -246,7 +250,7 @@ def undisturbed(project: Project) -> tuple[dict[str, float], dict[str, str]]:
         sys.exit(f"the undisturbed run failed:\n{''.join(run.log)}")
     if left := project.leftovers():
         sys.exit(f"the undisturbed run left: {left}")
-    return {START: run.began[STAGE_NAMES[0]] - began, **run.took}, project.contents()
+    return {START: run.began[STEPS[0]] - began, **run.took}, project.contents()
 
 
 def write_texts(folder: Path) -> None:
@@ -264,7 +268,7 @@ def write_texts(folder: Path) -> None:
 def main() -> None:
     """Run the kills, print a table, compare."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--kills", type=int, default=11, help="11 are one round")
+    options.add_argument("--kills", type=int, default=14, help="14 are one round")
     options.add_argument("--seed", type=int, default=0, help="of the instants")
     options.add_argument("--signal", nargs="+", default=["KILL"], choices=["KILL", "TERM", "INT"], help="in turn")
     given = options.parse_args()
