@@ -72,7 +72,7 @@ def last_accepted(workspace: Workspace, pipeline: str, fingerprint: str) -> Path
 
 
 class _DataJudge:
-    """What is put before the suites of the data."""
+    """The measures, the corpus and the drift of one artifact, judged by the suites of the data."""
 
     def __init__(
         self, config: Config, ref: ArtifactRef, collected: ArtifactRef, baseline: Path | None, labelled: list[Path]
@@ -176,7 +176,7 @@ class _DataJudge:
 
 
 def _row_tables(collected: dict[str, Any]) -> list[Table]:
-    """What the rows of files were taken for, and which of their fields no record was made from."""
+    """Kinds that the rows of files were taken for, and fields that no record was made from."""
     named = (("What rows were taken for", "kind, and what told it"), ("Fields that were not used", "field"))
     counts = (collected.get("taken_for", {}), collected.get("unused_fields", {}))
     return [

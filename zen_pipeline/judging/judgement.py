@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What judging gave, before it is written down.
+    """The result of judging, before it is written down.
 
     Attributes:
         findings: in the order of the suites.
@@ -99,7 +99,7 @@ def judged(
         summary = _summary(ref.stage, outcome, what)
         held = {**summary, "expectations": [f.to_json() for f in outcome.findings]}
         (output / RESULT_FILE).write_text(json.dumps(held, indent=1), encoding="utf-8")
-        _tell_time(ref, waited, seconds)
+        _log_time(ref, waited, seconds)
         return Built(JUDGEMENT, summary)
 
     verdict = context.store.get_or_build(
@@ -131,14 +131,18 @@ def _summary(stage: str, outcome: Outcome, what: str) -> dict[str, Any]:
 
 
 def _announce(ref: ArtifactRef, verdict: ArtifactRef, context: StageContext) -> ArtifactRef:
-    """Tell the log and MLflow, stop when the verdict says so, and put it into the summary."""
+    """Log the verdict, also to MLflow, stop when it says so, and put it into the summary."""
     held, page = verdict.summary, verdict.path / REPORT_FILE
     word = "refused" if held["stops"] else "accepted, with warnings" if held["warnings"] else "accepted"
     counts = {name: held[name] for name in ("met", "warnings", "set_aside", "stops")}
     aside = much_set_aside(ref.summary)
-    told = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
+    counted = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
     log.log(
-        WARNING if aside else INFO, "%s: %s; %s", ref.stage, word, ", ".join([*told, *([str(aside)] if aside else [])])
+        WARNING if aside else INFO,
+        "%s: %s; %s",
+        ref.stage,
+        word,
+        ", ".join([*counted, *([str(aside)] if aside else [])]),
     )
     for note in held["notes"]:
         log.info("%s: %s", ref.stage, note)
@@ -162,7 +166,7 @@ def _line(finding: Finding) -> str:
 
 
 def _refusal(outcome: Outcome, what: str) -> str:
-    """What the user reads: the expectation, what was found, three records, what to do; empty when nothing stops."""
+    """The message: the expectation, what was found, three records, what to do; empty when nothing stops."""
     stops = [f for f in outcome.findings if f.stops]
     if not stops:
         return ""
@@ -179,8 +183,8 @@ def _refusal(outcome: Outcome, what: str) -> str:
     return "\n".join(lines)
 
 
-def _tell_time(ref: ArtifactRef, waited: float, seconds: float) -> None:
-    """How much of the stage's time went to Great Expectations."""
+def _log_time(ref: ArtifactRef, waited: float, seconds: float) -> None:
+    """Log the share of the stage's time that went to Great Expectations."""
     made = read_manifest(ref.path).seconds
     spent = waited + seconds
     log.info(
