@@ -1,5 +1,6 @@
-"""A process that has Great Expectations loaded, so that its import, which takes seconds, runs beside other work.
+"""A process that has Great Expectations loaded, so that a stage works during its import, which takes seconds.
 
+It also keeps the library's memory out of the process of the run; docs/decisions.md has the figures.
 `begin` starts it, `call` has it do something. It serves one caller, leaves when nobody asked for a minute, and ends
 with the process that started it.
 """
