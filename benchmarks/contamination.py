@@ -70,7 +70,7 @@ def contaminated(folder: Path, evaluation_data: Path, overrides: list[str]) -> s
     context = StageContext(workspace=workspace, run_id="benchmark")
     settings = (f"validate.evaluation_data=[{evaluation_data}]", *overrides)
     config = load_config(data=[str(folder / "data")], overrides=settings)
-    ref = validate.run(config, {"collect": collect.run(config, {}, context)}, context)
+    ref = validate.STAGE.run(config, {"collect": collect.STAGE.run(config, {}, context)}, context)
     rows = (
         row
         for columns in read_columns(ref.path / "set_aside.parquet", "id", "reason")

@@ -184,9 +184,8 @@ def hit(project: Project, run: Run, victim: str, number: signal.Signals) -> list
     When a child alone is hit, `zen` must go on: its run is not waited for.
     """
     tree = psutil.Process(run.process.pid).children(recursive=True)
-    trained = [
-        p for p in tree if any(name in " ".join(_command(p)) for name in ("training.", "evaluation.decoding_speed"))
-    ]
+    working = ("training.", "evaluation.decoding_speed")
+    trained = [p for p in tree if any(name in " ".join(_command(p)) for name in working)]
     targets = {"zen": [], "child": trained[:1] or tree[:1], "tree": tree}[victim]
     for each in targets:
         with suppress(psutil.Error):

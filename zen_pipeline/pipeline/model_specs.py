@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
+from zen_pipeline.family_specs import DEFAULT_FAMILY
 from zen_pipeline.files import read_json_object
 from zen_pipeline.settings.models import Family
 
@@ -57,7 +58,7 @@ def family_of(config: Config) -> Family:
     """
     own, folder = config.pretrain.family, start_folder(config)
     if folder is None:
-        return own or "qwen3"
+        return own or DEFAULT_FAMILY
     try:
         found: Any = read_json_object(Path(folder) / "config.json").get("model_type")
     except ConfigError as error:

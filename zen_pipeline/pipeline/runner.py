@@ -18,6 +18,7 @@ from typing import Any, Literal
 from zen_pipeline.artifacts import ArtifactRef
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError, ZenError, first_line
+from zen_pipeline.family_specs import DEFAULT_FAMILY
 from zen_pipeline.files import explain_os_error, write_atomically
 from zen_pipeline.logs import get_logger
 from zen_pipeline.pipeline.chain import Step, all_steps, steps_up_to
@@ -263,7 +264,7 @@ def _start_tracking(config: Config, workspace: Workspace, run_id: str, target: s
 def _headline_settings(config: Config) -> dict[str, str]:
     """The settings that tell runs of one pipeline apart; the runs of the stages have all of theirs."""
     start = config.pretrain.init_from or "random weights"
-    family = config.pretrain.family or ("that of init_from" if config.pretrain.init_from else "qwen3")
+    family = config.pretrain.family or ("that of init_from" if config.pretrain.init_from else DEFAULT_FAMILY)
     return {"corpus": corpus_names(config), "budget": config.budget, "family": family, "start": start,
             "seed": str(config.seed)}  # fmt: skip
 

@@ -17,9 +17,9 @@ from zen_pipeline.config import Config
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Sample
 from zen_pipeline.evaluation.scores import Metric, Score
+from zen_pipeline.family_specs import families_of
 from zen_pipeline.logs import get_logger
 from zen_pipeline.progress import Tell, counted
-from zen_pipeline.settings.models import CAUSAL_FAMILIES
 from zen_pipeline.tasks.base import (
     Answerer,
     EvaluationRequest,
@@ -84,7 +84,7 @@ class Chat(Task):
     name = "chat"
     model = "chat"
     help = "Answers messages."
-    families = frozenset(CAUSAL_FAMILIES)
+    families = frozenset(families_of("decoder"))
     starts_from = "language"
     metric = Metric(
         "f1",

@@ -16,8 +16,8 @@ from zen_pipeline.blocks import Card, ModelReport, phrase
 from zen_pipeline.errors import DataError, StoreError
 from zen_pipeline.evaluation.results import Sample
 from zen_pipeline.evaluation.scores import Metric
+from zen_pipeline.family_specs import families_of
 from zen_pipeline.logs import get_logger
-from zen_pipeline.settings.models import CAUSAL_FAMILIES
 from zen_pipeline.tasks.base import (
     Answerer,
     EvaluationRequest,
@@ -61,7 +61,7 @@ class Language(Task):
     name = "language"
     model = "base"
     help = "Continues texts."
-    families = frozenset(CAUSAL_FAMILIES)
+    families = frozenset(families_of("decoder"))
     metric = Metric(
         "bits_per_byte", "bits per byte of unseen text", "documents", lower_is_better=True, seed_noise=0.011
     )

@@ -19,6 +19,7 @@ from zen_pipeline.blocks import Card, ModelReport, phrase
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Sample
 from zen_pipeline.evaluation.scores import Metric
+from zen_pipeline.family_specs import families_of
 from zen_pipeline.progress import Tell, counted
 from zen_pipeline.tasks.base import (
     Answerer,
@@ -54,7 +55,7 @@ class Masked(Task):
     name = "masked"
     model = "encoder"
     help = "Fills in what is hidden in a text."
-    families = frozenset({"bert"})
+    families = frozenset(families_of("encoder"))
     metric = Metric(
         "bits_per_masked_byte",
         "bits per byte of hidden tokens",

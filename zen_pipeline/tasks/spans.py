@@ -14,6 +14,7 @@ from zen_pipeline.blocks import ModelReport, phrase
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Sample
 from zen_pipeline.evaluation.scores import Metric
+from zen_pipeline.family_specs import families_of
 from zen_pipeline.progress import Tell, counted
 from zen_pipeline.tasks.base import (
     Answerer,
@@ -53,7 +54,7 @@ class Spans(Task):
     name = "spans"
     model = "infill"
     help = "Writes what was cut out of a text."
-    families = frozenset({"marian"})
+    families = frozenset(families_of("encoder-decoder"))
     metric = Metric(
         "bits_per_span_byte",
         "bits per byte of spans cut out",

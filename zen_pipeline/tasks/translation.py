@@ -15,6 +15,7 @@ from zen_pipeline.blocks import Card, ModelReport
 from zen_pipeline.errors import DataError
 from zen_pipeline.evaluation.results import Sample
 from zen_pipeline.evaluation.scores import Metric
+from zen_pipeline.family_specs import families_of
 from zen_pipeline.logs import get_logger
 from zen_pipeline.progress import Tell, counted
 from zen_pipeline.reporting.formatting import number as in_thousands
@@ -59,7 +60,7 @@ class Translation(Task):
     name = "translation"
     model = "translate"
     help = "Translates texts."
-    families = frozenset({"marian"})
+    families = frozenset(families_of("encoder-decoder"))
     text = "translation"
     metric = Metric(
         "chrf", "chrF of {count} translations", "sentences", lower_is_better=False, seed_noise=1.0, digits=1

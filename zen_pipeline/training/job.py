@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from zen_pipeline.artifacts import canonical_json
+from zen_pipeline.family_specs import DEFAULT_FAMILY
 from zen_pipeline.files import write_atomically
 from zen_pipeline.models.starts.choice import Start
 from zen_pipeline.settings.models import WATTS_PER_CORE, Family
@@ -125,7 +126,7 @@ class TrainingJob(_Record):
 
     name: str
     task: str = "language"
-    family: Family = "qwen3"
+    family: Family = DEFAULT_FAMILY
     model: dict[str, Any] | None = None
     init_from: str | None = None
     start: Start = Start()
