@@ -9,15 +9,18 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from zen_pipeline.artifacts import ArtifactRef, Built
 from zen_pipeline.config import Config
+from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.files import folder_digest
 from zen_pipeline.logs import get_logger
-from zen_pipeline.pipeline.chain import STAGE_NAMES, load_stage
+from zen_pipeline.pipeline.chain import STAGE_NAMES, all_steps, load_stage
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
 from zen_pipeline.workspace import Workspace
 
@@ -28,14 +31,23 @@ def install(failures: Mapping[str, Failure] | None = None, skipped: tuple[str, .
     """Register the tiny stages; a stage named in `failures` calls that function in its build."""
     for name, real in {name: load_stage(name) for name in STAGE_NAMES}.items():
         module = ModuleType(f"zen_pipeline.stages.{name}")
-        if name == "release":
-            stage, run = Stage("release", 1, real.needs, _no_build, _settings(name)), _release
-        else:
-            build = _build(name, (failures or {}).get(name), name in skipped)
-            stage = Stage(name, 1, real.needs, build, _settings(name), _sources(name), retried=real.retried)
-            run = stage.run
-        vars(module).update(STAGE=stage, run=run)
+        made = TinyRelease if name == "release" else Stage
+        module.STAGE = made(  # type: ignore[attr-defined]
+            name,
+            1,
+            real.needs,
+            _build(name, (failures or {}).get(name), name in skipped),
+            _settings(name),
+            models=real.models,
+            sources=_sources(name),
+            retried=real.retried,
+        )
         sys.modules[module.__name__] = module
+
+
+def step_names(config: Config) -> list[str]:
+    """The steps of the whole chain, in order."""
+    return [step.name for step in all_steps(config)]
 
 
 def uninstall() -> None:
@@ -69,54 +81,56 @@ def _build(name: str, fail: Failure | None, skip: bool) -> Callable[..., Built]:
         if skip:
             return Built(kind="count", skipped="there is nothing to count: add text")
         files = [file for path in _paths(config) for file in sorted(Path(path).glob("*.txt"))]
-        before = sum(json.loads((ref.path / "count.json").read_text())["words"] for ref in inputs.values())
+        before = sum(
+            json.loads((ref.path / "count.json").read_text())["words"] for ref in inputs.values() if not ref.skipped
+        )
         words = before or sum(len(file.read_text().split()) for file in files)
         (output / "count.json").write_text(json.dumps({"words": words}))
         if name in ("pretrain", "finetune"):
             steps = [{"step": step, "loss": 4.0 / (step + 1)} for step in range(20)]
             (output / "history.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps))
         if name == "evaluate":
+            metrics = {
+                "model": context.spec.name,
+                "task": context.spec.task,
+                "score": asdict(Score("words", words, "words")),
+            }
+            (output / "metrics.json").write_text(json.dumps(metrics))
             (output / "report.html").write_text("<html></html>")
-            (output / "metrics.json").write_text("{}")
-            for lines in ("samples.jsonl", "answers.jsonl"):
-                (output / lines).touch()
+            (output / "samples.jsonl").touch()
         return Built(kind="count", summary={"words": words, "source": {"files": len(files)}})
 
     return build
 
 
-def _no_build(config: Config, inputs: Inputs, output: Path, context: StageContext) -> Built:
-    raise AssertionError("release stores nothing")
+class TinyRelease(Stage):
+    """Counts as cached when the same model was released before, as a registry would know."""
 
-
-def _release(config: Config, inputs: Inputs, context: StageContext) -> ArtifactRef:
-    """Counts as cached when the same models were released before, as a registry would know."""
-    fingerprint = stage_fingerprint(config, inputs, context)
-    registry = context.workspace.home / "released.txt"
-    known = registry.read_text().split() if registry.is_file() else []
-    if fingerprint not in known:
-        registry.write_text("\n".join([*known, fingerprint]))
-    item = {
-        "model": f"{config.name}-chat",
-        "version": len(known) + 1,
-        "alias": "champion" if not known else "challenger",
-    }
-    released = [{**item, "reason": "the first" if not known else "not better", "new": fingerprint not in known}]
-    return ArtifactRef(
-        stage="release",
-        fingerprint=fingerprint,
-        digest=fingerprint,
-        folder="",
-        kind="release",
-        summary={"released": released},
-        cached=fingerprint in known,
-    )
-
-
-def stage_fingerprint(config: Config, inputs: Inputs, context: StageContext) -> str:
-    stage: Stage = sys.modules["zen_pipeline.stages.release"].STAGE  # type: ignore[attr-defined]
-    needed = {name: inputs[name].fingerprint for name in stage.needs(config)}
-    return stage.identity(config, needed, context.workspace).fingerprint
+    def run(self, config: Config, inputs: Inputs, context: StageContext, model: ModelSpec | None = None) -> ArtifactRef:
+        """What was released of one model."""
+        assert model is not None
+        needed = {name: inputs[name].fingerprint for name in self.needs(config, model)}
+        fingerprint = self.identity(config, needed, context.workspace, model).fingerprint
+        registry = context.workspace.home / f"released-{model.name}.txt"
+        known = registry.read_text().split() if registry.is_file() else []
+        if fingerprint not in known:
+            registry.write_text("\n".join([*known, fingerprint]))
+        item = {
+            "model": f"{config.name}-{model.name}",
+            "version": len(known) + 1,
+            "alias": "champion" if not known else "challenger",
+        }
+        released = [{**item, "reason": "the first" if not known else "not better", "new": fingerprint not in known}]
+        return ArtifactRef(
+            stage="release",
+            model=model.name,
+            fingerprint=fingerprint,
+            digest=fingerprint,
+            folder="",
+            kind="release",
+            summary={"released": released},
+            cached=fingerprint in known,
+        )
 
 
 def wait_for_ever(context: StageContext) -> None:

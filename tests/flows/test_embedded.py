@@ -18,12 +18,20 @@ from typing import Any, get_args
 import psutil
 import pytest
 
-from zen_pipeline.pipeline.chain import STAGE_NAMES
+from zen_pipeline.config import load_config
+from zen_pipeline.pipeline.chain import all_steps
 from zen_pipeline.settings.models import Family
 from zen_pipeline.workspace import RunRecord, Workspace
 
 TESTS = Path(__file__).resolve().parents[1]
 FAMILIES = get_args(Family)
+
+
+def steps_of(family: str = "qwen3") -> list[str]:
+    """The steps of the chain for one family."""
+    return [step.name for step in all_steps(load_config(overrides=[f"pretrain.family={family}"]))]
+
+
 # An address that no tiny stage reads.
 WITH_CREDENTIALS = "http://someone:hidden-password@127.0.0.1:9/a.jsonl?token=hidden-token&X-Amz-Signature=hidden-signed"
 
@@ -233,20 +241,15 @@ def until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
 def test_the_pipeline_runs_and_then_finds_everything(used: Used) -> None:
     first, second = 0, 1
     assert used.printed[first]["status"] == "completed", "and nothing but such lines on stdout"
-    skipped = {"flow pipeline": "Completed", "optimize": "Skipped"}
-    assert used.states_of(first) == {**dict.fromkeys(STAGE_NAMES, "Completed"), **skipped}
-    assert used.states_of(second) == {**dict.fromkeys(STAGE_NAMES, "Cached"), **skipped}
-    assert [s.name for s in used.record(second).stages] == list(STAGE_NAMES)
+    steps = steps_of()
+    skipped = {"flow pipeline": "Completed", **{name: "Skipped" for name in steps if name.startswith("optimize-")}}
+    assert used.states_of(first) == {**dict.fromkeys(steps, "Completed"), **skipped}
+    assert used.states_of(second) == {**dict.fromkeys(steps, "Cached"), **skipped}
+    assert [s.step for s in used.record(second).stages] == steps
     assert used.record(second) in used.workspace.runs()
     keys = {key for (key,) in used.rows("SELECT DISTINCT key FROM artifact WHERE key IS NOT NULL")}
-    assert keys == {
-        "zen-validation",
-        "zen-pretrain-loss",
-        "zen-finetune-loss",
-        "zen-scores",
-        "zen-release",
-        "zen-refused",
-    }
+    assert {"zen-validation", "zen-pretrain-base-loss", "zen-finetune-chat-loss", "zen-refused"} <= keys
+    assert {f"zen-{what}-{model}" for what in ("scores", "release") for model in ("base", "chat")} <= keys
     lines = used.rows("SELECT l.message FROM log l JOIN task_run t ON t.id = l.task_run_id WHERE t.name = 'tokenize'")
     assert ("tokenize counts words",) in lines
     used.assert_nothing_is_left()
@@ -256,7 +259,7 @@ def test_the_pipeline_runs_and_then_finds_everything(used: Used) -> None:
 def test_the_flow_hands_every_family_what_its_stages_need(family: str, used: Used) -> None:
     record = used.record(2 + FAMILIES.index(family))
     assert record.status == "completed"
-    assert [s.name for s in record.stages] == list(STAGE_NAMES)
+    assert [s.step for s in record.stages] == steps_of(family)
 
 
 def test_nothing_that_a_run_writes_holds_a_credential(used: Used) -> None:
@@ -285,7 +288,7 @@ def test_a_failed_stage_ends_the_run_with_its_own_error_and_no_traceback(used: U
 def test_a_training_process_that_dies_is_tried_again(used: Used) -> None:
     number = RUNS.index(TRIED_AGAIN)
     assert (used.workspace.home / "attempts-TrainingErrorOnce").read_text() == "xx"
-    assert used.states_of(number)["pretrain"] == "Completed"
+    assert used.states_of(number)["pretrain-base"] == "Completed"
     assert used.record(number).stages[-1].status == "ran"
 
 
@@ -320,5 +323,5 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(zen: Zen) -> No
     assert zen.last_record().status == "interrupted", "nobody was left to write it down"
 
     [printed], _ = zen.run(PLAIN)
-    statuses = {s.name: s.status for s in RunRecord.model_validate(printed).stages}
-    assert (statuses["tokenize"], statuses["pretrain"]) == ("cached", "ran")
+    statuses = {s.step: s.status for s in RunRecord.model_validate(printed).stages}
+    assert (statuses["tokenize"], statuses["pretrain-base"]) == ("cached", "ran")

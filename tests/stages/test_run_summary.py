@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.stages.evaluation_artifacts import store
-from zen_pipeline.evaluation.scores import Score, deciding_scores
+from zen_pipeline.artifacts import ArtifactRef
+from zen_pipeline.evaluation.scores import Metric, Score, score_of
 from zen_pipeline.pipeline.run_summary import figures, note, summarize_run
 from zen_pipeline.workspace import RunRecord, StageRecord, Workspace
 
-METRICS = {
-    "baselines": {"unigram": 2.9, "5-gram": 1.5},
-    "base": {"bits_per_byte": 1.4},
-    "chat": {
-        "f1": 0.1,
-        "questions": 7,
-        "baselines": {"repeat_the_question": {"f1": 0.05}, "most_frequent_answer": {"f1": 0.2}},
-    },
-}
+BITS = Metric("bits_per_byte", "bits per byte of unseen text", "documents", lower_is_better=True, seed_noise=0.01)
+F1 = Metric("f1", "F1 of {count} answers", "questions", lower_is_better=False, seed_noise=0.02)
+BASE = score_of(BITS, 1.4, {"unigram": 2.9, "5-gram": 1.5}, count=3)
+CHAT = score_of(F1, 0.1, {"repeat the question": 0.05, "most frequent answer": 0.2}, count=7)
 
 
-def run_with(workspace: Workspace, evaluated: bool = True) -> RunRecord:
-    """A run whose evaluation said `METRICS`, or one that only pretrained."""
-
+def evaluated(workspace: Workspace, model: str, task: str, score: Score, sample: tuple[str, str]) -> ArtifactRef:
     def fill(output: Path) -> None:
-        (output / "metrics.json").write_text(json.dumps(METRICS))
-        (output / "samples.jsonl").write_text('{"prompt": "Once", "continuation": "more", "truth": "x"}\n')
-        (output / "answers.jsonl").write_text('{"question": "Who?", "answer": "Nobody."}\n')
+        metrics = {"model": model, "task": task, "score": asdict(score)}
+        (output / "metrics.json").write_text(json.dumps(metrics))
+        (output / "samples.jsonl").write_text(json.dumps(dict(zip(("prompt", "text"), sample, strict=True))) + "\n")
 
-    if evaluated:
-        ref = store(workspace, "evaluate", fill)
+    return store(workspace, "evaluate", fill, model=model)
+
+
+def run_with(workspace: Workspace, *, measured: bool = True) -> RunRecord:
+    """A run that evaluated two models, or one that only pretrained."""
+    if measured:
+        refs = [
+            evaluated(workspace, "base", "language", BASE, ("Once", "more")),
+            evaluated(workspace, "chat", "chat", CHAT, ("Who?", "Nobody.")),
+        ]
     else:
-        ref = store(workspace, "pretrain", lambda _: {"final": {"validation_loss": 2.5}})
-    stage = StageRecord(name=ref.stage, status="ran", seconds=1, fingerprint=ref.fingerprint)
-    return RunRecord(run_id="1", pipeline="notes", started="now", stages=[stage])
+        refs = [store(workspace, "pretrain", lambda _: {"final": {"validation_loss": 2.5}}, model="base")]
+    stages = [
+        StageRecord(name=ref.stage, model=ref.model, status="ran", seconds=1, fingerprint=ref.fingerprint)
+        for ref in refs
+    ]
+    return RunRecord(run_id="1", pipeline="notes", started="now", stages=stages)
 
 
-def test_a_model_stands_beside_the_strongest_plain_baseline() -> None:
-    scores = deciding_scores(METRICS)
-    assert (scores["base"].baseline, scores["base"].beats_baseline) == ("5-gram", True)
-    assert (scores["chat"].baseline, scores["chat"].beats_baseline) == ("most frequent answer", False)
-    assert "1.400" in str(scores["base"])
-    assert "1.500" in str(scores["base"])
+def test_a_score_names_the_strongest_plain_baseline() -> None:
+    assert (BASE.baseline, BASE.beats_baseline) == ("5-gram", True)
+    assert (CHAT.baseline, CHAT.beats_baseline) == ("most frequent answer", False)
+    assert "1.400" in str(BASE)
+    assert "1.500" in str(BASE)
+    assert "7" in CHAT.measure
     assert Score("f1", 1.0, "F1").beats_baseline is None
 
 
@@ -62,8 +68,8 @@ def test_a_run_shows_its_figures_one_sample_of_each_model_and_what_to_type_next(
 
 
 def test_without_an_evaluation_the_validation_loss_is_shown(workspace: Workspace) -> None:
-    summary = summarize_run(run_with(workspace, evaluated=False), workspace)
-    assert summary.scores["pretrain"].value == 2.5
+    summary = summarize_run(run_with(workspace, measured=False), workspace)
+    assert summary.scores["pretrain-base"].value == 2.5
     assert summary.samples == ()
 
 

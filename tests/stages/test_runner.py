@@ -3,15 +3,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests import tiny_chain
 from zen_pipeline.config import Config, load_config
 from zen_pipeline.errors import DataError, StoreError, TrainingError, ZenError
-from zen_pipeline.pipeline.chain import STAGE_NAMES
-from zen_pipeline.pipeline.runner import run_pipeline, run_stage, stages_up_to, start_run
+from zen_pipeline.pipeline.chain import Step, all_steps, load_stage, steps_up_to
+from zen_pipeline.pipeline.runner import run_pipeline, start_run
 from zen_pipeline.pipeline.stage import StageContext
+from zen_pipeline.settings.models import Family
 from zen_pipeline.tracking import mlflow_client
 from zen_pipeline.workspace import RunRecord, Workspace
 
@@ -32,7 +34,7 @@ def _tiny_stages() -> Iterator[None]:
 
 
 def statuses(record: RunRecord) -> dict[str, str]:
-    return {stage.name: stage.status for stage in record.stages}
+    return {stage.step: stage.status for stage in record.stages}
 
 
 def mlflow_status(workspace: Workspace, record: RunRecord) -> str:
@@ -51,13 +53,13 @@ def test_the_second_run_finds_everything_and_says_so(config: Config, workspace: 
     first = run_pipeline(config, workspace)
     second = run_pipeline(config, workspace)
 
-    assert statuses(first) == dict.fromkeys(STAGE_NAMES, "ran")
-    assert statuses(second) == dict.fromkeys(STAGE_NAMES, "cached")
+    assert statuses(first) == dict.fromkeys(tiny_chain.step_names(config), "ran")
+    assert statuses(second) == dict.fromkeys(tiny_chain.step_names(config), "cached")
     assert [s.artifact for s in second.stages] == [s.artifact for s in first.stages]
-    assert first.released == [
-        {"model": "zen-chat", "version": 1, "alias": "champion", "reason": "the first", "new": True}
-    ]
-    assert [r["new"] for r in second.released] == [False]
+    released = {"version": 1, "alias": "champion", "reason": "the first", "new": True}
+    names = [f"zen-{step.model.name}" for step in all_steps(config) if step.stage.name == "release" and step.model]
+    assert first.released == [{"model": name, **released} for name in names]
+    assert not any(r["new"] for r in second.released)
     assert workspace.runs() == [first, second]
     assert first.seconds >= sum(s.seconds for s in first.stages) > 0
 
@@ -80,13 +82,28 @@ def test_mlflow_has_one_parent_run_with_one_nested_run_for_each_stage(config: Co
 
 
 def test_a_target_runs_what_it_needs_and_nothing_else(config: Config, workspace: Workspace) -> None:
-    without_vectors = load_config(overrides=["pretrain.start=random"])
-    assert stages_up_to("pretrain", without_vectors) == ["collect", "validate", "resolve", "tokenize", "pretrain"]
-    assert stages_up_to("release", config) == list(STAGE_NAMES)
+    without_vectors = load_config(
+        data=[*map(str, config.collect.sources[0].paths)], overrides=["pretrain.start=random"]
+    )
+    wanted = [step.name for step in steps_up_to("pretrain", without_vectors)]
+    assert wanted[:5] == ["collect", "validate", "resolve", "tokenize", "pretrain-base"]
+    assert {"evaluate-base", "evaluate-chat"} <= set(tiny_chain.step_names(config))
     with pytest.raises(KeyError):
-        stages_up_to("train", config)
+        steps_up_to("train", config)
 
-    assert list(statuses(run_pipeline(config, workspace, until="pretrain"))) == stages_up_to("pretrain", config)
+    assert list(statuses(run_pipeline(without_vectors, workspace, until="pretrain"))) == wanted
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_the_chain_of_every_family_hands_each_step_what_it_needs(
+    family: str, config: Config, workspace: Workspace
+) -> None:
+    config = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"family": family})})
+    steps = all_steps(config)
+    for number, step in enumerate(steps):
+        assert set(step.needs(config)) <= {earlier.name for earlier in steps[:number]}
+    record = run_pipeline(config, workspace)
+    assert [(s.step, s.status) for s in record.stages] == [(step.name, "ran") for step in steps]
 
 
 def test_a_stage_with_nothing_to_do_is_skipped_and_the_chain_goes_on(config: Config, workspace: Workspace) -> None:
@@ -131,7 +148,7 @@ def test_the_end_of_a_killed_run_is_written_down_by_the_next(config: Config, wor
 
 def test_a_run_under_way_can_be_seen(config: Config, workspace: Workspace) -> None:
     with start_run(config, workspace) as run:
-        run.run_stage("collect", {})
+        run.run_step(Step(load_stage("collect")), {})
         [record] = workspace.runs()
         assert (record.status, statuses(record)) == ("running", {"collect": "ran"})
     assert workspace.runs()[0].status == "completed"
@@ -148,9 +165,9 @@ def test_a_stage_that_is_tried_again_has_one_record_with_the_time_of_both(config
     tiny_chain.install({"collect": once})
     with start_run(config, workspace) as run:
         with pytest.raises(TrainingError):
-            run.run_stage("collect", {})
+            run.run_step(Step(load_stage("collect")), {})
         [failed] = run.record.stages
-        run.run_stage("collect", {})
+        run.run_step(Step(load_stage("collect")), {})
     [stage] = workspace.runs()[0].stages
     assert stage.status == "ran"
     assert stage.seconds >= failed.seconds
@@ -180,8 +197,3 @@ def test_options_reach_the_stages(config: Config, workspace: Workspace) -> None:
     [context] = seen
     assert (context.wait, context.verify, context.progress) == (False, True, True)
     assert workspace.calibration("any") == 1
-
-
-def test_run_stage_knows_only_the_stages(config: Config, workspace: Workspace) -> None:
-    with pytest.raises(KeyError):
-        run_stage("runner", config, {}, StageContext(workspace, "r"))
