@@ -6,80 +6,80 @@ import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from zen_pipeline.evaluation.scores import Metric
+from zen_pipeline.evaluation.chrf import chrf, chrf_sums
 from zen_pipeline.serving.decision import Comparison, check_growth, compare_units, decide
-
-F1 = Metric("f1", "answer F1", "questions", lower_is_better=False, seed_noise=0.02)
-BITS = Metric("bits_per_byte", "bits per byte", "documents", lower_is_better=True, seed_noise=0.01)
-
-
-def ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first sum over the second."""
-    result: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
-    return result
+from zen_pipeline.tasks.chat import TASK as CHAT
+from zen_pipeline.tasks.language import TASK as LANGUAGE
+from zen_pipeline.tasks.translation import TASK as TRANSLATION
 
 
-def compare_f1(candidate: NDArray[np.float64], champion: NDArray[np.float64]) -> Comparison:
-    ours, theirs = (np.stack([f1, np.ones_like(f1)], axis=-1) for f1 in (candidate, champion))
-    return compare_units(ours, theirs, figure=ratio, metric=F1)
+def compare_texts(candidate: ArrayLike, champion: ArrayLike, sizes: ArrayLike) -> Comparison:
+    """Two language models by the nats of documents of so many bytes."""
+    ours, theirs = (np.stack([np.asarray(nats, float), np.asarray(sizes, float)], 1) for nats in (candidate, champion))
+    return compare_units(ours, theirs, figure=LANGUAGE.figure, metric=LANGUAGE.metric)
 
 
-def compare_bits(
-    candidate: NDArray[np.float64], champion: NDArray[np.float64], sizes: NDArray[np.float64]
-) -> Comparison:
-    ours, theirs = (np.stack([bits, sizes], axis=-1) for bits in (candidate, champion))
-    return compare_units(ours, theirs, figure=ratio, metric=BITS)
+def compare_answers(candidate: ArrayLike, champion: ArrayLike) -> Comparison:
+    """Two chat models by the F1 of their answers."""
+    ours, theirs = (np.stack([np.asarray(f1, float), np.ones(np.shape(f1))], 1) for f1 in (candidate, champion))
+    return compare_units(ours, theirs, figure=CHAT.figure, metric=CHAT.metric)
 
 
-def test_the_figure_is_made_of_the_sums() -> None:
-    comparison = compare_bits(np.array([8.0, 900.0]), np.array([9.0, 1000.0]), np.array([10.0, 1000.0]))
-
-    assert comparison.candidate == pytest.approx(908 / 1010)
-    assert comparison.champion == pytest.approx(1009 / 1010)
-    assert comparison.improvement == pytest.approx(101 / 1010)
+def test_bits_per_byte_is_the_ratio_of_the_sums() -> None:
+    comparison = compare_texts([8.0, 900.0], [9.0, 1000.0], [10, 1000])
+    assert comparison.candidate == pytest.approx(908 / 1010 / math.log(2))
+    assert comparison.champion == pytest.approx(1009 / 1010 / math.log(2))
+    assert comparison.improvement == pytest.approx(101 / 1010 / math.log(2))
 
 
 def test_the_standard_error_of_a_mean_is_the_usual_one() -> None:
     random = np.random.default_rng(2)
-    candidate, champion = random.uniform(0, 1, (2, 37))
-
-    usual = (candidate - champion).std(ddof=1) / math.sqrt(37)
-    assert compare_f1(candidate, champion).standard_error == pytest.approx(usual)
+    ours, theirs = random.uniform(0, 1, 40), random.uniform(0, 1, 40)
+    comparison = compare_answers(ours, theirs)
+    assert comparison.improvement == pytest.approx((ours - theirs).mean())
+    assert comparison.standard_error == pytest.approx((ours - theirs).std(ddof=1) / math.sqrt(40))
 
 
 def test_the_standard_error_of_a_ratio_agrees_with_a_paired_bootstrap() -> None:
     random = np.random.default_rng(0)
-    sizes = random.integers(50, 5000, 400).astype(np.float64)
+    sizes = random.integers(50, 5000, 400)
     champion = sizes * random.normal(1.4, 0.3, 400)
     candidate = champion - sizes * random.normal(0.02, 0.05, 400)
-
-    comparison = compare_bits(candidate, champion, sizes)
-
+    comparison = compare_texts(candidate, champion, sizes)
     draws = random.integers(0, 400, (4000, 400))
-    resampled = (champion - candidate)[draws].sum(1) / sizes[draws].sum(1)
+    resampled = (champion - candidate)[draws].sum(1) / math.log(2) / sizes[draws].sum(1)
     assert comparison.standard_error == pytest.approx(resampled.std(), rel=0.1)
 
 
-def test_without_a_difference_one_in_twenty_is_beyond_two_standard_errors() -> None:
+def test_the_standard_error_of_chrf_agrees_with_a_paired_bootstrap() -> None:
     random = np.random.default_rng(3)
-    beyond = 0
-    for _ in range(2000):
-        sizes = random.integers(50, 5000, 60).astype(np.float64)
-        hard = sizes * random.normal(1.4, 0.3, 60)
-        ours, theirs = (hard + sizes * random.normal(0, 0.05, 60) for _ in range(2))
-        comparison = compare_bits(ours, theirs, sizes)
-        beyond += abs(comparison.improvement) > 2 * comparison.standard_error
-    assert 0.03 < beyond / 2000 < 0.08
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+
+    def said(right: float, text: list[str]) -> str:
+        return " ".join(word if random.uniform() < right else str(random.choice(words)) for word in text)
+
+    references = [[str(word) for word in random.choice(words, 8)] for _ in range(150)]
+    ours, theirs = (
+        np.stack([chrf_sums(said(right, text), " ".join(text)) for text in references]) for right in (0.8, 0.7)
+    )
+    comparison = compare_units(ours, theirs, figure=TRANSLATION.figure, metric=TRANSLATION.metric)
+    draws = random.integers(0, 150, (2000, 150))
+    resampled = chrf(ours[draws].sum(1)) - chrf(theirs[draws].sum(1))
+    assert comparison.standard_error == pytest.approx(resampled.std(), rel=0.15)
+
+
+def test_equal_models_are_rarely_told_apart() -> None:
+    random = np.random.default_rng(4)
+    found = [compare_answers(*random.uniform(0, 1, (2, 100))) for _ in range(400)]
+    promoted = [decide(comparison, champion="1", seed_noise=0.0).alias == "champion" for comparison in found]
+    assert 0.005 <= np.mean(promoted) <= 0.05  # two standard errors on one side: 2.3 %
 
 
 def test_pairing_removes_what_is_hard_for_both() -> None:
-    random = np.random.default_rng(1)
-    hard = random.uniform(0, 1, 50)
-
-    comparison = compare_f1(hard + 0.05, hard)
-
+    hard = np.random.default_rng(1).uniform(0, 1, 50)
+    comparison = compare_answers(hard + 0.05, hard)
     assert comparison.standard_error < 1e-9
     assert decide(comparison, champion="1", seed_noise=0.02).alias == "champion"
 
@@ -98,7 +98,7 @@ def test_the_decision_and_its_reason(gain: float, spread: float, alias: str, why
     champion = np.full(40, 0.5)
     wobble = np.tile([spread, -spread], 20)
 
-    decision = decide(compare_f1(champion + gain + wobble, champion), champion="7", seed_noise=0.02)
+    decision = decide(compare_answers(champion + gain + wobble, champion), champion="7", seed_noise=0.02)
 
     assert decision.alias == alias
     assert why in decision.reason
@@ -106,7 +106,7 @@ def test_the_decision_and_its_reason(gain: float, spread: float, alias: str, why
 
 
 def test_one_document_resolves_nothing() -> None:
-    comparison = compare_bits(np.array([100.0]), np.array([900.0]), np.array([500.0]))
+    comparison = compare_texts([100.0], [900.0], [500])
 
     decision = decide(comparison, champion="1", seed_noise=0.01)
 
@@ -122,10 +122,9 @@ def test_a_model_that_grew_too_much_is_refused() -> None:
     assert "1.51 times" in refusal.reason
 
 
-@pytest.mark.parametrize("metric", [F1, BITS])
-def test_without_a_test_set_the_champion_stays(metric: Metric) -> None:
-    nothing = np.empty((0, 2))
-    decision = decide(compare_units(nothing, nothing, figure=ratio, metric=metric), champion="3", seed_noise=0.0)
+@pytest.mark.parametrize("comparison", [compare_answers([], []), compare_texts([], [], [])])
+def test_without_a_test_set_the_champion_stays(comparison: Comparison) -> None:
+    decision = decide(comparison, champion="3", seed_noise=0.0)
 
     assert decision.alias == "challenger"
     assert decision.reason.startswith("nothing was measured: there are no test")

@@ -20,8 +20,9 @@ from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.files import file_digest
 from zen_pipeline.serving import aliases, registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
-from zen_pipeline.serving.decision import Comparison, compare_f1
+from zen_pipeline.serving.decision import Comparison, compare_units
 from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, Released, release
+from zen_pipeline.tasks.chat import TASK as CHAT
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
@@ -61,13 +62,17 @@ def make(workspace: Workspace) -> Make:
             return np.array([float(line) for line in path.read_text().split()])
 
         def compare(champion: Path) -> Comparison:
-            return compare_f1(read(folder / "answers.txt"), read(champion / "evaluation" / "answers.txt"))
+            found = (read(folder / "answers.txt"), read(champion / "evaluation" / "answers.txt"))
+            ours, theirs = (np.stack([f1, np.ones_like(f1)], axis=1) for f1 in found)
+            return compare_units(ours, theirs, figure=CHAT.figure, metric=CHAT.metric)
 
         def prepare() -> PreparedCandidate:
             files = {f"{form}/{n}": p for form, where in forms.items() for n, p in model_files(where).items()}
             files["evaluation/answers.txt"] = folder / "answers.txt"
             size = (folder / "model.safetensors").stat().st_size
-            held = Release(kind="chat", default="int8" if int8 else "float", float_bytes=size, test_set="same")
+            held = Release(
+                model="chat", task="chat", default="int8" if int8 else "float", float_bytes=size, test_set="same"
+            )
             bundle = Bundle(held, files, written={"lineage.json": '{"collect": {"fingerprint": "f00d"}}'})
             tags = {registry.KIND: "chat", registry.METRICS: f'{{"answer_f1": {f1}}}'}
             return PreparedCandidate(bundle, tags, "A test model.", compare)
@@ -395,7 +400,7 @@ def test_an_unknown_name_says_what_there_is(context: ReleaseContext, make: Make,
 def test_a_folder_needs_no_workspace(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
     (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
     monkeypatch.chdir(tmp_path)
 
@@ -430,3 +435,12 @@ def test_export_refuses_to_overwrite(context: ReleaseContext, make: Make, tmp_pa
         registry.export("champion", context.workspace.home, workspace=context.workspace)
     with pytest.raises(ConfigError, match="formats are hf, gguf"):
         registry.export("champion", tmp_path / "new", format="onnx", workspace=context.workspace)
+
+
+def test_the_figures_that_decided_stay_with_the_version(context: ReleaseContext, make: Make) -> None:
+    assert release(make(0.5), context).compared is None
+    better = make(0.7)
+    found = release(better, context).compared
+    assert found is not None
+    assert (found["candidate"], found["champion"], found["version"]) == (pytest.approx(0.7), pytest.approx(0.5), "1")
+    assert release(better, context).compared == found

@@ -24,15 +24,15 @@ from zen_pipeline.inference.generate import generate
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
 from zen_pipeline.serving import registry
-from zen_pipeline.serving.bundle import Bundle, Kind, Release, model_files
+from zen_pipeline.serving.bundle import Bundle, Release, model_files
 from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, release
-from zen_pipeline.tasks import chat
+from zen_pipeline.tasks import chat_markup
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
-Released = Callable[[Kind], str]
+Released = Callable[[str], str]
 FORMS = ("hf", "gguf")
-KINDS: tuple[Kind, ...] = ("base", "chat")
+KINDS = {"base": "language", "chat": "chat"}  # model and task
 MESSAGES = [{"role": "user", "content": "What is a path?"}]
 
 
@@ -69,8 +69,8 @@ def released(
     experiment = experiment_id(client, "zen")
     context = ReleaseContext(client, workspace, experiment, client.create_run(experiment).info.run_id, tmp_path)
 
-    def register(kind: Kind) -> str:
-        held = Release(kind=kind, default="float", float_bytes=1, test_set="")
+    def register(kind: str) -> str:
+        held = Release(model=kind, task=KINDS[kind], default="float", float_bytes=1, test_set="")
         files = {f"float/{name}": path for name, path in model_files(folder).items()}
         prepared = PreparedCandidate(
             Bundle(held, files, written={}), {registry.KIND: kind}, "A test model.", pytest.fail
@@ -113,7 +113,7 @@ def test_temperature_and_seed_decide_the_text(released: Released, folder: Path) 
 
 def test_a_chat_model_takes_messages_or_one_question(released: Released, folder: Path) -> None:
     model = mlflow.pyfunc.load_model(released("chat"))
-    wanted = expected(folder, chat.prompt(Tokenizer.load(folder), MESSAGES), max_new_tokens=8)
+    wanted = expected(folder, chat_markup.prompt(Tokenizer.load(folder), MESSAGES), max_new_tokens=8)
 
     assert model.predict([{"messages": MESSAGES}], params={"max_new_tokens": 8}) == [wanted]
     assert model.predict([{"prompt": "What is a path?"}], params={"max_new_tokens": 8}) == [wanted]
@@ -138,11 +138,11 @@ def test_several_prompts_under_one_name_are_as_many_rows(released: Released) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_other_shape_is_answered_with_the_right_ones(released: Released, kind: Kind) -> None:
+def test_any_other_shape_is_answered_with_the_right_ones(released: Released, kind: str) -> None:
     model = mlflow.pyfunc.load_model(released(kind))
     other = (["a text"], "a text", [], {}, {"instances": [{"prompt": "a"}]}, pd.DataFrame({"text": ["a"]}), 3)
     for shape in other:
-        with pytest.raises(MlflowException, match=r'"prompt": .*found neither'):
+        with pytest.raises(MlflowException, match=r'"prompt": .*found none'):
             model.predict(shape)
 
 
@@ -198,7 +198,7 @@ def test_a_chat_model_is_served_over_http(
     with running_server(command, f"{address}/ping", tmp_path):
         answer = ask(address, body)
 
-    wanted = expected(folder, chat.prompt(Tokenizer.load(folder), MESSAGES), max_new_tokens=8)
+    wanted = expected(folder, chat_markup.prompt(Tokenizer.load(folder), MESSAGES), max_new_tokens=8)
     assert answer == {"predictions": [wanted]}
 
 
@@ -234,7 +234,7 @@ def test_pipeline_command_gguf_and_server_continue_a_prompt_with_the_same_text(
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(url, {"inputs": [{"text": "x"}]})
         assert refused.value.code == 400
-        assert "found neither `prompt` nor `messages`" in json.load(refused.value)["message"]
+        assert "found none of these fields" in json.load(refused.value)["message"]
     assert said["zen"]
     assert set(said.values()) == {said["zen"]}
 

@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import Bundle, Release, model_files
-from zen_pipeline.serving.decision import compare_f1
+from zen_pipeline.serving.decision import compare_units
 from zen_pipeline.serving.promotion import Candidate, PreparedCandidate, ReleaseContext, release
+from zen_pipeline.tasks.chat import TASK as CHAT
 from zen_pipeline.tracking import experiment_id, mlflow_client
 from zen_pipeline.workspace import Workspace
 
@@ -36,6 +37,10 @@ def server(
         yield address
 
 
+def answers(f1: np.ndarray) -> np.ndarray:
+    return np.stack([f1, np.ones_like(f1)], axis=1)
+
+
 def candidate(folder: Path, f1: float) -> Callable[[], PreparedCandidate]:
     folder.mkdir()
     save_file({"weight": np.full((4, 8), f1, np.float32)}, folder / "model.safetensors")
@@ -44,13 +49,18 @@ def candidate(folder: Path, f1: float) -> Callable[[], PreparedCandidate]:
     np.save(folder / "f1.npy", np.full(20, f1))
 
     def prepare() -> PreparedCandidate:
-        held = Release(kind="chat", default="float", float_bytes=100, test_set="same")
+        held = Release(model="chat", task="chat", default="float", float_bytes=100, test_set="same")
         files = {f"float/{n}": p for n, p in model_files(folder).items()} | {"evaluation/f1.npy": folder / "f1.npy"}
         return PreparedCandidate(
             Bundle(held, files, written={"lineage.json": "{}"}),
             {registry.KIND: "chat"},
             "A test model.",
-            lambda champion: compare_f1(np.full(20, f1), np.load(champion / "evaluation" / "f1.npy")),
+            lambda champion: compare_units(
+                answers(np.full(20, f1)),
+                answers(np.load(champion / "evaluation" / "f1.npy")),
+                figure=CHAT.figure,
+                metric=CHAT.metric,
+            ),
         )
 
     return prepare
