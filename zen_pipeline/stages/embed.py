@@ -36,7 +36,7 @@ from zen_pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-STAGE_VERSION = 8
+STAGE_VERSION = 9
 KIND = "embeddings"
 
 # Below this nearest neighbours are chance; tinyshakespeare, which gives sensible ones, has 200,000 words.

@@ -31,7 +31,7 @@ from zen_pipeline.reporting.evaluation_page import evaluation_page, write_report
 from zen_pipeline.tasks import load_task
 from zen_pipeline.tasks.base import Skipped
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 
 log = get_logger(__name__)
 

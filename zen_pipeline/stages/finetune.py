@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zen_pipeline.training.job import TrainingJob
     from zen_pipeline.training.resolved import Resolved
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 KIND = "model"
 
 

@@ -23,7 +23,7 @@ from zen_pipeline.progress import progress
 from zen_pipeline.tasks import load_task
 from zen_pipeline.tasks.base import Skipped
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 log = get_logger(__name__)
 

@@ -21,7 +21,7 @@ from zen_pipeline.training.resolved import Resolved
 from zen_pipeline.training.rules import model_fields
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 
 
 def _needs(config: Config, _model: ModelSpec | None) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 log = get_logger(__name__)
 

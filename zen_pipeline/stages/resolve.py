@@ -31,7 +31,7 @@ from zen_pipeline.training.dial import BYTES_PER_TOKEN, Request, Resolved
 from zen_pipeline.training.resolved import RESOLVED_FILE
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 _SIZES = ("model", "steps", "batch_tokens", "micro_batch", "precision")
 
 _CAUTIOUS_BYTES_PER_TOKEN = 2.5  # of small vocabularies on text that they were not trained on; assumption

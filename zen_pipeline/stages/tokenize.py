@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zen_pipeline.corpus.records import Kind
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 REPORT = "tokenizer_report.json"
 _TRAINED_ON = "trained_on.json"
 

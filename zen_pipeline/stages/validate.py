@@ -47,7 +47,7 @@ from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, always
 from zen_pipeline.settings.data import ValidateConfig
 from zen_pipeline.workspace import Workspace
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 
 log = get_logger(__name__)
 
