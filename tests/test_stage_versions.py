@@ -54,6 +54,11 @@ def test_the_closure_follows_imports_inside_functions(package: Path) -> None:
     assert "zen_pipeline.unused" in modules(package)
 
 
+def test_the_closure_follows_the_names_in_a_registry(tmp_path: Path) -> None:
+    far = "TASKS = {'deep': 'zen_pipeline.deep'}\ndef near():\n    return TASKS\n"
+    assert "zen_pipeline.deep" in closure("zen_pipeline.stages.one", _variant(tmp_path, far=far))
+
+
 def test_the_version_is_read_without_importing(package: Path) -> None:
     record = stage_versions(package)
     assert record["one"]["version"] == 3

@@ -48,8 +48,16 @@ def imports(name: str, root: Path = ROOT) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def named(name: str, root: Path = ROOT) -> frozenset[str]:
+    """Modules of ours that a module names in strings: what a registry loads, or a process is started with."""
+    known = modules(root)
+    strings = (node.value for node in ast.walk(tree(known[name])) if isinstance(node, ast.Constant))
+    return frozenset(value for value in strings if isinstance(value, str) and value in known)
+
+
 def closure(name: str, root: Path = ROOT) -> list[str]:
-    """The module and every module of `zen_pipeline` that it imports, directly or not, sorted."""
+    """The module and every module of `zen_pipeline` that it imports or names, directly or not, sorted."""
     known = modules(root)
     todo, reached = [name], set()
     while todo:
@@ -57,7 +65,7 @@ def closure(name: str, root: Path = ROOT) -> list[str]:
         if current in reached or current not in known or not current.startswith("zen_pipeline"):
             continue
         reached.add(current)
-        todo += imports(current, root)
+        todo += imports(current, root) | named(current, root)
         todo.append(current.rpartition(".")[0])  # importing a module runs its package
     return sorted(reached)
 
