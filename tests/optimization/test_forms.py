@@ -11,7 +11,7 @@ import pytest
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.int8 import is_quantized
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
-from zen_pipeline.optimization import FORMS, load_form
+from zen_pipeline.optimization import FORMS, form_of, load_form
 from zen_pipeline.optimization.forms import FLOAT, Form, Measurement, choose_form
 
 
@@ -28,6 +28,9 @@ class Copy(Form):
     def write(self, source: Path, target: Path) -> None:
         target.mkdir(parents=True)
         (target / "weights").write_text(self.name)
+
+    def holds(self, folder: Path) -> bool:
+        return (folder / "weights").read_text() == self.name
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_an_int8_folder_has_the_tokenizer_and_one_weight_file(tmp_path: Path) ->
     ]  # fmt: skip
     assert (tmp_path / "int8" / "tokenizer.json").read_text() == "tokenizer.json of the float model"
     assert is_quantized(load_model(tmp_path / "int8"))
+    assert [form_of(tmp_path / name) for name in ("model", "int8")] == [FLOAT, "int8"]
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,3 +21,10 @@ def load_form(name: str) -> Form:
     """
     form: Form = import_module(FORMS[name]).FORM
     return form
+
+
+def form_of(folder: Path) -> str:
+    """Name of the form that a model folder is of; `float` where it is none of the others."""
+    from zen_pipeline.optimization.forms import FLOAT
+
+    return next((name for name in FORMS if load_form(name).holds(folder)), FLOAT)

@@ -31,6 +31,10 @@ class Form(ABC):
             ConfigError: `source` is not a float model folder.
         """
 
+    @abstractmethod
+    def holds(self, folder: Path) -> bool:
+        """True where a model folder is of this form."""
+
 
 @dataclass(frozen=True)
 class Measurement:

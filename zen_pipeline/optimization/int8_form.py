@@ -6,6 +6,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from zen_pipeline.files import read_json_object
 from zen_pipeline.optimization.forms import Form
 
 
@@ -23,6 +24,10 @@ class Int8(Form):
 
         save_model(quantize_(load_any(source, FamilyModel)), target)
         copy_tokenizer_files(source, target)
+
+    @override
+    def holds(self, folder: Path) -> bool:
+        return "quantization_config" in read_json_object(folder / "config.json")
 
 
 FORM = Int8()

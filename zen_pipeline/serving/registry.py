@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from zen_pipeline.errors import ConfigError, StoreError
 from zen_pipeline.evaluation.scores import Score
 from zen_pipeline.files import expanded, read_json_object
+from zen_pipeline.optimization import form_of
 from zen_pipeline.optimization.forms import FLOAT
 from zen_pipeline.serving import aliases
 from zen_pipeline.serving.aliases import CHALLENGER, CHAMPION, HELD_BACK, REASON, Registered
@@ -121,7 +122,7 @@ def _resolve_folder(path: Path) -> ResolvedModel:
     if not (path / "config.json").is_file():
         raise ConfigError(f"{path} is not a model folder: there is no config.json in it")
     task = task_of(path)
-    return ResolvedModel(path, None, None, None, task.model, task.name, _form_of(path))
+    return ResolvedModel(path, None, None, None, task.model, task.name, form_of(path))
 
 
 def task_of(folder: Path) -> Task:
@@ -136,10 +137,6 @@ def task_of(folder: Path) -> Task:
             return task
     known = sorted({name for task in map(load_task, TASKS) for name in task.families})
     raise ConfigError(f"{folder} holds a model of the family {str(family)[:80]!r}: known ones are {', '.join(known)}")
-
-
-def _form_of(folder: Path) -> str:
-    return "int8" if "quantization_config" in read_json_object(folder / "config.json") else FLOAT
 
 
 def _find(
