@@ -32,7 +32,7 @@ _NOWHERE = "/dev/null/none"  # a path at which nothing can ever be
 
 
 def embedded(home: Path) -> dict[str, str | None]:
-    """The environment of a run with a server of its own, beside that server's address.
+    """The environment of a run with a server of its own, with that server's address.
 
     The home is a folder of the project, so no profile and no logging configuration is read there; None unsets.
     """

@@ -113,7 +113,7 @@ class FlowRun:
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure may be gone at the next try: a training process or the system failed, not the user's data."""
+    """True if a failure may be gone at the next try: a training process or the system failed, not the user's data."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, TrainingError | OSError) and not isinstance(error, TrainingDiverged)
 

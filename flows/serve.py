@@ -121,7 +121,7 @@ async def _migrate(database: Path) -> None:
 
 
 def _discard(database: Path) -> None:
-    """Remove a database with what SQLite keeps beside it."""
+    """Remove a database with what SQLite keeps next to it."""
     for path in (database, *(database.with_name(database.name + end) for end in ("-wal", "-shm", "-journal"))):
         if path.is_dir():
             shutil.rmtree(path)

@@ -70,7 +70,7 @@ class Place:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver answers and lists a card."""
+    """True if an NVIDIA driver answers and lists a card."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -154,7 +154,7 @@ def torch_from_pip(place: Place) -> str:
 
 
 def comes_with_cuda(name: str) -> bool:
-    """Whether a package or a requirement is one that only a CUDA build of torch brings."""
+    """True if a package or a requirement is one that only a CUDA build of torch brings."""
     return name.lower().replace("_", "-").startswith(CUDA_PACKAGES)
 
 

@@ -248,7 +248,7 @@ class Store:
         return self.root / stage / fingerprint[:16]
 
     def inspect(self, stage: str, fingerprint: str, *, digests: bool = False) -> tuple[Status, str]:
-        """Whether the artifact is there and whole, and if it is damaged, how. Changes nothing.
+        """The state of the artifact: missing, whole, or damaged and how. Changes nothing.
 
         Sizes are always compared. Digests are compared when asked, and for files whose modification time
         is not the one in the manifest.
@@ -396,7 +396,7 @@ class Store:
 
 
 def _is_elsewhere(error: Exception, root: Path) -> bool:
-    """Whether access was refused outside the workspace, such as to a source that a stage may not read."""
+    """True if access was refused outside the workspace, such as to a source that a stage may not read."""
     filename = getattr(error, "filename", None)
     if filename is None or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return False

@@ -116,7 +116,7 @@ def explain_os_error(error: BaseException, root: Path) -> str | None:
 
 
 def _follows_from(error: BaseException | None, numbers: tuple[int, ...], text: re.Pattern[str]) -> bool:
-    """Whether an error, or one that it was raised from or while handling, has such a number or text."""
+    """True if an error, or one that it was raised from or while handling, has such a number or text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             if error.errno in numbers:
@@ -222,7 +222,7 @@ _MOST_JSON_BYTES = 256 << 20  # the largest published tokenizer.json has a seven
 def own_file(folder: Path, name: str) -> Path | None:
     """A file of a given folder by its name in it; None where there is none.
 
-    A link is followed inside the folder only, or to the blobs beside a snapshot of Hugging Face's download cache.
+    A link is followed inside the folder only, or to the blobs next to a snapshot of Hugging Face's download cache.
 
     Raises:
         ConfigError: it is a link that leads elsewhere or to nothing, or no regular file.

@@ -73,7 +73,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock; reads only, so that it may be asked by who cannot write there."""
+    """True if a living process holds the lock; reads only, so that it may be asked by who cannot write there."""
     import fcntl
 
     try:

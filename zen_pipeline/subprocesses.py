@@ -1,7 +1,7 @@
 """Python in a process of its own: with this very package, and without what lies in the folder it happens to run in.
 
 `python -m`, `python -c` and multiprocessing look for modules in the working folder before the standard library; a
-`calendar.py` beside the user's text would be run in the place of Python's own.
+`calendar.py` next to the user's text would be run in the place of Python's own.
 """
 
 from __future__ import annotations

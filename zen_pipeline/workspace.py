@@ -178,7 +178,7 @@ class Workspace:
         write_atomically(self._calibrations / f"confirmed-{fingerprint[:16]}", "")
 
     def is_confirmed(self, fingerprint: str) -> bool:
-        """Whether `confirm` was called for these sizes."""
+        """True if `confirm` was called for these sizes."""
         return (self._calibrations / f"confirmed-{fingerprint[:16]}").exists()
 
     @property

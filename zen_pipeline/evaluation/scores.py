@@ -1,4 +1,4 @@
-"""The figure that decides about each model, beside the plain baseline that it must beat."""
+"""The figure that decides about each model, with the plain baseline that it must beat."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Score:
         return self.value < self.baseline_value if self.lower_is_better else self.value > self.baseline_value
 
     def __str__(self) -> str:
-        beside = "" if self.baseline_value is None else f" ({self.baseline}: {self.baseline_value:.{self.digits}f})"
-        return f"{self.value:.{self.digits}f} {self.measure}{beside}"
+        baseline = "" if self.baseline_value is None else f" ({self.baseline}: {self.baseline_value:.{self.digits}f})"
+        return f"{self.value:.{self.digits}f} {self.measure}{baseline}"
 
 
 def score_of(metric: Metric, value: float, baselines: Mapping[str, float], *, count: int) -> Score:
-    """The score of a model, beside the best of its baselines.
+    """The score of a model, with the best of its baselines.
 
     Args:
         metric: of the model's task.

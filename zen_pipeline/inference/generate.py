@@ -76,7 +76,7 @@ def generate(
 
 
 def repeats(ids: Sequence[int]) -> bool:
-    """Whether the end of a text is one piece of at most `_LONGEST_PIECE` tokens, again and again.
+    """True if the end of a text is one piece of at most `_LONGEST_PIECE` tokens, again and again.
 
     It must be there `_TIMES` times and fill `_LEAST_REPEATED` tokens: rows of a table or dashes may be meant.
     """

@@ -223,7 +223,7 @@ class FamilyModel(nn.Module):
 
     @classmethod
     def is_transposed(cls, _name: str) -> bool:
-        """Whether files hold this weight as (in, out)."""
+        """True if files hold this weight as (in, out)."""
         return False
 
     def fill_buffers(self, device: torch.device | str) -> None:

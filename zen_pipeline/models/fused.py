@@ -22,7 +22,7 @@ _QUERIES = 128
 
 
 def pays(x: Tensor) -> bool:
-    """Whether the functions of this module are worth it for `x`."""
+    """True if the functions of this module are worth it for `x`."""
     return x.device.type == "cpu" and torch.is_grad_enabled()
 
 

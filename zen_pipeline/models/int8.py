@@ -90,5 +90,5 @@ def replace_linear_(model: FamilyModel, make: Callable[[nn.Linear], nn.Module]) 
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """Whether any layer is stored as int8."""
+    """True if any layer is stored as int8."""
     return any(isinstance(module, Int8Linear) for module in model.modules())

@@ -46,7 +46,7 @@ def start_folder(config: Config) -> str | None:
 
 
 def pretrains(config: Config) -> bool:
-    """Whether there is a pretraining: not when only a given model is fine-tuned."""
+    """True if there is a pretraining: not when only a given model is fine-tuned."""
     return not (config.finetune.enabled and config.finetune.init_from and not config.pretrain.init_from)
 
 

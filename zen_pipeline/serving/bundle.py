@@ -197,7 +197,7 @@ def _write_pyfunc(bundle: Bundle, scratch: Path, *, model_id: str, run_id: str, 
     for name, text in {RELEASE_FILE: bundle.release.model_dump_json(indent=1), **bundle.written}.items():
         (small / name).write_text(text, encoding="utf-8")
     package = Path(zen_pipeline.__file__).resolve().parent
-    # It would like type hints and an example beside our signature, and turns its own warnings on.
+    # It would like type hints and an example next to our signature, and turns its own warnings on.
     with warnings.catch_warnings(record=True):
         import mlflow.pyfunc
         from mlflow.models import Model

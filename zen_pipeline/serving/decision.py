@@ -64,7 +64,7 @@ def refuse_below_baseline(score: Score | None) -> Decision | None:
     """Why the model cannot be champion, whatever the present one is; None for a model above its plain baseline.
 
     Args:
-        score: the deciding figure beside the baseline's; None when nothing was measured.
+        score: the deciding figure with the baseline's; None when nothing was measured.
     """
     if score is None or score.beats_baseline is None:
         return Decision("challenger", "nothing was measured beside its plain baseline: the test split is empty")

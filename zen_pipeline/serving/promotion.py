@@ -72,7 +72,7 @@ class PreparedCandidate:
         tags: of the version: lineage and figures.
         description: of the version, in Markdown.
         compare: measures the candidate against a champion, whose bundle it is given.
-        score: the candidate's deciding figure beside its plain baseline; None when nothing was measured.
+        score: the candidate's deciding figure with its plain baseline; None when nothing was measured.
         above_baseline: whether it must be above it to be champion.
     """
 

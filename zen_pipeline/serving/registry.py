@@ -346,6 +346,6 @@ def _client(workspace: Workspace) -> MlflowClient:
 
 
 def _no_registry(workspace: Workspace) -> bool:
-    """Whether the local database does not exist: it is not made only to be found empty."""
+    """True if the local database does not exist: it is not made only to be found empty."""
     database = local_database(local_tracking_uri(workspace.mlflow_folder))
     return database is not None and not database.is_file()

@@ -182,7 +182,7 @@ class Task(ABC):
     # training
 
     def teaches(self, records: Path) -> bool:
-        """Whether a file of records probably holds something to learn from, at a fraction of the cost of making it."""
+        """True if a file of records probably holds something to learn from, at a fraction of the cost of making it."""
         return True
 
     def train_bytes(self, records: Path) -> int:
@@ -260,7 +260,7 @@ class Task(ABC):
     # answers
 
     def taught(self, folder: Path) -> bool:
-        """Whether a model folder of one of the families, whatever its name, is of this task."""
+        """True if a model folder of one of the families, whatever its name, is of this task."""
         return True
 
     @abstractmethod

@@ -156,7 +156,7 @@ def collect_questions(records: Iterable[Record], *, test_fraction: float, salt: 
 
 
 def asks_anything(records: Path) -> bool:
-    """Whether `collect_questions` would probably find some in a parquet file of records, at a fraction of its cost."""
+    """True if `collect_questions` would probably find some in a parquet file of records, at a fraction of its cost."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

@@ -43,7 +43,7 @@ def score_report(
     continued: bool = False,
     more: Sequence[Block] = (),
 ) -> ModelReport:
-    """A report of the deciding figure beside its baselines, the sizes of the test set, speed, and samples.
+    """A report of the deciding figure with its baselines, the sizes of the test set, speed, and samples.
 
     Args:
         metrics: of the evaluation.
@@ -99,7 +99,7 @@ def verdict(score: Score, verdicts: tuple[str, str, str], **values: str | int | 
 
 
 def score_card(score: Score, label: Label) -> Card:
-    """The deciding figure beside its baseline, coloured by which is better."""
+    """The deciding figure with its baseline, coloured by which is better."""
     digits, more = score.digits, phrase("")
     if score.baseline_value is not None:
         other = f"{score.baseline_value:.{digits}f}"

@@ -371,7 +371,7 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def _name_languages(folder: Path) -> None:
-    """Note beside the model that its sources begin with the language that they are translated into."""
+    """Note next to the model that its sources begin with the language that they are translated into."""
     path = folder / "generation_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**settings, NAME_LANGUAGES: True}, indent=2) + "\n", encoding="utf-8")

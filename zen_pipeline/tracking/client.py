@@ -159,7 +159,7 @@ def foreign(error: Exception, address: str) -> Exception:
 def experiment_id(client: MlflowClient, name: str) -> str:
     """The experiment of this name, made when it is missing, and restored when it was deleted.
 
-    With a local database its files go beside it: MLflow's own default is a folder in the working directory.
+    With a local database its files go next to it: MLflow's own default is a folder in the working directory.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:

@@ -24,7 +24,7 @@ from zen_pipeline.logs import get_logger
 
 log = get_logger(__name__)
 
-FILES = "artifacts"  # the folder beside the database where MLflow keeps the files of what it tracks
+FILES = "artifacts"  # the folder next to the database where MLflow keeps the files of what it tracks
 _PATIENCE = 10.0  # seconds for a database that another program has locked
 _SAID_AFTER = 1.0  # seconds of silence before a wait is announced
 # Where MLflow keeps addresses and paths of files.
@@ -210,7 +210,7 @@ def _unmoved(text: str) -> str:
 
 
 def _moves(connection: sqlite3.Connection, database: Path) -> Moved:
-    """What has to be done to addresses, found by those of the experiments: we put their files beside the database."""
+    """What has to be done to addresses, found by those of the experiments: we put their files next to the database."""
     here = (database.parent / FILES).as_uri()
     found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
     roots = {location.rpartition("/")[0] for (location,) in found if location}
@@ -239,7 +239,7 @@ def _put_before(place: str, match: re.Match[str]) -> str:
 
 
 def _was_ours(root: str, locations: list[tuple[str]], database: Path) -> bool:
-    """Files lay in a workspace's own place, or lie beside this database now."""
+    """Files lay in a workspace's own place, or lie next to this database now."""
     if root.endswith(f"/mlflow/{FILES}") and root.startswith("file:"):
         return True
     names = [unquote(each.removeprefix(f"{root}/")) for (each,) in locations if each.startswith(f"{root}/")]

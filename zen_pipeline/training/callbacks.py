@@ -130,7 +130,7 @@ class Recorder(pl.Callback):
         self._events.warn(message)
 
     def log_text(self, name: str, text: str) -> None:
-        """Have MLflow keep a text beside the run; a later one of the same name takes its place."""
+        """Have MLflow keep a text with the run; a later one of the same name takes its place."""
         self._metrics.texts[name] = text
 
     @override

@@ -1,7 +1,7 @@
 """The one dial: from a budget, a corpus and a measured machine to all sizes of training.
 
 `choose` is a list of numbered steps. What the user has set is taken as it is; every other number has its reason
-beside it, and the reasons with their measured figures go into the result.
+next to it, and the reasons with their measured figures go into the result.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class TrainingJob(_Record):
         seed: decides the initial weights, the order of the data and all random numbers.
         output: folder that is filled with the model and `history.jsonl`.
         checkpoints: folder of the checkpoints; a job with the same identity goes on from them.
-        tokenizer: folder whose tokenizer files are copied beside the model; None: none.
+        tokenizer: folder whose tokenizer files are copied next to the model; None: none.
         tracking_uri: MLflow's address; None: nothing is tracked.
         tracking_run_id: the MLflow run to log into.
         run_id: the pipeline run that asks, for the lock's note.
@@ -218,7 +218,7 @@ class Setback(_Record):
 
 
 class TrainingResult(_Record):
-    """What a training process reports when it has finished; written as `training.json` beside the model.
+    """What a training process reports when it has finished; written as `training.json` next to the model.
 
     Attributes:
         steps: optimizer steps done in all.

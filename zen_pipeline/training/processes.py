@@ -101,7 +101,7 @@ def sharding_for(setting: Literal["auto"] | Sharding, *, needed: int, memory: in
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error only says that another process did not answer."""
+    """True if an error only says that another process did not answer."""
     import torch
 
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()

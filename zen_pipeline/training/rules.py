@@ -152,7 +152,7 @@ def micro_batch_for(
 
 
 def works_side_by_side(config: FamilyConfig) -> bool:
-    """Whether several micro-batches may be computed at a time: not with dropout inside attention, whose kernel draws
+    """True if several micro-batches may be computed at a time: not with dropout inside attention, whose kernel draws
     from the one generator of all threads."""
     rates = (value for name, value in config.model_dump().items() if "drop" in name and "att" in name)
     return not any(isinstance(rate, float) and rate > 0 for rate in rates)

@@ -89,7 +89,7 @@ class Sampler(pl.Callback):
             self._lines.close()
 
     def _affordable(self) -> bool:
-        """Whether one more time would leave it within its share; the first time nobody knows what it costs."""
+        """True if one more time would leave it within its share; the first time nobody knows what it costs."""
         totals = self._recorder.totals
         spent, times = totals["sample_seconds"], totals["sample_times"]
         return not times or spent * (times + 1) / times <= SHARE * totals["seconds"]

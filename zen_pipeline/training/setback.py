@@ -1,6 +1,6 @@
 """Going back, once, when the loss is no number any more or has left its course.
 
-What happened is written beside the checkpoints before anything else is done, so that a process that is killed then,
+What happened is written next to the checkpoints before anything else is done, so that a process that is killed then,
 or much later, takes the same way when it is started again.
 """
 
@@ -53,7 +53,7 @@ class LossWatch:
 
     @property
     def suspect(self) -> bool:
-        """Whether the last step may be the beginning of a spike: no time to save."""
+        """True if the last step may be the beginning of a spike: no time to save."""
         return self._suspect > 0
 
     def see(self, step: int, loss: float, gradient_norm: float) -> None:
@@ -88,7 +88,7 @@ class LossWatch:
 
 
 def read_setback(folder: Path, job: TrainingJob) -> Setback | None:
-    """What is noted beside the checkpoints of this job; None when it has not gone back."""
+    """What is noted next to the checkpoints of this job; None when it has not gone back."""
     try:
         noted = _Note.model_validate_json((folder / _FILE).read_bytes())
     except (OSError, ValidationError):

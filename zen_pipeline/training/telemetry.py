@@ -73,7 +73,7 @@ class Readings:
         return held
 
     def due(self) -> bool:
-        """Whether it is time to read again."""
+        """True if it is time to read again."""
         now = time.monotonic()
         if now - self._read < _SECONDS:
             return False

@@ -1,6 +1,6 @@
 """One file over HTTP, resumed where it was cut off.
 
-What has arrived lies in `NAME.part`, beside a note that says from which address and which version of it (RFC 9110: the
+What has arrived lies in `NAME.part`, next to a note that says from which address and which version of it (RFC 9110: the
 strong ETag, else Last-Modified). A later request asks for the rest with `Range` and `If-Range`, so that the server
 sends the rest of the same version or the whole of a new one, never the rest of a new one.
 """
@@ -165,7 +165,7 @@ def _version(response: httpx.Response) -> str | None:
 
 
 def _is_the_rest(response: httpx.Response, start: int, version: str) -> bool:
-    """Whether a 206 goes on where the part ends, in the same version: some servers ignore If-Range."""
+    """True if a 206 goes on where the part ends, in the same version: some servers ignore If-Range."""
     begins = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
     return begins is not None and int(begins[1]) == start and _version(response) in (None, version)
 

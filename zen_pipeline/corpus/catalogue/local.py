@@ -80,7 +80,7 @@ class LocalSets:
             ) from None
 
     def is_complete(self, entry: Entry) -> bool:
-        """Whether every file of the set is there as it was pinned."""
+        """True if every file of the set is there as it was pinned."""
         pins = self.pins().get(entry.name, {})
         return all(self._is_there(entry, file, pins.get(file.path)) for file in entry.files)
 

@@ -59,7 +59,7 @@ def fix_encoding(text: str) -> tuple[str, int]:
     """A text whose UTF-8 was decoded as something else (`CafÃ©`) decoded again, and C1 controls as Windows-1252.
 
     Only where it is certain: every character beyond ASCII of the whole text must belong to such an accident, which no
-    right text achieves by chance. One right letter, a typographic quotation mark beside it, a sentence about encodings
+    right text achieves by chance. One right letter, a typographic quotation mark next to it, a sentence about encodings
     or an accident in quotation marks leaves all of it as it is.
 
     C1 controls (0x80 to 0x9F) are never text; they come from Windows-1252 that was read as Latin-1. Surrogates are

@@ -93,8 +93,8 @@ def conversation(messages: list[Message] | str, fields: Fields) -> list[Message]
         return messages
     if (mark := unwanted(fields)) is not None:
         return NotLearnt(f"marked as not to be learnt ({mark})")
-    if (beside := fields.first(_BESIDE)) is not None:
-        return NotLearnt(f"more than the text of a question ({fields.called(beside)!r}: write it into the question)")
+    if (extra := fields.first(_BESIDE)) is not None:
+        return NotLearnt(f"more than the text of a question ({fields.called(extra)!r}: write it into the question)")
     first, before = system(fields), history(fields)
     if isinstance(first, str) or isinstance(before, str):
         return first if isinstance(first, str) else str(before)
@@ -133,7 +133,7 @@ def last_answer(messages: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def system(fields: Fields) -> list[Message] | str:
-    """The system message that stands beside the turns."""
+    """The system message that comes with the turns."""
     name = fields.first(_SYSTEMS)
     if name is None:
         return []
@@ -142,7 +142,7 @@ def system(fields: Fields) -> list[Message] | str:
 
 
 def history(fields: Fields) -> list[Message] | str:
-    """The earlier turns that stand beside a question: pairs, messages, or texts in turn."""
+    """The earlier turns that come with a question: pairs, messages, or texts in turn."""
     if "history" not in fields:
         return []
     value = parsed(fields.take("history"))

@@ -71,14 +71,14 @@ _MOSS_TOOLS = ("commands", "tool responses")
 
 
 def is_turn(value: Any) -> bool:
-    """Whether this is one message of a conversation rather than a row of a table."""
+    """True if this is one message of a conversation rather than a row of a table."""
     if not isinstance(value, Mapping):
         return False
     return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
 
 
 def are_turns(value: Any) -> bool:
-    """Whether this is a list of messages, of whatever shape."""
+    """True if this is a list of messages, of whatever shape."""
     return isinstance(value, list) and bool(value) and all(_is_turn_of_any_shape(turn) for turn in value)
 
 

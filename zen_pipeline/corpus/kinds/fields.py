@@ -34,7 +34,7 @@ class NotLearnt(str):
 
 
 def has_value(value: Any) -> bool:
-    """Whether there is anything in a field: null, NaN, blank text and empty lists are nothing."""
+    """True if there is anything in a field: null, NaN, blank text and empty lists are nothing."""
     if isinstance(value, str):
         return bool(value) and not value.isspace()
     if isinstance(value, list | dict):
@@ -43,14 +43,14 @@ def has_value(value: Any) -> bool:
 
 
 def is_false(value: Any) -> bool:
-    """Whether a mark such as `train` or `weight` says no: false, a number of at most 0, or a word for it."""
+    """True if a mark such as `train` or `weight` says no: false, a number of at most 0, or a word for it."""
     if isinstance(value, str):
         return value.strip().lower() in ("false", "no", "0", "0.0", "-1")
     return isinstance(value, bool | int | float) and value <= 0
 
 
 def is_true(value: Any) -> bool:
-    """Whether a mark says yes: true, 1, or a word for it."""
+    """True if a mark says yes: true, 1, or a word for it."""
     if isinstance(value, str):
         return value.strip().lower() in ("true", "yes", "1", "1.0")
     return isinstance(value, bool | int | float) and value == 1
@@ -98,7 +98,7 @@ class Fields:
         self._values = {name: value for name, value in self._all.items() if value is not None}
 
     def __contains__(self, name: str) -> bool:
-        """Whether the field has a value."""
+        """True if the field has a value."""
         return name in self._values
 
     def get(self, name: str) -> Any:
@@ -124,7 +124,7 @@ class Fields:
         return value if isinstance(value, str) else None
 
     def is_blank(self, name: str) -> bool:
-        """Whether there is an empty list or a blank text in the field."""
+        """True if there is an empty list or a blank text in the field."""
         value = self._all.get(name)
         return value is not None and not has_value(value)
 

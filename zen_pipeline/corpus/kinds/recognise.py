@@ -116,7 +116,7 @@ class Recogniser:
         return found
 
     def knows(self, names: Sequence[str]) -> bool:
-        """Whether columns of these names hold rows of a known kind, as far as names can tell."""
+        """True if columns of these names hold rows of a known kind, as far as names can tell."""
         return not isinstance(self.recognise(self.fields(dict.fromkeys(names, "0"))), str)
 
 
@@ -274,9 +274,9 @@ def _sides(fields: Fields, names: Sequence[str]) -> Iterator[Content | str]:
 
 
 def _side_language(fields: Fields, side: str) -> str:
-    """The language that a field beside it names, or the name of its own field: `--source en --target zh`."""
-    beside = fields.first((f"{side}_language", f"{side}_lang"))
-    return language_code(fields.called(side)) if beside is None else str(fields.take(beside))
+    """The language that a field next to it names, or the name of its own field: `--source en --target zh`."""
+    named = fields.first((f"{side}_language", f"{side}_lang"))
+    return language_code(fields.called(side)) if named is None else str(fields.take(named))
 
 
 # --- conversations ----------------------------------------------------------------------------------------------------

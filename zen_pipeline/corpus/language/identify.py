@@ -75,7 +75,7 @@ class _Classifier:
             np.asarray(model.tk_nextmove),
             np.asarray(model.tk_row, np.int32),
             np.asarray(model.tk_output, np.int32),
-            np.ascontiguousarray(model.nb_ptc, np.float32),  # the weights of a feature beside each other
+            np.ascontiguousarray(model.nb_ptc, np.float32),  # the weights of a feature next to each other
             np.asarray(model.nb_pc, np.float32),
             np.array([self._names.index(name) for name in model.nb_classes]),
         )

@@ -38,7 +38,7 @@ _EXCLUDED_WORDS = """
 """
 EXCLUDED = frozenset(_EXCLUDED_WORDS.split())
 _DOCUMENTED = frozenset({"_core"})  # numpy keeps its documented functions there
-_BATCH = 4 << 20  # bytes of source that one parsing process is given: large beside its start, small beside the whole
+_BATCH = 4 << 20  # bytes of source that one parsing process is given: large for its start, small for the whole
 
 
 class PythonFile(NamedTuple):

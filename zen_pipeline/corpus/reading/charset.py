@@ -94,7 +94,7 @@ def decode_page(content: bytes, given: str = "", header: Callable[[], str] | Non
 
 
 def _declared(content: bytes) -> Charset:
-    """What the page itself says; UTF-16 without a mark shows by the zeros beside its first sign."""
+    """What the page itself says; UTF-16 without a mark shows by the zeros next to its first sign."""
     head = content[:_HEAD]
     for zeros, codec in ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):
         if head.lstrip(b" \t\r\n").startswith(zeros):

@@ -58,7 +58,7 @@ def read_csv(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
 
 
 def is_table(stream: Stream, file: TextFile, shape: Shape) -> bool:
-    """Whether plain text is a table between tabs: the same cells in every line, and columns that say what they are."""
+    """True if plain text is a table between tabs: the same cells in every line, and columns that say what they are."""
     if "\t" not in stream.head().decode("utf-8", "ignore"):
         return False
     found = layout(stream, file, shape)

@@ -246,7 +246,7 @@ class _Attempt(NamedTuple):
 
 
 def _needs_quotes(rows: list[DelimitedRow], dialect: Dialect) -> bool:
-    """Whether some row is whole only with its quotes, or a column has them throughout."""
+    """True if some row is whole only with its quotes, or a column has them throughout."""
     quoted: Counter[int] = Counter()
     for row in rows:
         if row.closed is None and '""' in row.text:

@@ -48,12 +48,12 @@ def read_dialogues(file: TextFile, shape: Shape, separator: str) -> Iterator[Rec
 def _dialogue(table: Table, place: str, line: str, separator: str) -> Record | Aside:
     cells = line.split("\t") if separator != "\t" else [line]
     spoken = max(range(len(cells)), key=lambda number: cells[number].count(separator))
-    beside = Fields({}, {})
+    extra = Fields({}, {})
     for number, cell in enumerate(cells, 1):
         if number != spoken + 1 and cell.strip():
-            beside.note(f"column {number}")
-    messages = conversation(in_turn(split_turns(cells[spoken], separator)), beside)
+            extra.note(f"column {number}")
+    messages = conversation(in_turn(split_turns(cells[spoken], separator)), extra)
     if isinstance(messages, str):
         return table.aside(place, f"not a usable conversation: {messages}", line[:1000])
-    table.count("chat", [f"the mark {separator} between turns"], beside.unused())
+    table.count("chat", [f"the mark {separator} between turns"], extra.unused())
     return table.record(chat(messages), place)

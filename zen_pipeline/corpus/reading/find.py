@@ -143,7 +143,7 @@ def typed(name: str, address: str, limits: Limits, *, named: bool = False) -> Te
 
 
 def _speaks_about_the_data(base: str, form: str) -> bool:
-    """Whether a file of a folder is about the data: `LICENSE-MIT`, `README.zh.md`; `SOURCE.txt`, not `source.txt`."""
+    """True if a file of a folder is about the data: `LICENSE-MIT`, `README.zh.md`; `SOURCE.txt`, not `source.txt`."""
     if form in FORMATS and form not in _PROSE:
         return False
     stem = base[: len(base) - len(form)] if form in _PROSE else base

@@ -63,7 +63,7 @@ class Columns(NamedTuple):
 
 
 def is_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns of the others: short, without repetition, and unlike the values below."""
+    """True if the first row names the columns of the others: short, without repetition, and unlike the values below."""
     first, rest = [cell.strip() for cell in rows[0]], [row for row in rows[1:] if len(row) == len(rows[0])]
     shaped = all(len(cell) <= _LONGEST_NAME and _NAME.fullmatch(cell) for cell in first)
     if not shaped or len({cell for cell in first if cell}) < len([cell for cell in first if cell]) or not any(first):

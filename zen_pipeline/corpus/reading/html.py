@@ -163,7 +163,7 @@ class _Writer:
             return _is_menu(node)
         if tag == "button":
             return not _heads_something(node)
-        # The drawing that stands beside a formula's MathML.
+        # The drawing that goes with a formula's MathML.
         return tag in _NEVER_SEEN or (tag == "span" and "katex-html" in (node.attributes.get("class") or ""))
 
     def _element(self, node: Any, tag: str) -> None:
@@ -203,7 +203,7 @@ class _Writer:
         return not self._parts or self._parts[-1].endswith(("\n", " ", "\t"))
 
     def _image(self, attributes: dict[str, str | None]) -> None:
-        """An image of text, such as a formula or a smiley, is read; one beside the formula that it shows is not."""
+        """An image of text, such as a formula or a smiley, is read; one next to the formula that it shows is not."""
         name = attributes.get("class") or ""
         if _IMAGE_OF_TEXT.search(name) and "fallback" not in name:
             self._append(attributes.get("alt") or "")
@@ -253,7 +253,7 @@ def _integer(text: str | None, otherwise: int) -> int:
 
 
 def _is_menu(nav: Any) -> bool:
-    """Whether it holds no more than links and single words: no paragraph has words of its own."""
+    """True if it holds no more than links and single words: no paragraph has words of its own."""
     for paragraph in nav.css("p, pre, table, blockquote, dd"):
         linked = sum(len(link.text().split()) for link in paragraph.css("a"))
         if len(paragraph.text().split()) > 2 * linked:
@@ -262,7 +262,7 @@ def _is_menu(nav: Any) -> bool:
 
 
 def _heads_something(button: Any) -> bool:
-    """Whether a button is the heading of what it opens."""
+    """True if a button is the heading of what it opens."""
     if button.css_first("h1, h2, h3, h4, h5, h6, p") is not None:
         return True
     if not {"aria-expanded", "aria-controls"}.isdisjoint(button.attributes):

@@ -46,7 +46,7 @@ def read_json(file: TextFile, shape: Shape) -> Iterator[Record | Aside]:
 
 
 def _is_lines(head: bytes) -> bool:
-    """Whether the first line is a row of its own and another one follows."""
+    """True if the first line is a row of its own and another one follows."""
     first, end, rest = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
     if not end or not rest.lstrip().startswith((b"{", b"[")):
         return False
@@ -57,7 +57,7 @@ def _is_lines(head: bytes) -> bool:
 
 
 def _is_one_value(head: bytes) -> bool:
-    """Whether values go over several lines: the first line is none, and begins one that is."""
+    """True if values go over several lines: the first line is none, and begins one that is."""
     text = head.decode("utf-8-sig", "surrogateescape").lstrip()
     first = text.partition("\n")[0].strip()
     if first in ("[", "{"):

@@ -40,7 +40,7 @@ def ending_language(ending: str) -> str:
 def unlike_translations(files: Sequence[TextFile]) -> str:
     """Why files that differ in a language-like ending alone are no translations, or the empty string.
 
-    Their text decides: `l.cs` beside `l.pl` is as likely C# and Perl as Czech and Polish.
+    Their text decides: `l.cs` next to `l.pl` is as likely C# and Perl as Czech and Polish.
     """
     said = [ending_language(file.format[1:]) for file in files]
     guessed = [_guess(file) for file in files]

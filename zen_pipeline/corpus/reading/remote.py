@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 
 def is_address(path: str) -> bool:
-    """Whether this is an address and no path of this machine."""
+    """True if this is an address and no path of this machine."""
     return "://" in path
 
 

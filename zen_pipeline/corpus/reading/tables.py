@@ -59,7 +59,7 @@ class Shape:
 
     @property
     def is_table(self) -> bool:
-        """Whether the user speaks of columns, so that a file with tabs is a table whatever it looks like."""
+        """True if the user speaks of columns, so that a file with tabs is a table whatever it looks like."""
         return self.header or (self.header is False and (self.text_column != "text" or bool(self.fields)))
 
 

@@ -4,8 +4,8 @@ Byte-level BPE (Radford et al. 2019) covers every Unicode text with 256 bytes an
 decoding gives the text back. The pre-tokenizer is Qwen2's, which llama.cpp knows by name. Merges never cross what it
 splits, which decides two things on purpose (figures in docs/experiments.md):
 
-- Every digit is a token of its own, in every script: a number is always written in the same way, whatever stands beside
-  it, where groups of digits would depend on where they begin.
+- Every digit is a token of its own, in every script: a number is always written in the same way, whatever stands next
+  to it, where groups of digits would depend on where they begin.
 - Chinese and Japanese write no spaces, so a run of characters up to the next mark is one piece, and merges find the
   frequent words in it without a dictionary.
 """
@@ -282,7 +282,7 @@ def special_tokens(folder: Path) -> dict[str, Any]:
 
 
 def _is_byte_level(data: Mapping[str, Any]) -> bool:
-    """Whether the decoder, alone or among others, turns the vocabulary's characters back into bytes."""
+    """True if the decoder, alone or among others, turns the vocabulary's characters back into bytes."""
     decoder = data.get("decoder")
     steps = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
     return isinstance(steps, list) and any(isinstance(s, dict) and s.get("type") == "ByteLevel" for s in steps)
@@ -297,7 +297,7 @@ def _embeddings(folder: Path) -> int:
 
 
 def _add_tokens(raw: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
-    """Add the tokens that stand beside tokenizer.json only: in added_tokens.json, or in `added_tokens_decoder`.
+    """Add the tokens that are not in tokenizer.json: in added_tokens.json, or in `added_tokens_decoder`.
 
     Raises:
         ConfigError: an entry cannot be read, or its id is not the next one.
