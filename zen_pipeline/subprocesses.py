@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import site
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"  # what `-P` is for one process, for all that it starts
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STOPPED = 128 + signal.SIGTERM
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +40,19 @@ def python_environment() -> dict[str, str]:
         places.insert(0, str(_PACKAGE))
     safe = {"PYTHONPATH": os.pathsep.join(places), SAFE_PATH: "1"}
     return {**FOLDER_SETTINGS_OFF, **os.environ, **safe}
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when the one that started it dies (Linux; elsewhere nothing).
+
+    Args:
+        parent: process id of the one that started it, which it tells its child.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the line above
+        raise SystemExit(_STOPPED)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ object.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 from zen_pipeline.errors import ZenError
 from zen_pipeline.machine import peak_memory
 from zen_pipeline.machine.threads import torch_threads
-from zen_pipeline.subprocesses import python_command, python_environment
+from zen_pipeline.subprocesses import die_with_parent, python_command, python_environment
 
 _RUNS = 5  # short ones, of which the median counts: another process may disturb some
 _TOKENS = 64
@@ -85,7 +86,7 @@ def measure_apart(folder: Path, task: str) -> Speed:
     """
     done = subprocess.run(
         python_command("-m", "zen_pipeline.evaluation.decoding_speed"),
-        input=json.dumps({"folder": str(folder), "task": f"zen_pipeline.tasks.{task}"}),
+        input=json.dumps({"folder": str(folder), "task": f"zen_pipeline.tasks.{task}", "parent": os.getpid()}),
         capture_output=True,
         text=True,
         check=False,
@@ -99,6 +100,8 @@ def measure_apart(folder: Path, task: str) -> Speed:
 
 def main() -> None:
     """Answer one request."""
+    request = json.load(sys.stdin)
+    die_with_parent(request["parent"])
     from importlib import import_module
 
     import torch
@@ -106,7 +109,6 @@ def main() -> None:
     from zen_pipeline.models.base import FamilyModel
     from zen_pipeline.models.folder import load_any
 
-    request = json.load(sys.stdin)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_any(Path(request["folder"]), FamilyModel, device=device)
     rate, threads = tokens_per_second(model, import_module(request["task"]).TASK.produce)

@@ -12,10 +12,10 @@ import uuid
 from pathlib import Path
 
 from zen_pipeline.locks import hold_lock
-from zen_pipeline.subprocesses import python_command
+from zen_pipeline.subprocesses import die_with_parent, python_command
 from zen_pipeline.training.events import Events
 from zen_pipeline.training.job import TrainingJob
-from zen_pipeline.training.worker import STOPPED, die_with_parent
+from zen_pipeline.training.worker import STOPPED
 
 SAVE_SECONDS = 12  # what saving may take when all are asked to stop; less than the launcher waits
 

@@ -223,7 +223,7 @@ def _gpu() -> Gpu | None:
 
 def main(arguments: list[str]) -> int:
     """The child process."""
-    from zen_pipeline.training.worker import die_with_parent
+    from zen_pipeline.subprocesses import die_with_parent
 
     die_with_parent(int(arguments[2]))
     try:

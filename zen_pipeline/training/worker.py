@@ -6,7 +6,6 @@ last event says what failed; 143: it was asked to stop and has saved what it had
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -26,6 +25,7 @@ from zen_pipeline.errors import TrainingDiverged, TrainingError, ZenError
 from zen_pipeline.files import explain_os_error, read_json_lines, write_atomically
 from zen_pipeline.locks import hold_lock
 from zen_pipeline.machine.memory import peak_memory, peak_resident_memory
+from zen_pipeline.subprocesses import die_with_parent
 from zen_pipeline.training.events import Events, Stop, Stopped
 from zen_pipeline.training.job import Setback, Sharding, TrainingJob, TrainingResult
 from zen_pipeline.training.lean_import import import_lightning
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 STOPPED = 143  # 128 + SIGTERM, as a shell reports it
 _AFTER_LOSS_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StopSignal(Stop):
@@ -127,15 +126,6 @@ def main(arguments: list[str]) -> int:
         if lost:
             time.sleep(_AFTER_LOSS_SECONDS)  # so that the group is ended for the one that was lost, not for this one
         return 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM when the launcher dies (Linux; elsewhere nothing)."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the line above
-        raise SystemExit(STOPPED)
 
 
 def run_job(job: TrainingJob, processes: Processes, events: Events, stop: StopSignal) -> TrainingResult:
