@@ -15,18 +15,23 @@ import pytest
 
 from tests.traps import sprung
 from tests.zen_command import ROOT, Zen
-from zen_pipeline.pipeline.chain import STAGE_NAMES
+from zen_pipeline.config import Config
+from zen_pipeline.pipeline.chain import all_steps
+from zen_pipeline.pipeline.model_specs import step_name
 from zen_pipeline.workspace import Workspace
+
+STEPS = all_steps(Config())
+NAMES = [step.name for step in STEPS]
 
 
 def statuses(result: dict) -> dict[str, str]:
-    return {stage["name"]: stage["status"] for stage in result["stages"]}
+    return {step_name(stage["name"], stage["model"]): stage["status"] for stage in result["stages"]}
 
 
 def test_a_first_run_does_every_stage_and_releases_a_champion(project: Zen) -> None:
     result = json.loads((project.folder / "run.json").read_text())
-    assert statuses(result) == dict.fromkeys(STAGE_NAMES, "ran")
-    assert list(statuses(result)) == list(STAGE_NAMES)
+    assert statuses(result) == dict.fromkeys(NAMES, "ran")
+    assert list(statuses(result)) == NAMES
     assert all(stage["seconds"] >= 0 and Path(stage["artifact"]).exists() for stage in result["stages"])
     assert result["released"] == {"model": "tiny-chat", "version": "1", "alias": "champion"}
     assert result["seconds"] > 0
@@ -49,7 +54,7 @@ def test_runs_are_listed_with_what_they_were_worth_and_their_report_is_found(pro
 
 def test_a_second_run_takes_everything_from_the_store(project: Zen) -> None:
     result = project.json("run")
-    assert statuses(result) == dict.fromkeys(STAGE_NAMES, "cached")
+    assert statuses(result) == dict.fromkeys(NAMES, "cached")
     assert result["released"] == {"model": "tiny-chat", "version": "1", "alias": "champion"}
 
 
@@ -57,16 +62,18 @@ def test_the_plan_marks_what_a_setting_changes_and_nothing_before_it(project: Ze
     assert {s["status"] for s in project.json("plan")["stages"]} == {"cached"}
     prices = ("--set", "pretrain.price_per_hour=3600", "--set", "pretrain.watts_per_core=10")
     plan = project.json("plan", "--set", "pretrain.learning_rate=0.001", *prices)
-    planned, training = {s["name"]: s for s in plan["stages"]}, plan["training"]
-    assert training["seconds"] == pytest.approx(planned["pretrain"]["seconds"] + planned["finetune"]["seconds"])
+    planned, training = {step_name(s["name"], s["model"]): s for s in plan["stages"]}, plan["training"]
+    assert training["seconds"] == pytest.approx(
+        planned["pretrain-base"]["seconds"] + planned["finetune-chat"]["seconds"]
+    )
     assert training["cost"] == pytest.approx(training["seconds"])
     assert training["reasons"]
     assert training["flops"] > 0
     assert training["watt_hours"] is None or training["watt_hours"] >= 10 * training["seconds"] / 3600
-    first = STAGE_NAMES.index("pretrain")
-    assert [planned[n]["status"] for n in STAGE_NAMES] == ["cached"] * first + ["would_run"] * (10 - first)
-    assert planned["pretrain"]["changed"] == ["settings.learning_rate"]
-    assert "inputs.pretrain" in planned["finetune"]["changed"]
+    first = NAMES.index("pretrain-base")
+    assert [planned[n]["status"] for n in NAMES] == ["cached"] * first + ["would_run"] * (len(NAMES) - first)
+    assert planned["pretrain-base"]["changed"] == ["settings.learning_rate"]
+    assert "inputs.pretrain-base" in planned["finetune-chat"]["changed"]
 
 
 READING = """
@@ -178,12 +185,12 @@ def hidden(path: Path) -> Iterator[None]:
     aside.rename(path)
 
 
-OFTEN = ("pretrain",)  # it has the most to end: a training process that saves first
+OFTEN = ("pretrain-base",)  # it has the most to end: a training process that saves first
 
 
 @pytest.mark.parametrize(
     "stages",
-    [OFTEN, pytest.param(tuple(name for name in STAGE_NAMES if name not in OFTEN), marks=pytest.mark.large)],
+    [OFTEN, pytest.param(tuple(name for name in NAMES if name not in OFTEN), marks=pytest.mark.large)],
     ids=["often", "the others"],
 )
 def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(
@@ -191,22 +198,24 @@ def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(
 ) -> None:
     workspace = Workspace(project_copy.folder / ".zen")
     shutil.copy(databases / "mlflow" / "mlflow.db", workspace.mlflow_folder / "mlflow.db")  # nothing is released
-    for stage in stages:
-        number = STAGE_NAMES.index(stage)
-        fingerprint = workspace.last_fingerprint("tiny", stage)
-        artifact = nullcontext() if stage == "release" else hidden(workspace.store.folder(stage, str(fingerprint)))
+    for name in stages:
+        number = NAMES.index(name)
+        step = STEPS[number]
+        fingerprint = workspace.last_fingerprint("tiny", step.stage.name, step.model and step.model.name)
+        live = step.stage.name == "release"
+        artifact = nullcontext() if live else hidden(workspace.store.folder(step.stage.name, str(fingerprint)))
         with artifact:
-            ended = project_copy.interrupt_at(f"{stage}: started", "run")
+            ended = project_copy.interrupt_at(f"{name}: started", "run")
         assert ended.returncode == 130, ended.stderr
         assert ended.stderr.splitlines()[-1].startswith("interrupted: "), ended.stderr
         assert "Traceback" not in ended.stderr
         record = workspace.runs()[-1]
         assert record.status == "interrupted"
-        # The stages before it are in the store; it is the one that did not end.
-        assert [(s.name, s.status) for s in record.stages] == [
-            *((name, "cached") for name in STAGE_NAMES[:number]),
-            (stage, "failed"),
+        # The steps before it are in the store; it is the one that did not end.
+        assert [(s.step, s.status) for s in record.stages] == [
+            *((earlier, "cached") for earlier in NAMES[:number]),
+            (name, "failed"),
         ]
     result = project_copy.json("run")
-    assert [s["status"] for s in result["stages"]] == ["cached"] * 9 + ["ran"]
+    assert [s["status"] for s in result["stages"]] == ["cached"] * (len(NAMES) - 2) + ["ran"] * 2
     assert result["released"]["alias"] == "champion"
