@@ -201,7 +201,7 @@ def test_ctrl_c_in_any_stage_ends_with_130_and_loses_nothing(
     for name in stages:
         number = NAMES.index(name)
         step = STEPS[number]
-        fingerprint = workspace.last_fingerprint("tiny", step.stage.name, step.model and step.model.name)
+        fingerprint = workspace.last_fingerprint("tiny", name)
         live = step.stage.name == "release"
         artifact = nullcontext() if live else hidden(workspace.store.folder(step.stage.name, str(fingerprint)))
         with artifact:
