@@ -115,11 +115,13 @@ def test_chat_answers_and_a_base_model_refuses_to(project: Zen) -> None:
 
 
 def test_the_list_of_models_shows_the_figure_that_each_is_compared_by(project: Zen) -> None:
-    listed = {m["name"]: m["metrics"] for m in project.json("models", "list")["models"]}
+    scores = {m["name"]: m["score"] for m in project.json("models", "list")["models"]}
     rows = [line for line in project("models", "list").stdout.splitlines() if "champion" in line]
     for name, measure in (("tiny-base", "bits_per_byte"), ("tiny-chat", "f1")):
         [row] = [line for line in rows if name in line]
-        assert row.split("│")[5].strip() == f"{measure} {listed[name][measure]:.4g}"
+        score = scores[name]
+        assert score["name"] == measure
+        assert row.split("│")[5].strip().startswith(f"{score['value']:.{score['digits']}f} {score['measure']}")
 
 
 def test_models_can_be_listed_shown_and_exported(project: Zen, tmp_path: Path) -> None:
