@@ -42,7 +42,7 @@ def _describe(key: str, field: FieldInfo, depth: int) -> list[str]:
             lines += _describe(inner.alias or name, inner, depth + 1)
         return lines
     text = f"  # {field.description}" if field.description else ""
-    return [f"# {pad}{key}: {_yaml(field.default)}{text}"]
+    return [f"# {pad}{key}: {_yaml(field.get_default(call_default_factory=True))}{text}"]
 
 
 def _yaml(value: Any) -> str:
