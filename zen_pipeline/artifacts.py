@@ -99,6 +99,11 @@ def _one_part(parts: Mapping[str, Any], name: str) -> str | None:
     return canonical_json(parts[name]) if name in parts else None
 
 
+def stage_of(step: str) -> str:
+    """The stage of a step's name: `evaluate` of `evaluate-chat`. Artifacts lie in the store by stage."""
+    return step.partition("-")[0]
+
+
 def flatten(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Nested mappings as one level of dotted keys below `prefix`; lists stay values.
 

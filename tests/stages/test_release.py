@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,21 +19,26 @@ import torch
 from click.testing import CliRunner
 from mlflow.cli import cli as mlflow_command
 
+from tests.stages import evaluation_artifacts as made
 from zen_pipeline.artifacts import ArtifactRef, Built, Identity
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.records import Kind, Record, record_writer
+from zen_pipeline.corpus.tokens.shards import write_index, write_split
 from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
+from zen_pipeline.evaluation.scores import score_of
 from zen_pipeline.inference.scoring import score_documents
 from zen_pipeline.models.folder import load_model, save_model
 from zen_pipeline.models.int8 import is_quantized, quantize_
 from zen_pipeline.models.qwen3 import Qwen3, Qwen3Config
+from zen_pipeline.pipeline.evaluation_request import evaluation_request
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.stage import StageContext
 from zen_pipeline.serving import registry
 from zen_pipeline.serving.bundle import model_files
 from zen_pipeline.stages.release import STAGE, build, find_released
-from zen_pipeline.tasks import chat
-from zen_pipeline.tasks.asking import ask, greedy
-from zen_pipeline.tasks.questions import Question
+from zen_pipeline.tasks import chat_markup, load_task
+from zen_pipeline.tasks.asking import greedy
+from zen_pipeline.tasks.base import Skipped
 from zen_pipeline.tracking import MlflowTracker, mlflow_client
 from zen_pipeline.workspace import Workspace
 
@@ -41,7 +47,12 @@ OTHER_TEXTS = ["A path names a file.", "A file has a size, which the method retu
 
 
 def question(identity: str, text: str) -> dict[str, Any]:
-    return {"id": identity, "subject": text, "form": "purpose", "messages": chat.question_and_answer(text, "its size")}
+    return {
+        "id": identity,
+        "subject": text,
+        "form": "purpose",
+        "messages": chat_markup.question_and_answer(text, "its size"),
+    }
 
 
 QUESTIONS = [question(f"q{n}", f"What returns {n}?") for n in range(4)]
@@ -60,7 +71,7 @@ def tokenizer_folder(
 def token_ids(tokenizer: Tokenizer, kind: str) -> list[list[int]]:
     if kind == "base":
         return [[tokenizer.start_id, *tokenizer.encode(text)] for text in TEXTS]
-    return [chat.render(tokenizer, q["messages"])[0] for q in (*QUESTIONS, *OTHER_QUESTIONS)]
+    return [chat_markup.render(tokenizer, q["messages"])[0] for q in (*QUESTIONS, *OTHER_QUESTIONS)]
 
 
 def train(tokenizer: Tokenizer, kind: str, steps: int, *, hidden: int = 32, nudge: float = 0.0) -> Qwen3:
@@ -127,42 +138,50 @@ class World:
         texts: list[str] = TEXTS,
         questions: list[dict[str, Any]] = QUESTIONS,
         int8: bool = False,
-        bigram: float = 100.0,
+        baseline: float = 100.0,
     ) -> Inputs:
+        """The artifacts of a run up to its release, by step; without `chat`, nothing was fine-tuned."""
         refs: Inputs = {}
         collected = self.store("collect", {"sources.0": "digest of the texts"}, empty("records"))
-        fill_records: Callable[[Path], Built] = lambda out: keep_records(out, texts)  # noqa: E731
-        refs["validate"] = self.store("validate", {"texts": texts}, fill_records, collect=collected)
-        refs["tokenize"] = self.store("tokenize", {"texts": texts}, empty("tokens"), validate=refs["validate"])
-        folders = {"pretrain": self.trained("base", **base)}
+        refs["resolve"] = self.store("resolve", {}, sizes)
+        refs["validate"] = self.store("validate", {"texts": texts}, partial(keep_records, texts), collect=collected)
+        tokens = partial(keep_tokens, self.trained("base", **UNTRAINED), texts)
+        refs["tokenize"] = self.store("tokenize", {"texts": texts}, tokens, validate=refs["validate"])
+        models = {made.BASE: self.trained("base", **base)}
         if chat is not None:
-            folders["finetune"] = self.trained("chat", **chat)
-        for stage, folder in folders.items():
-            asked = questions if stage == "finetune" else []
-            parts = {"folder": folder.name, "questions": asked}
-            refs[stage] = self.store(stage, parts, lambda out, f=folder, q=asked: copy_model(f, q, out))
-        if chat is None:
-            refs["finetune"] = self.store("finetune", {}, empty("model", skipped="nothing to fine-tune on"))
-        parts = {"of": {name: ref.fingerprint for name, ref in refs.items()}}
-        fill_scores: Callable[[Path], Built] = lambda out: evaluate(refs, texts, questions, bigram, out)  # noqa: E731
-        refs["evaluate"] = self.store("evaluate", parts, fill_scores, **refs)
-        chosen = {"base": {"chosen": "int8" if int8 else "float"}, "chat": {"chosen": "int8" if int8 else "float"}}
-        if int8:
-            fill: Callable[[Path], Built] = lambda out: optimize(folders, chosen, out)  # noqa: E731
-        else:
-            fill = empty("optimized", skipped="turned off")
-        refs["optimize"] = self.store("optimize", {**parts, "int8": int8}, fill, **refs)
+            models[made.CHAT] = self.trained("chat", **chat)
+        for spec, folder in models.items():
+            asked = questions if spec is made.CHAT else []
+            parts = {"model": spec.name, "folder": folder.name, "questions": asked}
+            refs[spec.training] = self.store(spec.training.split("-")[0], parts, partial(copy_model, folder, asked))
+        for spec in models:
+            parts = {"model": spec.name, "of": {name: ref.fingerprint for name, ref in refs.items()}}
+            needed = {name: refs[name] for name in ("validate", "tokenize", spec.training)}
+            measured = partial(evaluate, self.config, refs, spec, baseline)
+            refs[f"evaluate-{spec.name}"] = self.store("evaluate", {**parts, "baseline": baseline}, measured, **needed)
+            fill = partial(optimize, models[spec]) if int8 else empty("optimized", skipped="turned off")
+            refs[f"optimize-{spec.name}"] = self.store("optimize", {**parts, "int8": int8}, fill, **needed)
         return refs
 
-    def release(self, inputs: Inputs, *, tracked: bool = False) -> ArtifactRef:
+    def release(self, inputs: Inputs, *, tracked: bool = False) -> list[ArtifactRef]:
+        """What was released of each model that was made."""
         context = StageContext(self.workspace, "r")
         if tracked:
             client = mlflow_client(self.workspace.mlflow_folder)
             context = replace(context, tracker=MlflowTracker(client, experiment="zen", run_name="r", tags={}))
-        return STAGE.run(self.config, inputs, context)
+        return [STAGE.run(self.config, inputs, context, spec) for spec in models_in(inputs)]
 
 
-def keep_records(out: Path, texts: list[str]) -> Built:
+def models_in(inputs: Inputs) -> list[ModelSpec]:
+    return [spec for spec in (made.BASE, made.CHAT) if spec.training in inputs]
+
+
+def sizes(out: Path) -> Built:
+    made.write_sizes(out)
+    return Built("sizes")
+
+
+def keep_records(texts: list[str], out: Path) -> Built:
     rows: list[tuple[str, str, Kind]] = [("a training text", "train", "document"), ("a dialogue", "test", "chat")]
     rows += [(text, "test", "document") for text in texts]
     with record_writer(out / "records.parquet") as writer:
@@ -171,40 +190,44 @@ def keep_records(out: Path, texts: list[str]) -> Built:
     return Built("records")
 
 
+def keep_tokens(tokenizer_folder: Path, texts: list[str], out: Path) -> Built:
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    splits = {"train": ["a training text"], "valid": [], "test": texts}
+    write_index(out, tokenizer, {name: write_split(out, name, held, tokenizer) for name, held in splits.items()})
+    return Built("tokens", {"text": "document"})
+
+
 def empty(kind: str, skipped: str | None = None) -> Callable[[Path], Built]:
     return lambda out: Built(kind, skipped=skipped)
 
 
 def copy_model(folder: Path, questions: list[dict[str, Any]], out: Path) -> Built:
     shutil.copytree(folder, out, dirs_exist_ok=True)
-    (out / "questions_test.jsonl").write_text("\n".join(json.dumps(q) for q in questions))
+    for name, held in (("test", questions), ("train", [])):
+        (out / f"questions_{name}.jsonl").write_text("\n".join(json.dumps(q) for q in held))
     return Built("model")
 
 
-def evaluate(refs: Inputs, texts: list[str], questions: list[dict[str, Any]], bigram: float, out: Path) -> Built:
-    """Real scores and answers in the form that the evaluation stage stores them."""
-    model, tokenizer = load_model(refs["pretrain"].path), Tokenizer.load(refs["pretrain"].path)
-    documents = [[tokenizer.start_id, *tokenizer.encode(text)] for text in texts]
-    offsets = np.cumsum([0, *map(len, documents)])
-    nats = score_documents(model, np.concatenate(documents), offsets, context=CONTEXT)
-    np.savez(out / "documents.npz", nats=nats, bytes=[len(t.encode()) for t in texts], tokens=np.diff(offsets) - 1)
-    if not refs["finetune"].skipped:
-        folder = refs["finetune"].path
-        said = ask([Question(**q) for q in questions], greedy(load_model(folder), chat.chat_format(folder)))
-        (out / "answers.jsonl").write_text("".join(json.dumps(asdict(a)) + "\n" for a in said))
-    bits = float(nats.sum() / np.log(2) / sum(len(t.encode()) for t in texts))
-    base = {"token_accuracy": 0.5, "bits_per_byte": bits}
-    (out / "metrics.json").write_text(json.dumps({"base": base, "baselines": {"bigram": bigram}}))
-    return Built("evaluation", {"base": base, "baselines": {"bigram": bigram}})
+def evaluate(config: Config, refs: Inputs, spec: ModelSpec, baseline: float, out: Path) -> Built:
+    """What the evaluation stage stores, but for the speed and the report, beside a planted baseline."""
+    task, asked = load_task(spec.task), evaluation_request(config, refs, spec)
+    test = task.test_set(asked)
+    assert not isinstance(test, Skipped)
+    measured = task.measure(asked.model, test)
+    value = float(task.figure(measured.units.sum(axis=0)))
+    planted = {"planted": baseline if task.metric.lower_is_better else 0.0}
+    score = score_of(task.metric, value, planted, count=len(measured.units))
+    np.savez(out / "units.npz", units=measured.units)
+    metrics = {"model": spec.name, "task": spec.task, "score": asdict(score)}
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    return Built("evaluation", {task.metric.name: value})
 
 
-def optimize(folders: Mapping[str, Path], summary: dict[str, Any], out: Path) -> Built:
-    for stage, name in (("pretrain", "base"), ("finetune", "chat")):
-        if stage in folders:
-            save_model(quantize_(load_model(folders[stage])), out / name)
-            for file in folders[stage].glob("tokenizer*"):
-                shutil.copy(file, out / name)
-    return Built("optimized", summary)
+def optimize(folder: Path, out: Path) -> Built:
+    save_model(quantize_(load_model(folder)), out / "int8")
+    for file in folder.glob("tokenizer*"):
+        shutil.copy(file, out / "int8")
+    return Built("optimized", {"chosen": "int8"})
 
 
 @pytest.fixture
@@ -218,31 +241,42 @@ UNTRAINED, TRAINED = {"steps": 0}, {"steps": 60}
 NUDGED = {"steps": 60, "nudge": 1e-4}
 
 
-def released(ref: ArtifactRef) -> list[tuple[str, str, str, bool]]:
-    return [(r["model"], r["version"], r["alias"], r["new"]) for r in ref.summary["released"]]
+def released(refs: list[ArtifactRef]) -> list[tuple[str, str, str, bool]]:
+    return [(r["model"], r["version"], r["alias"], r["new"]) for r in items(refs)]
+
+
+def items(refs: list[ArtifactRef]) -> list[dict[str, Any]]:
+    """What the summaries say of each released version."""
+    return [item for ref in refs for item in ref.summary["released"]]
+
+
+def found(world: World, inputs: Inputs) -> list[str | None]:
+    """Versions that a release would find."""
+    each = [find_released(world.config, inputs, world.workspace, spec) for spec in models_in(inputs)]
+    return [None if one is None else one.version for one in each]
 
 
 def test_the_first_models_become_champions_and_the_same_again_changes_nothing(world: World) -> None:
     inputs = world.inputs(base=TRAINED, chat=TRAINED)
-    assert find_released(world.config, inputs, world.workspace) == []
+    assert found(world, inputs) == [None, None]
 
     first = world.release(inputs)
     assert released(first) == [("zen-base", "1", "champion", True), ("zen-chat", "1", "champion", True)]
-    assert (first.cached, first.summary["primary"]) == (False, "zen-chat")
+    assert [ref.cached for ref in first] == [False, False]
 
     second = world.release(inputs)
     assert released(second) == [("zen-base", "1", "champion", False), ("zen-chat", "1", "champion", False)]
-    assert second.cached
-    assert [r.version for r in find_released(world.config, inputs, world.workspace)] == ["1", "1"]
+    assert [ref.cached for ref in second] == [True, True]
+    assert found(world, inputs) == ["1", "1"]
 
 
 def test_a_model_that_is_worse_than_its_plain_baseline_is_a_challenger(world: World) -> None:
     world.config = Config()
     for steps, alias in ((UNTRAINED, "challenger"), (TRAINED, "champion")):
-        inputs = world.inputs(base=steps, bigram=1.0)
-        base = world.release(inputs).summary["released"][0]
+        inputs = world.inputs(base=steps, baseline=1.0)
+        [base] = items(world.release(inputs))
         assert base["alias"] == alias
-        assert "bigram: 1.000" in base["reason"]
+        assert "planted: 1.000" in base["reason"]
 
 
 def test_the_registry_outlives_runs_that_are_deleted_for_good(world: World) -> None:
@@ -270,7 +304,7 @@ def test_a_run_that_was_deleted_meanwhile_costs_no_release(world: World) -> None
         client.delete_experiment(client.get_experiment_by_name("zen").experiment_id)
         context = StageContext(world.workspace, "r", tracker=tracker)
         with TemporaryDirectory() as scratch:
-            build(world.config, inputs, Path(scratch), replace(context, tracked=tracked))
+            build(world.config, inputs, Path(scratch), replace(context, tracked=tracked, model=made.BASE))
     assert registry.resolve_model("champion", world.workspace).version == "1"
 
 
@@ -278,7 +312,7 @@ def test_a_champion_whose_files_are_gone_is_put_back_and_compared_with(world: Wo
     world.release(world.inputs(base=UNTRAINED))
     shutil.rmtree(registry.resolve_model("champion", world.workspace).folder.parent)
 
-    better = world.release(world.inputs(base=TRAINED)).summary["released"][0]
+    [better] = items(world.release(world.inputs(base=TRAINED)))
     assert (better["version"], better["alias"]) == ("2", "champion")
     assert "of version 1 on the same" in better["reason"]
 
@@ -312,11 +346,10 @@ def test_better_models_replace_the_champions_and_worse_ones_do_not(world: World)
     better = world.release(world.inputs(base=TRAINED, chat=TRAINED))
 
     assert [r[2] for r in released(better)] == ["champion", "champion"]
-    assert "bits per byte" in better.summary["released"][0]["reason"]
-    assert (
-        "answer F1 1.0000 against 0.0000 of version 1 on the same 4 questions"
-        in better.summary["released"][1]["reason"]
-    )
+    base, answers = items(better)
+    assert "bits per byte" in base["reason"]
+    assert "1.0000 against 0.0000 of version 1 on the same 4 questions" in answers["reason"]
+    assert (answers["compared"]["candidate"], answers["compared"]["champion"]) == (1.0, 0.0)
 
     back = world.release(worse)
     assert released(back) == [("zen-base", "1", "challenger", False), ("zen-chat", "1", "challenger", False)]
@@ -328,7 +361,7 @@ def test_a_difference_inside_the_noise_makes_a_challenger(world: World) -> None:
     nudged = world.release(world.inputs(base=NUDGED))
 
     assert released(nudged) == [("zen-base", "2", "challenger", True)]
-    assert "bits per byte" in nudged.summary["released"][0]["reason"]
+    assert "bits per byte" in items(nudged)[0]["reason"]
 
 
 def test_the_champion_is_measured_again_when_the_test_set_is_another(
@@ -337,12 +370,11 @@ def test_the_champion_is_measured_again_when_the_test_set_is_another(
     world.release(world.inputs(base=UNTRAINED, chat=UNTRAINED))
     caplog.set_level("INFO", "zen_pipeline")
     other = world.inputs(base=TRAINED, chat=TRAINED, texts=OTHER_TEXTS, questions=OTHER_QUESTIONS)
-    base, answers = world.release(other).summary["released"]
+    base, answers = items(world.release(other))
 
-    assert "on other documents" in caplog.text
-    assert "other questions" in caplog.text
+    assert caplog.text.count("on another test set") == 2
     champion = load_model(world.trained("base", **UNTRAINED))
-    tokenizer = Tokenizer.load(other["pretrain"].path)
+    tokenizer = Tokenizer.load(other["pretrain-base"].path)
     documents = [[tokenizer.start_id, *tokenizer.encode(text)] for text in OTHER_TEXTS]
     nats = score_documents(champion, np.concatenate(documents), np.cumsum([0, *map(len, documents)]), context=CONTEXT)
     expected = nats.sum() / math.log(2) / sum(len(text.encode()) for text in OTHER_TEXTS)
@@ -355,20 +387,20 @@ def test_a_larger_model_than_allowed_stays_challenger(world: World) -> None:
     world.release(world.inputs(base=UNTRAINED))
     grown = world.release(world.inputs(base={"steps": 60, "hidden": 64}))
 
-    assert grown.summary["released"][0]["reason"].startswith("too large")
+    assert items(grown)[0]["reason"].startswith("too large")
 
 
-def test_int8_is_deployed_when_it_was_chosen_with_the_float_weights_beside(world: World, tmp_path: Path) -> None:
+def test_int8_is_deployed_when_it_was_chosen_and_the_float_weights_are_kept(world: World, tmp_path: Path) -> None:
     inputs = world.inputs(base=TRAINED, int8=True)
     world.release(inputs)
-    found = registry.resolve_model("champion", world.workspace)
+    model = registry.resolve_model("champion", world.workspace)
 
-    assert (found.name, found.form) == ("zen-base", "int8")
-    [weights] = found.folder.glob("model*.safetensors")
-    assert os.path.samefile(weights, inputs["optimize"].path / "base" / weights.name)
-    assert is_quantized(load_model(found.folder))
-    beside = found.folder.parent / "float" / "model.safetensors"
-    assert os.path.samefile(beside, inputs["pretrain"].path / "model.safetensors")
+    assert (model.name, model.form) == ("zen-base", "int8")
+    [weights] = model.folder.glob("model*.safetensors")
+    assert os.path.samefile(weights, inputs["optimize-base"].path / "int8" / weights.name)
+    assert is_quantized(load_model(model.folder))
+    kept = model.folder.parent / "float" / "model.safetensors"
+    assert os.path.samefile(kept, inputs["pretrain-base"].path / "model.safetensors")
     assert not is_quantized(load_model(registry.export("champion", tmp_path / "out", workspace=world.workspace)))
 
 
@@ -380,10 +412,10 @@ def test_the_lineage_leads_back_from_the_version_to_the_records(world: World) ->
     assert shown["lineage"]["tokenize"]["inputs"]["validate"] == shown["lineage"]["validate"]["fingerprint"]
     assert shown["lineage"]["validate"]["parts"] == {"texts": TEXTS}
     assert shown["lineage"]["collect"]["parts"] == {"sources.0": "digest of the texts"}
-    assert shown["metrics"]["token_accuracy"] == 0.5
+    assert shown["metrics"]["bits_per_byte"] == shown["score"]["value"]
     client = mlflow_client(world.workspace.mlflow_folder)
     run = client.get_run(shown["mlflow_run"])
-    assert run.data.tags["zen.stage"] == "release"
+    assert run.data.tags["zen.stage"] == "release-base"
     assert {d.dataset.name for d in run.inputs.dataset_inputs} == set(inputs)
     collected = shown["lineage"]["collect"]["fingerprint"]
     fingerprints = {collected, *(ref.fingerprint for ref in inputs.values())}
@@ -394,8 +426,8 @@ def test_models_outlive_the_store_that_they_came_from(world: World) -> None:
     world.release(world.inputs(base=TRAINED, chat=TRAINED))
     shutil.rmtree(world.workspace.store.root)
 
-    found = registry.resolve_model("champion", world.workspace)
-    say = greedy(load_model(found.folder), chat.chat_format(found.folder))
+    model = registry.resolve_model("champion", world.workspace)
+    say = greedy(load_model(model.folder), chat_markup.chat_format(model.folder))
     assert say(QUESTIONS[0]["messages"][:-1]) == "its size"
     target = registry.export("zen-base", world.workspace.home / "exported", workspace=world.workspace)
     assert sorted(model_files(target)) == sorted(model_files(world.trained("base", **TRAINED)))
@@ -403,8 +435,8 @@ def test_models_outlive_the_store_that_they_came_from(world: World) -> None:
 
 def test_no_model_no_release(world: World) -> None:
     inputs = world.inputs(base=TRAINED)
-    inputs["pretrain"] = inputs["pretrain"].model_copy(update={"skipped": "init_from"})
+    inputs["evaluate-base"] = inputs["evaluate-base"].model_copy(update={"skipped": "there is no base model"})
 
-    ref = world.release(inputs)
-    assert ref.skipped is not None
+    [ref] = world.release(inputs)
+    assert "there is no base model" in str(ref.skipped)
     assert ref.summary == {"released": []}

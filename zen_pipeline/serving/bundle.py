@@ -29,7 +29,7 @@ from urllib.parse import unquote, urlparse
 from pydantic import BaseModel, ConfigDict, model_validator
 
 import zen_pipeline
-from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest
+from zen_pipeline.artifacts import MANIFEST, ArtifactRef, Store, read_manifest, stage_of
 from zen_pipeline.corpus.tokens.tokenizer import tokenizer_files
 from zen_pipeline.errors import StoreError, first_line
 from zen_pipeline.files import file_digest, own_file
@@ -402,7 +402,9 @@ def lineage_of(inputs: Mapping[str, ArtifactRef], store: Store) -> dict[str, dic
             "inputs": {name: entry.fingerprint for name, entry in manifest.inputs.items()},
             "parts": {k: v for k, v in manifest.parts.items() if not k.startswith("inputs.")},
         }
-        waiting.update({n: store.folder(n, e.fingerprint) for n, e in manifest.inputs.items() if n not in lineage})
+        waiting.update(
+            {n: store.folder(stage_of(n), e.fingerprint) for n, e in manifest.inputs.items() if n not in lineage}
+        )
     for stage, ref in inputs.items():
         if stage in lineage and (judgement := ref.summary.get("judgement")):
             lineage[stage]["judgement"] = judgement

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest, stage_of
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError, TrackingError
 from zen_pipeline.evaluation.scores import read_score
@@ -213,8 +213,7 @@ def _rebuild(spec: ModelSpec, config: Config, version: Any, store: Store) -> Bun
     """What an earlier version held, when the store still has all that it was made from."""
     names = _needs(config, spec)
     tagged = {name: version.tags.get(f"{FINGERPRINT}{name}") for name in names}
-    stages = {name: name.removesuffix(f"-{spec.name}") for name in names}
-    found = {name: store.find(stages[name], value) for name, value in tagged.items() if value}
+    found = {name: store.find(stage_of(name), value) for name, value in tagged.items() if value}
     inputs = {name: ref for name, ref in found.items() if ref is not None}
     if len(inputs) < len(names) or _digest(_forms(spec, inputs)) != version.tags.get(DIGEST):
         return None
@@ -301,7 +300,9 @@ def _run_of(client: MlflowClient, config: Config, context: StageContext) -> Iter
     if context.tracked.run_id is not None and _is_active(client, context.tracked.run_id):
         yield experiment, context.tracked.run_id
         return
-    run_id = client.create_run(experiment, run_name="release", tags={"zen.run_id": context.run_id}).info.run_id
+    run_id = client.create_run(
+        experiment, run_name=step_name("release", context.spec.name), tags={"zen.run_id": context.run_id}
+    ).info.run_id
     status = "FAILED"
     try:
         yield experiment, run_id

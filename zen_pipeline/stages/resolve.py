@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest, stage_of
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
@@ -158,7 +158,7 @@ def _makes_vectors(config: Config) -> bool:
 def _seconds_of(ref: ArtifactRef, store: Store) -> float:
     """How long an artifact and those that it was made from took to build."""
     manifest = read_manifest(ref.path)
-    before = (store.folder(stage, entry.fingerprint) for stage, entry in manifest.inputs.items())
+    before = (store.folder(stage_of(step), entry.fingerprint) for step, entry in manifest.inputs.items())
     return manifest.seconds + sum(read_manifest(folder).seconds for folder in before if folder.is_dir())
 
 
