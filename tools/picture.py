@@ -50,7 +50,7 @@ def _blocks(record: RunRecord, workspace: Workspace) -> Iterator[Block]:
             continue
         sections += [section for report in read_reports(ref.path).values() for section in report.sections]
         if history := read_json_lines(ref.path / "history.jsonl", missing_ok=True):
-            sections.append(training_section({stage.name: (history, {})}))
+            sections.append(training_section({stage.step: (history, {})}))
     for section in sections:
         yield from section.blocks
 
