@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from zen_pipeline.serving.registry import ResolvedModel
 
 _BATCH = 256  # lines that are answered before the bar moves
+_ROW = re.compile(r"^row (\d+)")  # how an answerer names the row that it refuses
 
 Model = Annotated[
     str,
@@ -74,7 +76,8 @@ def _answer(
     lines = _lines(text, file)
     source = _resolved(model, command)
     asked = [number for number, line in enumerate(lines) if line.strip()]  # a blank line stays blank
-    made = _answers(source, [row(lines[n]) for n in asked], bar=not json and len(asked) > _BATCH)
+    rows = {number + 1: row(lines[number]) for number in asked}
+    made = _answers(source, rows, bar=not json and len(asked) > _BATCH)
     answers = [""] * len(lines)
     for number, answer in zip(asked, made, strict=True):
         answers[number] = answer
@@ -126,21 +129,33 @@ def _resolved(model: str, command: str) -> ResolvedModel:
     return found
 
 
-def _answers(source: ResolvedModel, rows: Sequence[Mapping[str, Any]], *, bar: bool) -> list[str]:
+def _answers(source: ResolvedModel, rows: Mapping[int, Mapping[str, Any]], *, bar: bool) -> list[str]:
+    """One answer for each row, which has the number of its line.
+
+    Raises:
+        DataError: a row cannot be answered; the message names its line.
+    """
     from zen_pipeline.progress import progress
     from zen_pipeline.tasks import load_task
 
     answerer = load_task(source.task).load(source.folder)
     answers: list[str] = []
+    numbers = list(rows)
     with progress("texts answered", bar=bar) as tell:
         for start in range(0, len(rows), _BATCH):
-            part = rows[start : start + _BATCH]
+            part = numbers[start : start + _BATCH]
             try:
-                answers += answerer.answer(part, {})
+                answers += answerer.answer([rows[number] for number in part], {})
             except DataError as error:
-                raise DataError(str(error) if len(rows) == 1 else f"lines from {start + 1} on: {error}") from None
+                raise DataError(_by_line(str(error), part)) from None
             tell(len(answers), len(rows))
     return answers
+
+
+def _by_line(message: str, numbers: Sequence[int]) -> str:
+    """The message about a row of a batch, with the number of its line instead."""
+    found = _ROW.match(message)
+    return message if found is None else f"line {numbers[int(found[1])]}{message[found.end() :]}"
 
 
 def _write(output: Path, answers: Sequence[str]) -> None:
