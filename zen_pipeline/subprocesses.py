@@ -57,12 +57,18 @@ def die_with_parent(parent: int) -> None:
 
 @contextmanager
 def safe_path_for_children() -> Iterator[None]:
-    """While this lasts, Python that somebody else starts from this process leaves the working folder alone too."""
-    before = os.environ.get(SAFE_PATH)
+    """While this lasts, Python that somebody else starts from this process leaves the working folder alone too.
+
+    multiprocessing gives its children this process's `sys.path`, in which an empty or relative entry means whatever
+    folder they happen to run in.
+    """
+    before, places = os.environ.get(SAFE_PATH), sys.path[:]
     os.environ[SAFE_PATH] = "1"
+    sys.path[:] = [place for place in places if os.path.isabs(place)]
     try:
         yield
     finally:
+        sys.path[:] = places
         if before is None:
             del os.environ[SAFE_PATH]
         else:

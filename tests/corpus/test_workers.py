@@ -33,8 +33,10 @@ def test_small_corpora_are_read_in_this_process_and_large_ones_by_up_to_three() 
 
 
 @pytest.mark.usefixtures("traps")
+@pytest.mark.parametrize("place", ["", "."])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
+def test_results_come_in_the_order_of_the_tasks(workers: int, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, place])  # of a library in this process
     with Workers(workers) as several:
         assert list(several.ordered(_square, range(50))) == [n * n for n in range(50)]
         assert list(several.ordered(_square, range(3))) == [0, 1, 4]
