@@ -44,14 +44,16 @@ def answered(*command: str, lines: str | None = None) -> str:
 
 def test_lines_come_back_one_for_one(folders: dict[str, Path], tmp_path: Path) -> None:
     model = ["-m", str(folders["translate"])]
-    lines = f"{TEXTS[0]}\n\n{TEXTS[1]}\n"
+    lines = f"{TEXTS[0]}\n\n{TEXTS[1]} Two\u2028parts.\x0c\n"
     piped = json.loads(answered("translate", *model, "--json", lines=lines))
     assert piped["model"] == str(folders["translate"])
     assert len(piped["translations"]) == 3
     assert piped["translations"][1] == ""
     (tmp_path / "in.txt").write_text(lines)
     answered("translate", *model, "--file", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt"))
-    assert (tmp_path / "out.txt").read_text().splitlines() == [" ".join(t.split("\n")) for t in piped["translations"]]
+    written = (tmp_path / "out.txt").read_bytes()
+    assert written.count(b"\n") == 3
+    assert written.decode().split("\n")[:3] == [" ".join(text.splitlines()) for text in piped["translations"]]
     assert answered("translate", TEXTS[0], *model).strip() == piped["translations"][0]
 
 

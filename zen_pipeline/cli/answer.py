@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -96,11 +97,13 @@ def _lines(text: str | None, file: Path | None) -> list[str]:
         return [text]
     try:
         raw = sys.stdin.buffer.read() if file is None else file.read_bytes()
-        return raw.decode("utf-8-sig").splitlines()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file or 'standard input'} is not UTF-8 (byte {error.start}): convert it first") from None
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    # only line ends end a line: a form feed or U+2028 inside one does not
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
 def _resolved(model: str, command: str) -> ResolvedModel:
