@@ -263,6 +263,13 @@ def test_the_first_models_become_champions_and_the_same_again_changes_nothing(wo
     first = world.release(inputs)
     assert released(first) == [("zen-base", "1", "champion", True), ("zen-chat", "1", "champion", True)]
     assert [ref.cached for ref in first] == [False, False]
+    client = mlflow_client(world.workspace.mlflow_folder)
+    for spec in (made.BASE, made.CHAT):  # nothing tracks them: each has a run of its own
+        version = client.get_model_version(f"zen-{spec.name}", "1")
+        assert client.get_run(version.run_id).info.run_name == f"release-{spec.name}"
+        assert version.tags["zen.report"] == str(inputs[f"evaluate-{spec.name}"].path / "report.html")
+        for name, value in inputs[f"evaluate-{spec.name}"].summary.items():
+            assert f"| {name} | {value:.4g} |" in version.description
 
     second = world.release(inputs)
     assert released(second) == [("zen-base", "1", "champion", False), ("zen-chat", "1", "champion", False)]
