@@ -8,7 +8,6 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,30 +201,20 @@ def test_a_chat_model_is_served_over_http(
     assert answer == {"predictions": [wanted]}
 
 
-def test_pipeline_command_gguf_and_server_continue_a_prompt_with_the_same_text(
+def test_pipeline_command_and_server_continue_a_prompt_with_the_same_text(
     released: Released,
-    folder: Path,
     workspace: Workspace,
     tmp_path: Path,
     running_server: Callable[..., Any],
     free_port: Callable[[], int],
 ) -> None:
     from transformers import pipeline
-    from typer.testing import CliRunner
-
-    from zen_pipeline.cli import app
 
     address = released("base")
-    exported = {form: registry.export("champion", tmp_path / form, format=form, workspace=workspace) for form in FORMS}
+    folder = registry.export("champion", tmp_path / "hf", format="hf", workspace=workspace)
     options = {"max_new_tokens": 16, "do_sample": False, "return_full_text": False}
-    said = {"pipeline": pipeline("text-generation", str(exported["hf"]))("The path", **options)[0]["generated_text"]}
-    command = ["generate", "The path", "-m", str(exported["hf"]), "-n", "16", "-t", "0", "--json"]
-    said["zen"] = json.loads(CliRunner().invoke(app, command).stdout)["text"]
-    with suppress(ModuleNotFoundError):  # llama-cpp-python is compiled for minutes: installed by hand
-        import llama_cpp
-
-        engine = llama_cpp.Llama(str(exported["gguf"] / "model.gguf"), n_ctx=48, verbose=False)
-        said["gguf"] = engine("The path", max_tokens=16, temperature=0.0, repeat_penalty=1.0)["choices"][0]["text"]
+    said = {"pipeline": pipeline("text-generation", str(folder))("The path", **options)[0]["generated_text"]}
+    said["zen"] = generated(folder)
     url = f"http://127.0.0.1:{(port := free_port())}"
     serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", address, "--env-manager", "local"]
     with running_server([*serve, "--host", "127.0.0.1", "--port", str(port)], f"{url}/ping", tmp_path):
@@ -237,6 +226,27 @@ def test_pipeline_command_gguf_and_server_continue_a_prompt_with_the_same_text(
         assert "found none of these fields" in json.load(refused.value)["message"]
     assert said["zen"]
     assert set(said.values()) == {said["zen"]}
+
+
+def test_llama_cpp_continues_a_prompt_with_the_same_text(
+    released: Released, workspace: Workspace, tmp_path: Path
+) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: it is compiled for minutes")
+    released("base")
+    folders = {form: registry.export("champion", tmp_path / form, format=form, workspace=workspace) for form in FORMS}
+    engine = llama_cpp.Llama(str(folders["gguf"] / "model.gguf"), n_ctx=48, verbose=False)
+    said = engine("The path", max_tokens=16, temperature=0.0, repeat_penalty=1.0)["choices"][0]["text"]
+    assert said == generated(folders["hf"])
+
+
+def generated(folder: Path) -> str:
+    """What `zen generate` says."""
+    from typer.testing import CliRunner
+
+    from zen_pipeline.cli import app
+
+    command = ["generate", "The path", "-m", str(folder), "-n", "16", "-t", "0", "--json"]
+    return str(json.loads(CliRunner().invoke(app, command).stdout)["text"])
 
 
 def ask(url: str, body: Any) -> Any:
