@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing.process  # noqa: F401  # notes the working folder, before any test has moved to another one
 import os
 import shutil
 import subprocess

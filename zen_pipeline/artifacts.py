@@ -99,6 +99,11 @@ def _one_part(parts: Mapping[str, Any], name: str) -> str | None:
     return canonical_json(parts[name]) if name in parts else None
 
 
+def step_name(stage: str, model: str | None) -> str:
+    """The name of a stage's work for one model: `evaluate-chat`; of a stage that works once, its own."""
+    return stage if model is None else f"{stage}-{model}"
+
+
 def stage_of(step: str) -> str:
     """The stage of a step's name: `evaluate` of `evaluate-chat`. Artifacts lie in the store by stage."""
     return step.partition("-")[0]
@@ -204,7 +209,7 @@ class ArtifactRef(BaseModel):
     @property
     def step(self) -> str:
         """The step of the chain that it comes from: `evaluate-chat`, or the stage's own name."""
-        return self.stage if self.model is None else f"{self.stage}-{self.model}"
+        return step_name(self.stage, self.model)
 
     @property
     def path(self) -> Path:

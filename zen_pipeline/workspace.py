@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from zen_pipeline.artifacts import Store
+from zen_pipeline.artifacts import Store, step_name
 from zen_pipeline.errors import ConfigError, NotReleased, StoreError, first_line
 from zen_pipeline.files import expanded, explain_os_error, remove_half_written, write_atomically
 from zen_pipeline.locks import is_held, remove_abandoned, try_lock
@@ -44,7 +44,7 @@ class StageRecord(BaseModel):
     @property
     def step(self) -> str:
         """The step of the chain: `evaluate-chat`, or the stage's own name."""
-        return self.name if self.model is None else f"{self.name}-{self.model}"
+        return step_name(self.name, self.model)
 
 
 class RunRecord(BaseModel):

@@ -15,9 +15,9 @@ import pytest
 
 from tests.traps import sprung
 from tests.zen_command import ROOT, Zen
+from zen_pipeline.artifacts import step_name
 from zen_pipeline.config import Config
 from zen_pipeline.pipeline.chain import all_steps
-from zen_pipeline.pipeline.model_specs import step_name
 from zen_pipeline.workspace import Workspace
 
 STEPS = all_steps(Config())

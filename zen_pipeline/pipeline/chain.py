@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
+from zen_pipeline.artifacts import step_name
 from zen_pipeline.config import Config
 from zen_pipeline.pipeline import STAGES
-from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.stage import Stage
 
 STAGE_NAMES = tuple(STAGES)

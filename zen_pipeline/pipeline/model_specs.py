@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from zen_pipeline.artifacts import step_name
 from zen_pipeline.config import Config
 from zen_pipeline.errors import ConfigError
 from zen_pipeline.family_specs import DEFAULT_FAMILY
@@ -33,11 +34,6 @@ class ModelSpec:
     def training(self) -> str:
         """The step that trains it."""
         return step_name("pretrain" if self.start is None else "finetune", self.name)
-
-
-def step_name(stage: str, model: str | None) -> str:
-    """The name of a stage's work for one model: `evaluate-chat`; of a stage that works once, its own."""
-    return stage if model is None else f"{stage}-{model}"
 
 
 def start_folder(config: Config) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from zen_pipeline.artifacts import ArtifactRef, Manifest, read_manifest
+from zen_pipeline.artifacts import ArtifactRef, Manifest, read_manifest, step_name
 from zen_pipeline.budget import parse_budget
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError
@@ -45,7 +45,7 @@ class StagePlan(BaseModel):
     @property
     def step(self) -> str:
         """The step of the chain: `evaluate-chat`, or the stage's own name."""
-        return self.name if self.model is None else f"{self.name}-{self.model}"
+        return step_name(self.name, self.model)
 
 
 class TrainingPlan(BaseModel):

@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Identity, Store, flatten
+from zen_pipeline.artifacts import ArtifactRef, Built, Identity, Store, flatten, step_name
 from zen_pipeline.config import Config
 from zen_pipeline.corpus.expectations import judging_process
-from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.tracking import NO_TRACKING, StageTracker, Tracker
 from zen_pipeline.workspace import Workspace
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zen_pipeline.artifacts import Built
+from zen_pipeline.artifacts import Built, step_name
 from zen_pipeline.config import Config
-from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.models_made import finetuned
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext
 from zen_pipeline.tasks import load_task

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest, stage_of
+from zen_pipeline.artifacts import ArtifactRef, Built, Store, canonical_json, read_manifest, stage_of, step_name
 from zen_pipeline.config import Config
 from zen_pipeline.errors import StoreError, TrackingError
 from zen_pipeline.evaluation.scores import read_score
@@ -26,7 +26,7 @@ from zen_pipeline.files import file_digest
 from zen_pipeline.logs import get_logger
 from zen_pipeline.optimization.forms import FLOAT
 from zen_pipeline.pipeline.evaluation_request import evaluation_request
-from zen_pipeline.pipeline.model_specs import ModelSpec, step_name
+from zen_pipeline.pipeline.model_specs import ModelSpec
 from zen_pipeline.pipeline.models_made import models_of
 from zen_pipeline.pipeline.stage import Inputs, Stage, StageContext, own_section
 from zen_pipeline.serving import aliases

@@ -239,9 +239,9 @@ class Task(ABC):
         """What the model makes of some of the test set, where measuring does not make it."""
         return ()
 
+    @abstractmethod
     def loss(self, folder: Path, asked: EvaluationRequest, most: int, tell: Tell | None = None) -> float:
         """A cheap figure, lower is better, in `loss_unit`, of about `most` test tokens: compares forms of one model."""
-        raise NotImplementedError
 
     @abstractmethod
     def report(self, asked: EvaluationRequest, metrics: Mapping[str, Any], samples: Sequence[Sample]) -> ModelReport:
