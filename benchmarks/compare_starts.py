@@ -63,7 +63,7 @@ def compare_starts(
     """Train the small model once from each start, on a tokens artifact."""
     from zen_pipeline.models.families import new_model
     from zen_pipeline.models.starts.apply import apply_start
-    from zen_pipeline.tasks.language import vocab_size
+    from zen_pipeline.tasks.texts import vocab_size
     from zen_pipeline.training.data import TokenWindows
 
     data = TokenData(folder=str(tokens), validation_windows=VALIDATION_WINDOWS)

@@ -79,7 +79,7 @@ def train(recipe: Recipe, folder: Path, seed: int, cores: int, precision: Precis
     from zen_pipeline.models.starts.choice import NEXT_TOKEN_RATE
     from zen_pipeline.models.starts.induction_heads import put_induction_heads
     from zen_pipeline.models.starts.previous_token_heads import put_previous_token_heads
-    from zen_pipeline.tasks.language import vocab_size
+    from zen_pipeline.tasks.texts import vocab_size
     from zen_pipeline.training.data import TokenWindows
     from zen_pipeline.training.optimizer import build_optimizer
     from zen_pipeline.training.replicas import Replicas
@@ -130,7 +130,7 @@ def start_vectors(folder: Path, width: int) -> NextTokenVectors:
     """Next-token vectors of a width."""
     from zen_pipeline.corpus.tokens.shards import TokenSplit
     from zen_pipeline.models.starts.next_token import next_token_vectors
-    from zen_pipeline.tasks.language import vocab_size
+    from zen_pipeline.tasks.texts import vocab_size
 
     return next_token_vectors(TokenSplit.open(folder, "train").tokens, vocab_size(folder), width, steps=30, seed=0)
 

@@ -28,16 +28,16 @@ from zen_pipeline.tasks.base import (
     Measured,
     Say,
     Skipped,
-    Task,
     TestSet,
     TrainingRequest,
     load_ready,
 )
-from zen_pipeline.tasks.language import bits_per_byte, documents_of, encoded, text_of, vocab_size
+from zen_pipeline.tasks.language import text_of
 from zen_pipeline.tasks.masks import SHARE, mask_tokens, starts_of_words
 from zen_pipeline.tasks.reports import score_report
 from zen_pipeline.tasks.shown import sample
 from zen_pipeline.tasks.special_tokens import MASK, PAD, tokenizer_with
+from zen_pipeline.tasks.texts import TextTask, encoded, vocab_size
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
@@ -49,7 +49,7 @@ BLANK = "[MASK]"  # what a hidden token is written as, by people and for people
 _ROWS = 16  # windows in one forward pass of an evaluation
 
 
-class Masked(Task):
+class Masked(TextTask):
     """Fills in hidden tokens; decided by bits per byte of what is hidden, against how frequent each token is."""
 
     name = "masked"
@@ -127,10 +127,6 @@ class Masked(Task):
     # evaluation
 
     @override
-    def test_set(self, asked: EvaluationRequest) -> TestSet | Skipped:
-        return documents_of(asked, asked.config.evaluate.max_test_tokens or asked.sizes.test_tokens)
-
-    @override
     def measure(self, folder: Path, test: TestSet, tell: Tell | None = None) -> Measured:
         from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
 
@@ -148,16 +144,11 @@ class Masked(Task):
                 if len(samples) < 5 and window.first:
                     samples.append(_shown(tokenizer, window, found))
         figures = {
-            "bits_per_masked_byte": float(self.figure(units.sum(axis=0))),
             "loss": nats / max(tokens, 1),
             "token_accuracy": correct / max(tokens, 1),
             "masked_tokens": tokens,
         }
         return Measured(units, figures, samples)
-
-    @override
-    def figure(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        return bits_per_byte(sums)
 
     @override
     def baselines(self, asked: EvaluationRequest, test: TestSet) -> dict[str, float]:
@@ -171,12 +162,6 @@ class Masked(Task):
             truth = window.truth[window.asked]
             sums += nats[truth].sum(), tokenizer.token_bytes[truth].sum()
         return {"unigram": float(self.figure(sums))}
-
-    @override
-    def loss(self, folder: Path, asked: EvaluationRequest, most: int, tell: Tell | None = None) -> float:
-        test = documents_of(asked, most)
-        assert not isinstance(test, Skipped)
-        return float(self.figure(self.measure(folder, test, tell).units.sum(axis=0)))
 
     @override
     def report(self, asked: EvaluationRequest, metrics: Mapping[str, Any], samples: Sequence[Sample]) -> ModelReport:

@@ -23,16 +23,16 @@ from zen_pipeline.tasks.base import (
     Measured,
     Say,
     Skipped,
-    Task,
     TestSet,
     TrainingRequest,
     load_ready,
 )
-from zen_pipeline.tasks.language import bits_per_byte, documents_of, encoded, text_of, vocab_size
+from zen_pipeline.tasks.language import text_of
 from zen_pipeline.tasks.masked import BLANK, check_length, documents_context, unigram_nats
 from zen_pipeline.tasks.reports import score_report
 from zen_pipeline.tasks.shown import MOST_SAMPLES, NEW_TOKENS, learnt, sample
 from zen_pipeline.tasks.special_tokens import PAD, SENTINEL, sentinel_names, tokenizer_with
+from zen_pipeline.tasks.texts import TextTask, encoded, vocab_size
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.tokens.tokenizer import Tokenizer
@@ -48,7 +48,7 @@ _SHORTEST = 8  # tokens of a window that is measured
 Windows = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]  # document, source, target
 
 
-class Spans(Task):
+class Spans(TextTask):
     """Fills in spans that were cut out; decided by bits per byte of them, against how frequent each token is."""
 
     name = "spans"
@@ -119,10 +119,6 @@ class Spans(Task):
     # evaluation
 
     @override
-    def test_set(self, asked: EvaluationRequest) -> TestSet | Skipped:
-        return documents_of(asked, asked.config.evaluate.max_test_tokens or asked.sizes.test_tokens)
-
-    @override
     def measure(self, folder: Path, test: TestSet, tell: Tell | None = None) -> Measured:
         import torch
 
@@ -145,15 +141,10 @@ class Spans(Task):
                 units[document] += losses[sizes > 0].sum(), sizes.sum()
                 nats, tokens = nats + float(losses.sum()), tokens + len(target)
         figures = {
-            "bits_per_span_byte": float(self.figure(units.sum(axis=0))),
             "loss": nats / max(tokens, 1),
             "target_tokens": tokens,
         }
         return Measured(units, figures, _filled(model, tokenizer, windows, *_places(folder)))
-
-    @override
-    def figure(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        return bits_per_byte(sums)
 
     @override
     def baselines(self, asked: EvaluationRequest, test: TestSet) -> dict[str, float]:
@@ -166,12 +157,6 @@ class Spans(Task):
             text = target[sizes[target] > 0]
             sums += nats[text].sum(), sizes[text].sum()
         return {"unigram": float(self.figure(sums))}
-
-    @override
-    def loss(self, folder: Path, asked: EvaluationRequest, most: int, tell: Tell | None = None) -> float:
-        test = documents_of(asked, most)
-        assert not isinstance(test, Skipped)
-        return float(self.figure(self.measure(folder, test, tell).units.sum(axis=0)))
 
     @override
     def report(self, asked: EvaluationRequest, metrics: Mapping[str, Any], samples: Sequence[Sample]) -> ModelReport:

@@ -32,12 +32,13 @@ from zen_pipeline.tasks.base import (
     digest_of,
     load_ready,
 )
-from zen_pipeline.tasks.language import text_of, vocab_size
+from zen_pipeline.tasks.language import text_of
 from zen_pipeline.tasks.masked import check_length
 from zen_pipeline.tasks.reports import score_report
 from zen_pipeline.tasks.spans import TASK as SPANS
 from zen_pipeline.tasks.spans import translated, write_targets
 from zen_pipeline.tasks.special_tokens import PAD, tokenizer_with
+from zen_pipeline.tasks.texts import vocab_size
 
 if TYPE_CHECKING:
     from zen_pipeline.corpus.records import Record
@@ -153,7 +154,7 @@ class Translation(Task):
     def measure(self, folder: Path, test: TestSet, tell: Tell | None = None) -> Measured:
         from sacrebleu.metrics.bleu import BLEU
 
-        from zen_pipeline.evaluation.chrf import chrf, chrf_sums
+        from zen_pipeline.evaluation.chrf import chrf_sums
 
         pairs: list[Pair] = test.items
         made = _Translating(folder).translate(pairs, tell=tell)
@@ -161,7 +162,6 @@ class Translation(Task):
         units = np.stack([chrf_sums(ours, theirs) for ours, theirs in zip(made, references, strict=True)])
         bleu = BLEU(tokenize=_bleu_tokens(pairs))
         figures = {
-            "chrf": float(chrf(units.sum(axis=0))),
             "bleu": bleu.corpus_score(made, [references]).score,
             "bleu_signature": str(bleu.get_signature()),
             "pairs": len(pairs),
